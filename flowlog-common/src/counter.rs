@@ -1,0 +1,28 @@
+//! Counters of the kernel half: one [`Counters`] a CPU, summed by the agent.
+//!
+//! For every kind: `seen` = events read by the agent + `lost`.
+
+use crate::event::KINDS;
+use core::mem::size_of;
+
+/// What one CPU has counted since load.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Counters {
+    /// Events due, by kind (index 0 is unused).
+    pub seen: [u64; KINDS],
+    /// Events that found the ring full, by kind.
+    pub lost: [u64; KINDS],
+    /// All events due on this CPU: the base of [`crate::event::Event::sequence`].
+    pub sequence: u64,
+    /// Dropped packets whose headers could not be read.
+    pub unreadable: u64,
+    /// Cgroup events due.
+    pub cgroup_seen: u64,
+    /// Cgroup events that found their ring full.
+    pub cgroup_lost: u64,
+    /// Connected datagram sockets that found their table unwilling.
+    pub table_full: u64,
+}
+
+const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 5));

@@ -1,0 +1,162 @@
+//! Wire records: what the kernel half writes into its ring buffers.
+//!
+//! Layout is part of the contract between the halves: every size and offset is asserted below.
+
+use core::mem::{offset_of, size_of};
+
+/// A process called connect on a stream socket.
+pub const ATTEMPT: u8 = 1;
+/// The opener's socket reached ESTABLISHED.
+pub const ESTABLISHED: u8 = 2;
+/// The opener's socket closed before that.
+pub const FAILED: u8 = 3;
+/// An established socket closed, opener's or listener's.
+pub const CLOSED: u8 = 4;
+/// A listener's new socket reached ESTABLISHED.
+pub const INBOUND: u8 = 5;
+/// The first retransmission of a SYN.
+pub const SYN_RETRANSMIT: u8 = 6;
+/// The kernel dropped a packet that opens a connection, or a datagram.
+pub const DROP: u8 = 7;
+/// An error was reported to a connecting or a datagram socket.
+pub const ERROR: u8 = 8;
+/// A connected datagram socket sent its first datagram to this peer.
+pub const SENT: u8 = 9;
+/// Kinds are 1 ≤ kind < `KINDS`.
+pub const KINDS: usize = 10;
+
+/// Flag of [`Event::flags`]: the drop's reason says that the far end had no socket for the packet.
+pub const FLAG_NO_SOCKET: u32 = 1;
+/// Flag of [`Event::flags`]: `pid` and `comm` are those of the process concerned.
+pub const FLAG_TASK: u32 = 2;
+
+/// Bytes of a command name, the terminating zero included (`TASK_COMM_LEN`).
+pub const COMM_BYTES: usize = 16;
+
+/// An address in network byte order, as four 32-bit words; IPv4 in its IPv4-mapped form (`::ffff:a.b.c.d`).
+/// So a dual-stack socket and an IPv4 socket look alike from here on.
+pub type Address = [u32; 4];
+
+/// One event. What a kind does not have is zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Event {
+    /// [`crate::ABI_VERSION`].
+    pub version: u8,
+    /// One of the kinds above.
+    pub kind: u8,
+    /// Address family of the socket or packet: 2 (`AF_INET`) or 10 (`AF_INET6`).
+    pub family: u8,
+    /// IP protocol number; MPTCP (262) is told as TCP (6).
+    pub protocol: u8,
+    /// `FLAG_…` bits.
+    pub flags: u32,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub time_ns: u64,
+    /// Id of the cgroup (its inode number) that owns the socket; 0 where there was no socket.
+    pub cgroup_id: u64,
+    /// The socket's cookie; 0 where there was no socket or it has none.
+    pub cookie: u64,
+    /// Cookie of the network namespace; only in [`ATTEMPT`].
+    pub netns_cookie: u64,
+    /// Payload bytes sent, retransmissions not counted twice.
+    pub bytes_sent: u64,
+    /// Payload bytes received; where this end closed first, the peer's FIN may count as one more.
+    pub bytes_received: u64,
+    /// Near address: the socket's, or a dropped packet's source.
+    pub local: Address,
+    /// Far address: the socket's peer, what an attempt asked for, or a dropped packet's destination.
+    pub remote: Address,
+    /// Near port, host byte order; 0 before one is bound.
+    pub local_port: u16,
+    /// Far port, host byte order.
+    pub remote_port: u16,
+    /// Linux errno, positive; 0 for none.
+    pub errno: u16,
+    /// `enum skb_drop_reason` of the running kernel.
+    pub drop_reason: u16,
+    /// Segments retransmitted in the socket's life.
+    pub retransmits: u32,
+    /// Smoothed round trip, microseconds.
+    pub srtt_us: u32,
+    /// Process id (thread group) in the initial PID namespace.
+    pub pid: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// Events that this CPU has emitted or tried to, this one included; the CPU's number in the top 16 bits.
+    pub sequence: u64,
+    /// Command name.
+    pub comm: [u8; COMM_BYTES],
+    /// Zero: room for the fields of later versions within the same size.
+    pub spare: [u64; 3],
+}
+
+const _: () = {
+    assert!(size_of::<Event>() == 160);
+    assert!(align_of::<Event>() == 8);
+    assert!(offset_of!(Event, version) == 0);
+    assert!(offset_of!(Event, kind) == 1);
+    assert!(offset_of!(Event, family) == 2);
+    assert!(offset_of!(Event, protocol) == 3);
+    assert!(offset_of!(Event, flags) == 4);
+    assert!(offset_of!(Event, time_ns) == 8);
+    assert!(offset_of!(Event, cgroup_id) == 16);
+    assert!(offset_of!(Event, cookie) == 24);
+    assert!(offset_of!(Event, netns_cookie) == 32);
+    assert!(offset_of!(Event, bytes_sent) == 40);
+    assert!(offset_of!(Event, bytes_received) == 48);
+    assert!(offset_of!(Event, local) == 56);
+    assert!(offset_of!(Event, remote) == 72);
+    assert!(offset_of!(Event, local_port) == 88);
+    assert!(offset_of!(Event, remote_port) == 90);
+    assert!(offset_of!(Event, errno) == 92);
+    assert!(offset_of!(Event, drop_reason) == 94);
+    assert!(offset_of!(Event, retransmits) == 96);
+    assert!(offset_of!(Event, srtt_us) == 100);
+    assert!(offset_of!(Event, pid) == 104);
+    assert!(offset_of!(Event, reserved) == 108);
+    assert!(offset_of!(Event, sequence) == 112);
+    assert!(offset_of!(Event, comm) == 120);
+    assert!(offset_of!(Event, spare) == 136);
+};
+
+/// A cgroup was made.
+pub const CGROUP_MADE: u8 = 1;
+/// A cgroup was removed.
+pub const CGROUP_REMOVED: u8 = 2;
+
+/// Longest cgroup path that an event carries, the terminating zero included. A pod's path on a nested node
+/// is about 350 bytes.
+pub const PATH_BYTES: usize = 512;
+
+/// A cgroup that came or went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct CgroupEvent {
+    /// [`crate::ABI_VERSION`].
+    pub version: u8,
+    /// [`CGROUP_MADE`] or [`CGROUP_REMOVED`].
+    pub kind: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// Bytes of `path` that count, the terminating zero included; [`PATH_BYTES`] where it was cut.
+    pub path_bytes: u32,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub time_ns: u64,
+    /// Id of the cgroup (its inode number).
+    pub cgroup_id: u64,
+    /// Path from the root of the cgroup2 hierarchy.
+    pub path: [u8; PATH_BYTES],
+}
+
+const _: () = {
+    assert!(size_of::<CgroupEvent>() == 24 + PATH_BYTES);
+    assert!(align_of::<CgroupEvent>() == 8);
+    assert!(offset_of!(CgroupEvent, version) == 0);
+    assert!(offset_of!(CgroupEvent, kind) == 1);
+    assert!(offset_of!(CgroupEvent, reserved) == 2);
+    assert!(offset_of!(CgroupEvent, path_bytes) == 4);
+    assert!(offset_of!(CgroupEvent, time_ns) == 8);
+    assert!(offset_of!(CgroupEvent, cgroup_id) == 16);
+    assert!(offset_of!(CgroupEvent, path) == 24);
+};

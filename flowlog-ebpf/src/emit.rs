@@ -1,0 +1,89 @@
+//! Reserve, fill, submit; when reserve fails, count it.
+
+use crate::maps::{COUNTERS, EVENTS, WAKE_BYTES};
+use aya_ebpf::{
+    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    cty::c_void,
+    helpers::generated::{bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+};
+use aya_log_ebpf::debug;
+use core::mem::size_of;
+use flowlog_common::{
+    ABI_VERSION,
+    counter::Counters,
+    event::{COMM_BYTES, Event, KINDS},
+};
+
+/// Fill state is looked at once in this many events of a CPU: the look costs more than a submit.
+const WAKE_CHECK_EVERY: u64 = 64;
+
+/// This CPU's counters.
+#[inline(always)]
+pub(crate) fn counters() -> Option<&'static mut Counters> {
+    let counters = COUNTERS.get_ptr_mut(0)?;
+    // SAFETY: the map look-up is not null, the value lives as long as the map, and this CPU's copy is only
+    // written here; a program that interrupts this one can at worst cost one count its increment.
+    unsafe { counters.as_mut() }
+}
+
+/// Emit one event of `kind`; `fill` sets what the kind has, all else is zero.
+///
+/// A full ring refuses the event: it is counted by kind, and the call that was observed goes on.
+#[inline(always)]
+pub(crate) fn emit(ctx: &impl aya_ebpf::EbpfContext, kind: u8, fill: impl FnOnce(&mut Event)) {
+    let Some(counters) = counters() else { return };
+    let index = kind as usize;
+    if index >= KINDS {
+        return;
+    }
+    counters.seen[index] += 1;
+    counters.sequence += 1;
+    let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
+        counters.lost[index] += 1;
+        debug!(ctx, "ring full: event of kind {} refused", kind);
+        return;
+    };
+    zero(entry.as_mut_ptr().cast());
+    // SAFETY: the entry is reserved for us, as large as an `Event`, 8-aligned, and all zero, which is valid.
+    let event = unsafe { &mut *entry.as_mut_ptr() };
+    event.version = ABI_VERSION;
+    event.kind = kind;
+    // SAFETY: helpers without arguments.
+    event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
+    // SAFETY: as above.
+    let cpu = unsafe { bpf_get_smp_processor_id() };
+    event.sequence = (u64::from(cpu) << 48) | (counters.sequence & 0xffff_ffff_ffff);
+    fill(event);
+    entry.submit(wake_flag(counters.sequence));
+}
+
+/// `NO_WAKEUP` unless the ring is half full: the agent drains by a timer, a wake-up costs 2 µs a connect.
+#[inline(always)]
+fn wake_flag(sequence: u64) -> u64 {
+    if sequence % WAKE_CHECK_EVERY == 0 && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load() {
+        u64::from(BPF_RB_FORCE_WAKEUP)
+    } else {
+        u64::from(BPF_RB_NO_WAKEUP)
+    }
+}
+
+/// Zero an event with plain stores. Written out, since a memset loop is refused without CAP_PERFMON.
+#[inline(always)]
+fn zero(words: *mut u64) {
+    let mut index = 0;
+    while index < size_of::<Event>() / size_of::<u64>() {
+        // SAFETY: inside the reserved entry, which is 8-aligned and as large as an `Event`.
+        unsafe { words.wrapping_add(index).write_volatile(0) };
+        index += 1;
+    }
+}
+
+/// Put the current process into the event.
+#[inline(always)]
+pub(crate) fn fill_task(event: &mut Event) {
+    event.pid = (aya_ebpf::helpers::bpf_get_current_pid_tgid() >> 32) as u32;
+    let comm: *mut c_void = event.comm.as_mut_ptr().cast();
+    // SAFETY: the destination is COMM_BYTES long; the helper writes no more and ends it with a zero.
+    unsafe { bpf_get_current_comm(comm, COMM_BYTES as u32) };
+    event.flags |= flowlog_common::event::FLAG_TASK;
+}

@@ -1,0 +1,78 @@
+//! `cgroup/connect4` and `connect6`: an attempt, in the context of the process that makes it.
+//!
+//! A connect on a datagram socket sends nothing and is no attempt: resolvers connect one to every address that
+//! they have found, just to learn the route. It is noted, and the first send makes it an event (`send.rs`).
+
+use crate::{
+    emit::{counters, emit, fill_task},
+    maps::{SEND_HOOK, UNSENT},
+    sockaddr::{fill_requested4, fill_requested6},
+};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::bpf_sock_addr,
+    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie},
+    programs::SockAddrContext,
+};
+use flowlog_common::event::{ATTEMPT, Event};
+
+const SOCK_STREAM: u32 = 1;
+const SOCK_DGRAM: u32 = 2;
+pub(crate) const IPPROTO_TCP: u8 = 6;
+const IPPROTO_UDP: u32 = 17;
+
+/// A connect to an IPv4 address.
+#[inline(always)]
+pub(crate) fn observe4(ctx: &SockAddrContext) {
+    observe(ctx, fill_requested4);
+}
+
+/// A connect to an IPv6 address.
+#[inline(always)]
+pub(crate) fn observe6(ctx: &SockAddrContext) {
+    observe(ctx, fill_requested6);
+}
+
+#[inline(always)]
+fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *mut bpf_sock_addr)) {
+    let sock_addr = ctx.sock_addr;
+    // SAFETY: the context of a cgroup/connect program; a load of 4 bytes at this member is allowed.
+    let socket_type = unsafe { (&raw const (*sock_addr).type_).read_volatile() };
+    // SAFETY: as above.
+    let protocol = unsafe { (&raw const (*sock_addr).protocol).read_volatile() };
+    match socket_type {
+        SOCK_STREAM => attempt(ctx, fill_requested),
+        SOCK_DGRAM if protocol == IPPROTO_UDP => note_unsent(ctx),
+        _ => {}
+    }
+}
+
+#[inline(always)]
+fn attempt(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *mut bpf_sock_addr)) {
+    emit(ctx, ATTEMPT, |event| {
+        fill_requested(event, ctx.sock_addr);
+        event.protocol = IPPROTO_TCP;
+        // SAFETY: a helper without arguments, in process context.
+        event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        // SAFETY: the helper takes the program's own context.
+        event.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+        // SAFETY: as above.
+        event.netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
+        fill_task(event);
+    });
+}
+
+/// A second connect of the same socket, to another peer, makes its next send a first one again.
+#[inline(always)]
+fn note_unsent(ctx: &SockAddrContext) {
+    if SEND_HOOK.load() == 0 {
+        return;
+    }
+    // SAFETY: the helper takes the program's own context.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    if UNSENT.insert(cookie, 1, 0).is_err() {
+        if let Some(counters) = counters() {
+            counters.table_full += 1;
+        }
+    }
+}

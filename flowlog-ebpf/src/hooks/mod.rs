@@ -1,0 +1,7 @@
+//! The hooks, a file each for what they observe.
+
+pub(crate) mod cgroup;
+pub(crate) mod connect;
+pub(crate) mod drop;
+pub(crate) mod outcome;
+pub(crate) mod send;

@@ -1,0 +1,170 @@
+//! `inet_sock_set_state`, `tcp_retransmit_skb`, `inet_sk_error_report`: what became of an attempt, and inbound
+//! accepts.
+//!
+//! Runs in whatever context the packet arrived in: the current process means nothing here, the socket's cookie
+//! and cgroup do. A socket without a cookie never passed our connect hook and is left alone.
+
+use crate::{
+    emit::emit,
+    hooks::{connect::IPPROTO_TCP, send::IPPROTO_UDP},
+    offsets::{
+        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_PROTOCOL, SKC_COOKIE, SKC_STATE, Sock, TCP_BYTES_RECEIVED,
+        TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load, socket_cgroup_id,
+    },
+    sockaddr::fill_socket,
+};
+use aya_ebpf::{
+    cty::c_void,
+    helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
+    programs::BtfTracePointContext,
+};
+use flowlog_common::event::{CLOSED, ERROR, ESTABLISHED, Event, FAILED, INBOUND, SYN_RETRANSMIT};
+
+// include/net/tcp_states.h
+const TCP_ESTABLISHED: i32 = 1;
+const TCP_SYN_SENT: i32 = 2;
+const TCP_SYN_RECV: i32 = 3;
+const TCP_CLOSE: i32 = 7;
+const TCP_TIME_WAIT: i32 = 6;
+const TCP_CLOSE_WAIT: i32 = 8;
+const TCP_LAST_ACK: i32 = 9;
+const TCP_LISTEN: i32 = 10;
+const TCP_CLOSING: i32 = 11;
+const TCP_NEW_SYN_RECV: i32 = 12;
+
+const IPPROTO_MPTCP: u16 = 262;
+
+/// A TCP socket goes from one state to another.
+#[inline(always)]
+pub(crate) fn observe_state(ctx: &BtfTracePointContext, sock: Sock, old: i32, new: i32) {
+    if new != TCP_ESTABLISHED && new != TCP_CLOSE {
+        return;
+    }
+    let protocol: u16 = load(sock, &SK_PROTOCOL);
+    if protocol != u16::from(IPPROTO_TCP) && protocol != IPPROTO_MPTCP {
+        return;
+    }
+    match (old, new) {
+        (TCP_SYN_RECV, TCP_ESTABLISHED) => inbound(ctx, sock),
+        (TCP_SYN_SENT, TCP_ESTABLISHED) => established(ctx, sock),
+        (TCP_SYN_SENT, TCP_CLOSE) => failed(ctx, sock),
+        (TCP_SYN_RECV | TCP_NEW_SYN_RECV | TCP_LISTEN | TCP_CLOSE, TCP_CLOSE) => {}
+        (_, TCP_CLOSE) => closed(ctx, sock, old),
+        _ => {}
+    }
+}
+
+/// A child of a listener; its cookie is made here, so that its close can be told as the same socket's.
+#[inline(always)]
+fn inbound(ctx: &BtfTracePointContext, sock: Sock) {
+    emit(ctx, INBOUND, |event| {
+        // SAFETY: the helper takes a socket that a BTF tracepoint handed in (kernel 5.12).
+        event.cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut()) };
+        event.cgroup_id = socket_cgroup_id(sock);
+        fill_tcp(event, sock);
+    });
+}
+
+#[inline(always)]
+fn established(ctx: &BtfTracePointContext, sock: Sock) {
+    emit_known(ctx, ESTABLISHED, sock, |_| {});
+}
+
+#[inline(always)]
+fn failed(ctx: &BtfTracePointContext, sock: Sock) {
+    emit_known(ctx, FAILED, sock, |event| event.errno = error_of(sock));
+}
+
+#[inline(always)]
+fn closed(ctx: &BtfTracePointContext, sock: Sock, old: i32) {
+    emit_known(ctx, CLOSED, sock, |event| {
+        // The kernel counts the peer's FIN as a byte; in these states it has surely come.
+        if matches!(old, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING | TCP_TIME_WAIT) && event.bytes_received > 0 {
+            event.bytes_received -= 1;
+        }
+    });
+}
+
+/// A SYN is sent again. Only the first time is an event; the outcome tells how many there were.
+#[inline(always)]
+pub(crate) fn observe_retransmit(ctx: &BtfTracePointContext, sock: Sock) {
+    if i32::from(load::<u8>(sock, &SKC_STATE)) != TCP_SYN_SENT {
+        return;
+    }
+    let tcp = as_tcp(sock);
+    if tcp.is_null() || load::<u32>(tcp, &TCP_TOTAL_RETRANS) > 1 {
+        return;
+    }
+    emit_known(ctx, SYN_RETRANSMIT, sock, |_| {});
+}
+
+/// An error reaches a socket that is connecting, or a datagram socket.
+#[inline(always)]
+pub(crate) fn observe_error(ctx: &BtfTracePointContext, sock: Sock) {
+    let protocol: u16 = load(sock, &SK_PROTOCOL);
+    if protocol == u16::from(IPPROTO_UDP) {
+        emit_error(ctx, sock, IPPROTO_UDP);
+    } else if protocol == u16::from(IPPROTO_TCP) && i32::from(load::<u8>(sock, &SKC_STATE)) == TCP_SYN_SENT {
+        emit_error(ctx, sock, IPPROTO_TCP);
+    }
+}
+
+#[inline(always)]
+fn emit_error(ctx: &BtfTracePointContext, sock: Sock, protocol: u8) {
+    let errno = error_of(sock);
+    if errno == 0 {
+        return;
+    }
+    emit(ctx, ERROR, |event| {
+        event.cookie = load(sock, &SKC_COOKIE);
+        event.cgroup_id = socket_cgroup_id(sock);
+        fill_socket(event, sock);
+        event.protocol = protocol;
+        event.errno = errno;
+    });
+}
+
+#[inline(always)]
+fn emit_known(ctx: &BtfTracePointContext, kind: u8, sock: Sock, fill: impl FnOnce(&mut Event)) {
+    let cookie: u64 = load(sock, &SKC_COOKIE);
+    if cookie == 0 {
+        return;
+    }
+    emit(ctx, kind, |event| {
+        event.cookie = cookie;
+        fill_tcp(event, sock);
+        fill(event);
+    });
+}
+
+#[inline(always)]
+fn fill_tcp(event: &mut Event, sock: Sock) {
+    fill_socket(event, sock);
+    event.protocol = IPPROTO_TCP;
+    let tcp = as_tcp(sock);
+    if tcp.is_null() {
+        return;
+    }
+    // A closing socket has given its port back to the table; what it used stands here.
+    event.local_port = u16::from_be(load(tcp, &INET_SPORT));
+    event.bytes_sent = load::<u64>(tcp, &TCP_BYTES_SENT).wrapping_sub(load(tcp, &TCP_BYTES_RETRANS));
+    event.bytes_received = load(tcp, &TCP_BYTES_RECEIVED);
+    // The kernel keeps eight times the smoothed round trip.
+    event.srtt_us = load::<u32>(tcp, &TCP_SRTT_US) >> 3;
+    event.retransmits = load(tcp, &TCP_TOTAL_RETRANS);
+}
+
+/// The socket as `struct tcp_sock`, null for MPTCP's outer socket.
+#[inline(always)]
+fn as_tcp(sock: Sock) -> *const c_void {
+    // SAFETY: the helper takes a socket that a BTF tracepoint handed in and answers null where it is not TCP.
+    unsafe { bpf_skc_to_tcp_sock(sock.cast_mut()) }.cast()
+}
+
+/// `sk_err`, else `sk_err_soft`, as a positive errno; 0 for none.
+#[inline(always)]
+fn error_of(sock: Sock) -> u16 {
+    let hard: i32 = load(sock, &SK_ERR);
+    let error = if hard == 0 { load(sock, &SK_ERR_SOFT) } else { hard };
+    error as u16
+}

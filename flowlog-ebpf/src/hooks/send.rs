@@ -1,0 +1,35 @@
+//! `sock_send_length`: the first datagram of a connected socket, in the context of the process that sends.
+
+use crate::{
+    emit::{emit, fill_task},
+    maps::UNSENT,
+    offsets::{SK_PROTOCOL, SKC_COOKIE, Sock, load},
+    sockaddr::fill_socket,
+};
+use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, programs::BtfTracePointContext};
+use flowlog_common::event::SENT;
+
+pub(crate) const IPPROTO_UDP: u8 = 17;
+const EPERM: i32 = 1;
+
+/// `result` is what the send call returns: bytes, or a negative errno. A send that failed for other reasons
+/// than a filter in the way (`EPERM`) sent nothing, and the next one is still the first.
+#[inline(always)]
+pub(crate) fn observe(ctx: &BtfTracePointContext, sock: Sock, result: i32) {
+    if load::<u16>(sock, &SK_PROTOCOL) != u16::from(IPPROTO_UDP) || (result < 0 && result != -EPERM) {
+        return;
+    }
+    let cookie: u64 = load(sock, &SKC_COOKIE);
+    if cookie == 0 || UNSENT.remove(cookie).is_err() {
+        return;
+    }
+    emit(ctx, SENT, |event| {
+        fill_socket(event, sock);
+        event.protocol = IPPROTO_UDP;
+        event.cookie = cookie;
+        // SAFETY: a helper without arguments, in process context.
+        event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        event.errno = if result < 0 { EPERM as u16 } else { 0 };
+        fill_task(event);
+    });
+}

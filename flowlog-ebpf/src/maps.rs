@@ -1,0 +1,42 @@
+//! Every map, with why it has its size.
+
+use aya_ebpf::{
+    Global,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray, RingBuf},
+};
+use flowlog_common::{
+    counter::Counters,
+    settings::{REASON_IGNORED, REASONS},
+};
+
+/// Events. 8 MiB hold 50,000 events: 2.5 s of 20,000 a second while the agent does not run. The agent may
+/// ask for another size.
+#[map]
+pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
+
+/// Cgroups that come and go, apart from the events so that a storm of connects cannot displace them: 1 MiB
+/// hold 1,900.
+#[map]
+pub(crate) static CGROUPS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Connected datagram sockets that have not sent yet, by cookie. A resolver makes several a look-up and
+/// closes them at once; LRU forgets those first.
+#[map]
+pub(crate) static UNSENT: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Counters, summed by the agent.
+#[map]
+pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
+
+/// What each `enum skb_drop_reason` of the running kernel means to us; read-only, set by the agent.
+#[unsafe(no_mangle)]
+pub(crate) static DROP_REASONS: Global<[u8; REASONS]> = Global::new([REASON_IGNORED; REASONS]);
+
+/// Bytes in `EVENTS` from which on a wake-up is forced; the agent sets half of the ring's size.
+#[unsafe(no_mangle)]
+pub(crate) static WAKE_BYTES: Global<u64> = Global::new(4 << 20);
+
+/// 1 where the hook `sock_send_length` is there, so that a connect on a datagram socket is worth a table entry.
+#[unsafe(no_mangle)]
+pub(crate) static SEND_HOOK: Global<u8> = Global::new(0);

@@ -1,0 +1,29 @@
+//! Brings the kernel object in: builds the kernel half from source, so that what is embedded is what is on disk.
+
+#[allow(dead_code, reason = "xtask uses the rest of this file")]
+#[path = "../xtask/src/bpf.rs"]
+mod bpf;
+
+use std::env;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn main() -> Result<(), String> {
+    embed().map_err(|error| error.to_string())
+}
+
+fn embed() -> Result<(), Box<dyn Error>> {
+    let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    let repository = manifest_dir.parent().ok_or("the agent's crate has no parent folder")?;
+    for source in bpf::sources(repository) {
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
+    println!("cargo::rerun-if-changed={}", repository.join("xtask/src/bpf.rs").display());
+    let object = bpf::build(repository, &repository.join("target/bpf"))?;
+    let copy = Path::new(&env::var("OUT_DIR")?).join("flowlog.bpf.o");
+    fs::copy(&object, &copy)?;
+    println!("cargo::rustc-env=FLOWLOG_BPF_OBJECT={}", copy.display());
+    println!("cargo::rustc-env=FLOWLOG_BPF_SOURCE={}", bpf::hash_sources(repository)?);
+    Ok(())
+}

@@ -1,0 +1,146 @@
+//! The table of hooks: what each gives, what it needs, and what is lost without it.
+
+/// Where a program is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// To the cgroup2 root, or the cgroup that the configuration names.
+    Cgroup,
+    /// To a tracepoint, by BTF.
+    Tracepoint {
+        /// Name as the kernel has it.
+        name: &'static str,
+        /// Arguments that the program reads; an older kernel's tracepoint with fewer does not serve.
+        arguments: usize,
+    },
+}
+
+/// A kernel attach point with a program of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hook {
+    /// Name in configuration, `check` and records.
+    pub name: &'static str,
+    /// The program in the kernel object.
+    pub program: &'static str,
+    /// Where it is attached.
+    pub attach: Attach,
+    /// First kernel that has it.
+    pub kernel: &'static str,
+    /// What it gives.
+    pub gives: &'static str,
+    /// What is missing from the log without it.
+    pub without: &'static str,
+    /// Without it there is no point in running.
+    pub needed: bool,
+}
+
+const fn tracepoint(name: &'static str, arguments: usize) -> Attach {
+    Attach::Tracepoint { name, arguments }
+}
+
+/// Every hook, in the order in which they are attached: cgroups before the scan of those that exist, outcomes
+/// before attempts, so that no attempt is seen whose outcome cannot be.
+pub const HOOKS: [Hook; 9] = [
+    Hook {
+        name: "cgroup_mkdir",
+        program: "flowlog_cgroup_mkdir",
+        attach: tracepoint("cgroup_mkdir", 2),
+        kernel: "5.10",
+        gives: "the cgroup of every pod, from before its first process",
+        without: "pods that start later than flowlog are not recognised",
+        needed: true,
+    },
+    Hook {
+        name: "cgroup_rmdir",
+        program: "flowlog_cgroup_rmdir",
+        attach: tracepoint("cgroup_rmdir", 2),
+        kernel: "5.10",
+        gives: "when a pod's cgroup is gone",
+        without: "cgroups that went are kept until the table is full",
+        needed: false,
+    },
+    Hook {
+        name: "set_state",
+        program: "flowlog_set_state",
+        attach: tracepoint("inet_sock_set_state", 3),
+        kernel: "5.10",
+        gives: "established, failed with its errno, closed, inbound connections",
+        without: "no outcome of TCP attempts is known",
+        needed: true,
+    },
+    Hook {
+        name: "drop",
+        program: "flowlog_drop",
+        attach: tracepoint("kfree_skb", 3),
+        kernel: "5.17",
+        gives: "proof that the node dropped a packet, with the kernel's reason; denied UDP",
+        without: "a drop is inferred from silence, and a denial of unconnected UDP is not seen",
+        needed: false,
+    },
+    Hook {
+        name: "retransmit",
+        program: "flowlog_retransmit",
+        attach: tracepoint("tcp_retransmit_skb", 1),
+        kernel: "5.10",
+        gives: "`pending` after one second without an answer",
+        without: "an attempt without an answer is told when the process or the kernel gives up, after up to 130 s",
+        needed: false,
+    },
+    Hook {
+        name: "error_report",
+        program: "flowlog_error_report",
+        attach: tracepoint("inet_sk_error_report", 1),
+        kernel: "5.15",
+        gives: "ICMP errors, refused UDP",
+        without: "refused and prohibited UDP is told as sent",
+        needed: false,
+    },
+    Hook {
+        name: "send",
+        program: "flowlog_send",
+        attach: tracepoint("sock_send_length", 2),
+        kernel: "6.3",
+        gives: "connected UDP, from its first datagram",
+        without: "connected UDP is seen only where it is refused or dropped",
+        needed: false,
+    },
+    Hook {
+        name: "connect4",
+        program: "flowlog_connect4",
+        attach: Attach::Cgroup,
+        kernel: "5.8",
+        gives: "who tried what over IPv4",
+        without: "no attempts",
+        needed: true,
+    },
+    Hook {
+        name: "connect6",
+        program: "flowlog_connect6",
+        attach: Attach::Cgroup,
+        kernel: "5.8",
+        gives: "who tried what over IPv6",
+        without: "no attempts over IPv6, nor of dual-stack sockets",
+        needed: true,
+    },
+];
+
+/// Reasons (`enum skb_drop_reason`, without the prefix) that tell of a filter: netfilter, TC, XDP and cgroup
+/// programs, socket filters, IPsec policies, security modules, reverse-path filtering. Those of routes and
+/// neighbours reach the opener as errors; those of full queues, bad checksums and closed sockets tell nothing of
+/// a filter; OTHERHOST is every packet that a bridge floods. None of these may look like a denial.
+pub const DROP_REASONS: [&str; 9] = [
+    "NETFILTER_DROP",
+    "TC_INGRESS",
+    "TC_EGRESS",
+    "XDP",
+    "BPF_CGROUP_EGRESS",
+    "SOCKET_FILTER",
+    "XFRM_POLICY",
+    "SECURITY_HOOK",
+    "IP_RPFILTER",
+];
+
+/// The reason that the far end's own stack gives when nobody listens.
+pub const NO_SOCKET_REASON: &str = "NO_SOCKET";
+
+/// Prefix of the reasons in the kernel's enum.
+pub const REASON_PREFIX: &str = "SKB_DROP_REASON_";

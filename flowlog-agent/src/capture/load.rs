@@ -1,0 +1,326 @@
+//! Load the kernel object, tell it the kernel's offsets, attach it, take it out again.
+
+use super::btf::{BtfError, KernelTypes};
+use super::cgroups::{Cgroups, ScanError};
+use super::clock::{Clock, ClockError};
+use super::decode::Decoder;
+use super::hooks::{Attach, DROP_REASONS, HOOKS, Hook, NO_SOCKET_REASON, REASON_PREFIX};
+use super::ring::Rings;
+use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
+use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
+use aya_log::EbpfLogger;
+use flowlog_common::for_each_offset;
+use flowlog_common::settings::{REASON_DROP, REASON_IGNORED, REASON_NO_SOCKET, REASONS};
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+
+/// The kernel half, built from source by this crate's build script.
+static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWLOG_BPF_OBJECT"));
+
+/// Hash of the sources that the embedded kernel half was built from, 32 hex digits.
+pub const OBJECT_SOURCE: &str = env!("FLOWLOG_BPF_SOURCE");
+
+/// What to load and where to attach it.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The cgroup2 mount.
+    pub mount: PathBuf,
+    /// The cgroup whose connects are observed: the mount, or one below it.
+    pub cgroup_root: PathBuf,
+    /// The kernel's BTF.
+    pub btf: PathBuf,
+    /// Size of the ring of events, bytes; a power of two, a multiple of the page size.
+    pub events_bytes: u32,
+    /// Size of the ring of cgroup events, bytes; as above.
+    pub cgroups_bytes: u32,
+    /// Names of hooks that are not to be attached.
+    pub off: Vec<String>,
+    /// Show the kernel half's own debug lines.
+    pub debug: bool,
+}
+
+/// Why the kernel half does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The kernel shows no types, so nothing can be found in its structs.
+    #[error("{0}; `flowlog check` tells what this host lacks")]
+    Types(#[from] BtfError),
+    /// A kernel struct has not the member that is read.
+    #[error("this kernel has no {member}; flowlog does not know its layout (please report the kernel's version)")]
+    Layout {
+        /// `struct.member`.
+        member: String,
+    },
+    /// The kernel refuses the object or a map.
+    #[error("load the kernel half: {what}; needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: `flowlog check` tells")]
+    Object {
+        /// The chain of causes.
+        what: String,
+    },
+    /// A hook that flowlog cannot do without is not there.
+    #[error("hook {hook}: {why}; without it: {without}. `flowlog check` tells what this host lacks")]
+    Hook {
+        /// The hook's name.
+        hook: &'static str,
+        /// What happened.
+        why: String,
+        /// What it would give.
+        without: &'static str,
+    },
+    /// No hook has this name.
+    #[error("there is no hook {name:?} to switch off; the hooks are {}", HOOKS.map(|hook| hook.name).join(", "))]
+    NoSuchHook {
+        /// The name.
+        name: String,
+    },
+    /// The cgroup to attach to cannot be opened.
+    #[error("open the cgroup {path}: {source}")]
+    Cgroup {
+        /// The folder.
+        path: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
+    /// The cgroup tree cannot be scanned.
+    #[error(transparent)]
+    Scan(#[from] ScanError),
+    /// The clock cannot be read.
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+}
+
+/// Whether a hook observes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookStatus {
+    /// It does.
+    Attached,
+    /// Switched off by configuration.
+    Off,
+    /// This kernel has it not, or refuses it.
+    Missing {
+        /// Why.
+        why: String,
+    },
+}
+
+/// A hook and whether it observes.
+#[derive(Clone, Debug)]
+pub struct HookState {
+    /// The hook.
+    pub hook: Hook,
+    /// Whether it observes.
+    pub status: HookStatus,
+}
+
+/// The kernel half, loaded and attached.
+pub struct Capture {
+    ebpf: Ebpf,
+    pub(super) rings: Rings,
+    /// Every hook of the table and what became of it.
+    pub hooks: Vec<HookState>,
+}
+
+impl Capture {
+    /// Load and attach everything that this kernel and the configuration allow; the cgroup tree is scanned
+    /// between the cgroup hooks and the first attempt that can be seen.
+    ///
+    /// # Errors
+    /// What flowlog cannot do without is missing; each error says how to mend it.
+    pub fn start(options: &Options) -> Result<(Self, Cgroups), LoadError> {
+        let known = |name: &String| HOOKS.iter().any(|hook| hook.name == *name);
+        if let Some(name) = options.off.iter().find(|name| !known(name)) {
+            return Err(LoadError::NoSuchHook { name: name.clone() });
+        }
+        let types = KernelTypes::read(&options.btf)?;
+        let mut ebpf = load_object(options, &types)?;
+        let logger = options.debug.then(|| EbpfLogger::init(&mut ebpf)).transpose().map_err(|error| {
+            LoadError::Object { what: format!("the kernel half's debug lines: {}", chain(&error)) }
+        })?;
+        let decoder = Decoder::new(Clock::measure()?, reason_names(&types));
+        let rings = Rings::take(&mut ebpf, decoder, logger)?;
+        let btf = Btf::parse_file(&options.btf, aya::Endianness::default())
+            .map_err(|error| LoadError::Object { what: chain(&error) })?;
+        let mut capture = Self { ebpf, rings, hooks: Vec::with_capacity(HOOKS.len()) };
+        let (tracepoints, cgroup_hooks): (Vec<Hook>, Vec<Hook>) =
+            HOOKS.iter().partition(|hook| matches!(hook.attach, Attach::Tracepoint { .. }));
+        for hook in tracepoints {
+            capture.add(hook, options, &types, &btf)?;
+        }
+        let cgroups = Cgroups::scan(&options.mount, &options.cgroup_root)?;
+        for hook in cgroup_hooks {
+            capture.add(hook, options, &types, &btf)?;
+        }
+        Ok((capture, cgroups))
+    }
+
+    /// Take every program out. What the rings hold can still be drained.
+    pub fn detach(&mut self) {
+        for (name, program) in self.ebpf.programs_mut() {
+            let unloaded = match program {
+                Program::CgroupSockAddr(program) => program.unload(),
+                Program::BtfTracePoint(program) => program.unload(),
+                _ => Ok(()),
+            };
+            match unloaded {
+                Ok(()) | Err(ProgramError::NotLoaded) => {}
+                Err(error) => tracing::warn!(program = name, error = chain(&error), "detach failed"),
+            }
+        }
+    }
+
+    fn add(
+        &mut self,
+        hook: Hook,
+        options: &Options,
+        types: &KernelTypes,
+        btf: &Btf,
+    ) -> Result<(), LoadError> {
+        let status = if options.off.iter().any(|name| name == hook.name) {
+            HookStatus::Off
+        } else {
+            match self.attach(&hook, options, types, btf)? {
+                Ok(()) => HookStatus::Attached,
+                Err(why) if hook.needed => {
+                    return Err(LoadError::Hook { hook: hook.name, why, without: hook.without });
+                }
+                Err(why) => HookStatus::Missing { why },
+            }
+        };
+        self.hooks.push(HookState { hook, status });
+        Ok(())
+    }
+
+    /// The inner error is this hook's own; the outer one ends the start.
+    fn attach(
+        &mut self,
+        hook: &Hook,
+        options: &Options,
+        types: &KernelTypes,
+        btf: &Btf,
+    ) -> Result<Result<(), String>, LoadError> {
+        let Some(program) = self.ebpf.program_mut(hook.program) else {
+            return Err(LoadError::Object { what: format!("the object has no program {}", hook.program) });
+        };
+        Ok(match hook.attach {
+            Attach::Tracepoint { name, arguments } => match types.find_tracepoint(name) {
+                None => Err(format!("the kernel has no tracepoint {name} (since {})", hook.kernel)),
+                Some(found) if found < arguments => Err(format!(
+                    "the tracepoint {name} has {found} arguments, {arguments} are needed (since {})",
+                    hook.kernel
+                )),
+                Some(_) => attach_tracepoint(program, name, btf).map_err(|error| chain(&error)),
+            },
+            Attach::Cgroup => {
+                let cgroup = File::open(&options.cgroup_root)
+                    .map_err(|source| LoadError::Cgroup { path: options.cgroup_root.clone(), source })?;
+                attach_cgroup(program, &cgroup).map_err(|error| chain(&error))
+            }
+        })
+    }
+}
+
+fn attach_tracepoint(program: &mut Program, name: &str, btf: &Btf) -> Result<(), ProgramError> {
+    let program: &mut BtfTracePoint = program.try_into()?;
+    program.load(name, btf)?;
+    program.attach()?;
+    Ok(())
+}
+
+/// Link based: several programs may sit at one cgroup, and the link goes with the process. A link takes no
+/// attach flags, which is what `Single` sends.
+fn attach_cgroup(program: &mut Program, cgroup: &File) -> Result<(), ProgramError> {
+    let program: &mut CgroupSockAddr = program.try_into()?;
+    program.load()?;
+    program.attach(cgroup, CgroupAttachMode::Single)?;
+    Ok(())
+}
+
+macro_rules! rows {
+    ($($symbol:ident: $($of:literal $member:literal),+;)*) => {
+        /// Every offset: its symbol in the object, and the members whose offsets add up to it.
+        const OFFSETS: &[(&str, &[(&str, &str)])] = &[$((stringify!($symbol), &[$(($of, $member)),+])),*];
+    };
+}
+
+for_each_offset!(rows);
+
+fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError> {
+    let offsets = OFFSETS
+        .iter()
+        .map(|(symbol, members)| Ok((*symbol, offset_of(types, members)?)))
+        .collect::<Result<Vec<(&str, u32)>, LoadError>>()?;
+    let reasons = reason_table(types);
+    let wake_bytes = u64::from(options.events_bytes / 2);
+    let send_hook = u8::from(is_on("send", options) && types.find_tracepoint("sock_send_length").is_some());
+    // aya-log's levels count from 1 (error) to 5 (trace); at 0 the verifier prunes every debug line.
+    let log_level: u8 = if options.debug { 5 } else { 0 };
+    let mut loader = EbpfLoader::new();
+    for (symbol, offset) in &offsets {
+        loader.override_global(symbol, offset, true);
+    }
+    loader
+        .override_global("DROP_REASONS", &reasons, true)
+        .override_global("WAKE_BYTES", &wake_bytes, true)
+        .override_global("SEND_HOOK", &send_hook, true)
+        .override_global(aya_log::LEVEL, &log_level, true)
+        .map_max_entries("EVENTS", options.events_bytes)
+        .map_max_entries("CGROUPS", options.cgroups_bytes);
+    loader.load(OBJECT).map_err(|error: EbpfError| LoadError::Object { what: chain(&error) })
+}
+
+fn is_on(hook: &str, options: &Options) -> bool {
+    !options.off.iter().any(|name| name == hook)
+}
+
+fn offset_of(types: &KernelTypes, members: &[(&str, &str)]) -> Result<u32, LoadError> {
+    members
+        .iter()
+        .map(|(of, member)| {
+            types
+                .find_member(of, member)
+                .ok_or_else(|| LoadError::Layout { member: format!("struct {of}.{member}") })
+        })
+        .sum()
+}
+
+/// What each reason of this kernel means to the kernel half.
+fn reason_table(types: &KernelTypes) -> [u8; REASONS] {
+    let mut table = [REASON_IGNORED; REASONS];
+    for (number, name) in reason_names(types).into_iter().enumerate() {
+        let Some(name) = name else { continue };
+        if name == NO_SOCKET_REASON {
+            table[number] = REASON_NO_SOCKET;
+        } else if DROP_REASONS.contains(&name.as_str()) {
+            table[number] = REASON_DROP;
+        }
+    }
+    table
+}
+
+/// Names of the running kernel's reasons, by number: they differ from kernel to kernel.
+fn reason_names(types: &KernelTypes) -> Vec<Option<String>> {
+    let mut names = vec![None; REASONS];
+    for (name, number) in types.find_enum("skb_drop_reason") {
+        let slot = usize::try_from(number).ok().and_then(|number| names.get_mut(number));
+        if let (Some(slot), Some(name)) = (slot, name.strip_prefix(REASON_PREFIX)) {
+            *slot = Some(name.to_owned());
+        }
+    }
+    names
+}
+
+/// An error with its causes in one line; the verifier's log is cut to its end, where it says what is wrong.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    match text.char_indices().nth_back(1_500) {
+        Some((start, _)) => format!("…{}", &text[start..]),
+        None => text,
+    }
+}

@@ -1,0 +1,20 @@
+//! The node's side: kernel in, model out. Everything that is unsafe, or aya's, stays in this room.
+//!
+//! [`Capture::start`] loads the kernel half and attaches it; [`Capture::drain`] hands over what the hooks saw,
+//! as [`Observation`]s; [`Capture::detach`] takes everything out again. Nothing stays behind when the agent is
+//! killed either: links live as long as the process that holds them.
+
+pub mod btf;
+pub mod cgroups;
+pub mod clock;
+pub mod decode;
+pub mod hooks;
+pub mod host;
+mod load;
+mod process;
+mod ring;
+
+pub use cgroups::{Cgroups, Owner};
+pub use load::{Capture, HookState, HookStatus, LoadError, Options};
+pub use process::find_exe;
+pub use ring::{Batch, KernelCounts};

@@ -1,0 +1,191 @@
+//! Drain the rings and read the kernel half's counters.
+
+use super::clock::{Clock, ClockError};
+use super::decode::{CgroupChange, DecodeError, Decoder, decode_cgroup};
+use super::load::{Capture, LoadError};
+use crate::model::Observation;
+use aya::Ebpf;
+use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
+use aya_log::EbpfLogger;
+use flowlog_common::counter::Counters;
+use flowlog_common::event;
+use std::io;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+
+/// Events taken in one go, so that other work gets its turn under load.
+const BATCH: usize = 8_192;
+
+/// What one drain brought.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Cgroups that came and went. Taken before the events: a pod's cgroup is made before its first connect.
+    pub cgroups: Vec<CgroupChange>,
+    /// What the hooks saw, in the order in which it happened.
+    pub observations: Vec<Observation>,
+    /// Events that this build does not understand.
+    pub errors: Vec<DecodeError>,
+    /// More is waiting.
+    pub more: bool,
+}
+
+/// The kernel half's counters, summed over the CPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KernelCounts {
+    /// Events due, by the kind's name.
+    pub seen: Vec<(&'static str, u64)>,
+    /// Events that found the ring full, by the kind's name.
+    pub lost: Vec<(&'static str, u64)>,
+    /// Dropped packets or cgroups that could not be read.
+    pub unreadable: u64,
+    /// Cgroup events due.
+    pub cgroup_seen: u64,
+    /// Cgroup events that found their ring full.
+    pub cgroup_lost: u64,
+    /// Connected datagram sockets that found their table unwilling.
+    pub table_full: u64,
+}
+
+impl KernelCounts {
+    /// Events due of one kind.
+    pub fn seen(&self, kind: &str) -> u64 {
+        count_of(&self.seen, kind)
+    }
+
+    /// Events of one kind that found the ring full.
+    pub fn lost(&self, kind: &str) -> u64 {
+        count_of(&self.lost, kind)
+    }
+}
+
+fn count_of(counts: &[(&'static str, u64)], kind: &str) -> u64 {
+    counts.iter().find(|(name, _)| *name == kind).map_or(0, |(_, count)| *count)
+}
+
+/// Names of the kinds, by number, as they stand in counters.
+const KIND_NAMES: [(&str, u8); event::KINDS - 1] = [
+    ("attempt", event::ATTEMPT),
+    ("established", event::ESTABLISHED),
+    ("failed", event::FAILED),
+    ("closed", event::CLOSED),
+    ("inbound", event::INBOUND),
+    ("syn_retransmit", event::SYN_RETRANSMIT),
+    ("drop", event::DROP),
+    ("error", event::ERROR),
+    ("sent", event::SENT),
+];
+
+/// [`Counters`] under a type of ours, so that aya may read them from a map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct CpuCounters(Counters);
+
+// SAFETY: `Counters` is `repr(C)` and made of u64 alone: any bytes are valid, there is no padding.
+#[expect(unsafe_code, reason = "aya asks for a promise about the layout")]
+unsafe impl aya::Pod for CpuCounters {}
+
+/// The maps that the agent reads.
+pub(super) struct Rings {
+    events: AsyncFd<RingBuf<MapData>>,
+    cgroups: RingBuf<MapData>,
+    counters: PerCpuArray<MapData, CpuCounters>,
+    decoder: Decoder,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
+}
+
+impl Rings {
+    pub(super) fn take(
+        ebpf: &mut Ebpf,
+        decoder: Decoder,
+        logger: Option<EbpfLogger<&'static dyn log::Log>>,
+    ) -> Result<Self, LoadError> {
+        let refused = |what: &str, error: &dyn std::fmt::Display| LoadError::Object {
+            what: format!("map {what}: {error}"),
+        };
+        let mut take = |name: &str| {
+            ebpf.take_map(name)
+                .ok_or_else(|| LoadError::Object { what: format!("the object has no map {name}") })
+        };
+        let events = RingBuf::try_from(take("EVENTS")?).map_err(|error| refused("EVENTS", &error))?;
+        // SAFETY: the ring owns its map, so its descriptor is the same and open for as long as it lives.
+        #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
+        let events = unsafe { AsyncFd::register(events) };
+        Ok(Self {
+            events: events.map_err(|error| refused("EVENTS", &error))?,
+            cgroups: RingBuf::try_from(take("CGROUPS")?).map_err(|error| refused("CGROUPS", &error))?,
+            counters: PerCpuArray::try_from(take("COUNTERS")?).map_err(|error| refused("COUNTERS", &error))?,
+            decoder,
+            logger,
+        })
+    }
+}
+
+impl Capture {
+    /// Wait for the next drain: until `interval` has passed, or the kernel half says that half the ring is full.
+    ///
+    /// # Errors
+    /// The ring cannot be polled.
+    pub async fn ready(&mut self, interval: Duration) -> io::Result<()> {
+        tokio::select! {
+            () = tokio::time::sleep(interval) => Ok(()),
+            guard = self.rings.events.readable() => {
+                guard?.clear_ready();
+                Ok(())
+            }
+        }
+    }
+
+    /// Take what the rings hold, at most a few thousand events in one go.
+    pub fn drain(&mut self) -> Batch {
+        let mut batch = Batch::default();
+        let Rings { events, cgroups, decoder, logger, .. } = &mut self.rings;
+        while let Some(item) = cgroups.next() {
+            match decode_cgroup(&item) {
+                Ok(change) => batch.cgroups.push(change),
+                Err(error) => batch.errors.push(error),
+            }
+        }
+        let events = events.get_mut();
+        while batch.observations.len() < BATCH {
+            let Some(item) = events.next() else { break };
+            match decoder.decode(&item) {
+                Ok(observation) => batch.observations.push(observation),
+                Err(error) => batch.errors.push(error),
+            }
+        }
+        batch.more = batch.observations.len() == BATCH;
+        if let Some(logger) = logger {
+            logger.flush();
+        }
+        batch
+    }
+
+    /// Measure the wall clock anew; it is stepped and slewed while the agent runs.
+    ///
+    /// # Errors
+    /// The clock cannot be read.
+    pub fn set_clock(&mut self) -> Result<(), ClockError> {
+        self.rings.decoder.set_clock(Clock::measure()?);
+        Ok(())
+    }
+
+    /// The kernel half's counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn counts(&self) -> Result<KernelCounts, MapError> {
+        let per_cpu = self.rings.counters.get(&0, 0)?;
+        let sum = |of: &dyn Fn(&Counters) -> u64| per_cpu.iter().map(|cpu| of(&cpu.0)).sum::<u64>();
+        let by_kind = |of: &dyn Fn(&Counters, usize) -> u64| {
+            KIND_NAMES.map(|(name, kind)| (name, sum(&|counters| of(counters, usize::from(kind))))).to_vec()
+        };
+        Ok(KernelCounts {
+            seen: by_kind(&|counters, kind| counters.seen[kind]),
+            lost: by_kind(&|counters, kind| counters.lost[kind]),
+            unreadable: sum(&|counters| counters.unreadable),
+            cgroup_seen: sum(&|counters| counters.cgroup_seen),
+            cgroup_lost: sum(&|counters| counters.cgroup_lost),
+            table_full: sum(&|counters| counters.table_full),
+        })
+    }
+}

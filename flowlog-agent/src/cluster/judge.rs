@@ -1,0 +1,183 @@
+//! A connection put to a snapshot: over the endpoints of a service, with what the snapshot knows of itself.
+
+use super::{PolicyChange, Snapshot};
+use crate::model::{
+    Backend, Basis, Decision, Direction, DirectionVerdict, Endpoint, Mixed, Party, Protocol, Service,
+    ServiceNote, Target, Verdict,
+};
+use crate::policy::{Match, Query, combine};
+use jiff::Timestamp;
+use std::net::IpAddr;
+
+/// One endpoint's answer.
+struct Answer {
+    at: (IpAddr, u16),
+    decision: Decision,
+    egress: DirectionVerdict,
+    ingress: DirectionVerdict,
+}
+
+impl Snapshot {
+    /// What the declared rules say about one connection, opened at `at`.
+    ///
+    /// `destination` is the end that was reached, or the one that was dialed while that is not known; in
+    /// the latter case, and where `target` is a service, each of the service's endpoints is judged.
+    pub fn evaluate(
+        &self,
+        source: &Party,
+        destination: &Party,
+        target: &Target,
+        protocol: Protocol,
+        at: Timestamp,
+    ) -> Verdict {
+        match (target, &destination.endpoint) {
+            (Target::Service { backends, service, note }, Endpoint::Service(_)) => {
+                if backends.is_empty() {
+                    let nowhere = leads_nowhere(service, *note, destination);
+                    return self.one(source, &nowhere, protocol, at);
+                }
+                self.each(source, backends, protocol, at)
+            }
+            _ => self.one(source, destination, protocol, at),
+        }
+    }
+
+    fn one(&self, source: &Party, destination: &Party, protocol: Protocol, at: Timestamp) -> Verdict {
+        let (egress, ingress) = self.ask(source, destination, protocol);
+        let settling = self.is_settling(source, destination, at);
+        let decision = combine(egress.decision, ingress.decision);
+        self.verdict(decision, egress, ingress, None, settling)
+    }
+
+    fn ask(
+        &self,
+        source: &Party,
+        destination: &Party,
+        protocol: Protocol,
+    ) -> (DirectionVerdict, DirectionVerdict) {
+        let range_of = self.range_of(source).or_else(|| self.range_of(destination));
+        self.policies.evaluate(&Query { source, destination, protocol, port: destination.port, range_of })
+    }
+
+    fn range_of(&self, party: &Party) -> Option<&str> {
+        match (&party.endpoint, party.ip) {
+            (Endpoint::Unknown { .. }, Some(ip)) => self.inventory.find_range(ip)?.node.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn each(&self, source: &Party, backends: &[Backend], protocol: Protocol, at: Timestamp) -> Verdict {
+        let mut settling = false;
+        let mut answers = Vec::with_capacity(backends.len());
+        for backend in backends {
+            let destination =
+                Party { endpoint: backend.endpoint.clone(), ip: Some(backend.ip), port: Some(backend.port) };
+            settling = settling || self.is_settling(source, &destination, at);
+            let (egress, ingress) = self.ask(source, &destination, protocol);
+            let decision = combine(egress.decision, ingress.decision);
+            answers.push(Answer { at: (backend.ip, backend.port), decision, egress, ingress });
+        }
+        let decision = together(answers.iter().map(|answer| answer.decision));
+        let egress = join(&answers, |answer| &answer.egress);
+        let ingress = join(&answers, |answer| &answer.ingress);
+        let mixed = matches!(decision, Decision::Mixed | Decision::Unknown).then(|| counts(&answers));
+        self.verdict(decision, egress, ingress, mixed, settling)
+    }
+
+    fn verdict(
+        &self,
+        decision: Decision,
+        egress: DirectionVerdict,
+        ingress: DirectionVerdict,
+        mixed: Option<Mixed>,
+        settling: bool,
+    ) -> Verdict {
+        Verdict {
+            decision,
+            egress,
+            ingress,
+            mixed,
+            snapshot: self.revision,
+            as_of: self.as_of,
+            stale_since: self.stale_since,
+            settling,
+            trial: None,
+        }
+    }
+
+    /// Whether a policy that has a say about this connection, or had, changed too short a time before.
+    fn is_settling(&self, source: &Party, destination: &Party, at: Timestamp) -> bool {
+        let recent = |change: &&PolicyChange| at.duration_since(change.at) <= self.settle;
+        self.changes.iter().filter(recent).any(|change| {
+            let forms = change.before.iter().chain(&change.after);
+            forms.into_iter().any(|policy| {
+                policy.selects(source, Direction::Egress) != Match::No
+                    || policy.selects(destination, Direction::Ingress) != Match::No
+            })
+        })
+    }
+}
+
+fn leads_nowhere(service: &Service, note: Option<ServiceNote>, dialed: &Party) -> Party {
+    let why = match note {
+        Some(ServiceNote::NoSuchPort) => "has no such port",
+        Some(ServiceNote::NoEndpoints) | None => "has no ready endpoint for this port",
+    };
+    let reason = format!("service {}/{} {why}", service.namespace, service.name);
+    Party { endpoint: Endpoint::Unknown { reason, pod_uid: None }, ip: None, port: dialed.port }
+}
+
+/// One answer for all endpoints: theirs, where they agree; mixed, where one is allowed and one is denied.
+fn together(decisions: impl Iterator<Item = Decision>) -> Decision {
+    decisions
+        .reduce(|one, other| match (one, other) {
+            _ if one == other => one,
+            (Decision::Mixed, _) | (_, Decision::Mixed) => Decision::Mixed,
+            (Decision::Unknown, _) | (_, Decision::Unknown) => Decision::Unknown,
+            _ => Decision::Mixed,
+        })
+        .unwrap_or(Decision::Unknown)
+}
+
+/// One direction's answer for all endpoints: what it rests on is told of the endpoint that weighs most.
+fn join(answers: &[Answer], side: impl Fn(&Answer) -> &DirectionVerdict) -> DirectionVerdict {
+    let decision = together(answers.iter().map(|answer| side(answer).decision));
+    let mut policies: Vec<_> = answers.iter().flat_map(|answer| side(answer).policies.clone()).collect();
+    policies.sort();
+    policies.dedup();
+    let wanted = answers.iter().map(&side).filter(|verdict| match decision {
+        Decision::Mixed => verdict.decision == Decision::Deny,
+        decision => verdict.decision == decision,
+    });
+    let weighing = wanted.max_by_key(|verdict| weight(verdict.basis));
+    DirectionVerdict {
+        decision,
+        basis: weighing.map_or(Basis::Unknown, |verdict| verdict.basis),
+        tier: weighing.and_then(|verdict| verdict.tier),
+        policies,
+        reason: weighing.and_then(|verdict| verdict.reason.clone()),
+    }
+}
+
+fn weight(basis: Basis) -> u8 {
+    match basis {
+        Basis::Unknown => 5,
+        Basis::Policy => 4,
+        Basis::Isolated => 3,
+        Basis::Unselected => 2,
+        Basis::Node => 1,
+        Basis::SelfTraffic => 0,
+    }
+}
+
+fn counts(answers: &[Answer]) -> Mixed {
+    let of = |decision| answers.iter().filter(move |answer| answer.decision == decision);
+    let count = |decision| u32::try_from(of(decision).count()).unwrap_or(u32::MAX);
+    Mixed {
+        allow: count(Decision::Allow),
+        deny: count(Decision::Deny),
+        unknown: count(Decision::Unknown),
+        allow_example: of(Decision::Allow).next().map(|answer| answer.at),
+        deny_example: of(Decision::Deny).next().map(|answer| answer.at),
+    }
+}

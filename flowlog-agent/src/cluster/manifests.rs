@@ -1,0 +1,145 @@
+//! A folder of manifests: multi-document YAML or JSON, as written by people or by `kubectl get -o yaml`.
+//!
+//! Read in path order. Names that begin with a dot are left out: editors' files, and the folders of a
+//! mounted ConfigMap, whose files are reached through the links beside them. What cannot be read is told
+//! as a problem with its place, and the rest is read all the same; what a broken policy could decide is
+//! unknown to whoever takes the rest.
+
+use super::documents::{self, Document};
+use super::objects::Objects;
+use super::{ClusterError, Problem};
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// What was read of a folder.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// The folder.
+    pub folder: PathBuf,
+    /// The state of its files, taken before they were read.
+    pub fingerprint: Fingerprint,
+    /// The objects.
+    pub objects: Objects,
+    /// What could not be read.
+    pub problems: Vec<Problem>,
+}
+
+/// The state of a folder's files: equal as long as none of them was touched.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fingerprint(Vec<FileState>);
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct FileState {
+    path: PathBuf,
+    /// Device, inode, length, and when content and inode changed, in seconds and nanoseconds; absent where
+    /// the file cannot be looked at.
+    state: Option<[i128; 7]>,
+}
+
+/// Takes the state of a folder's files, without reading them.
+pub fn fingerprint(folder: &Path) -> Result<Fingerprint, ClusterError> {
+    let files = files(folder)?;
+    let state = |path: PathBuf| FileState { state: fs::metadata(&path).ok().map(|of| state(&of)), path };
+    Ok(Fingerprint(files.into_iter().map(state).collect()))
+}
+
+fn state(of: &fs::Metadata) -> [i128; 7] {
+    [
+        of.dev().into(),
+        of.ino().into(),
+        of.size().into(),
+        of.mtime().into(),
+        of.mtime_nsec().into(),
+        of.ctime().into(),
+        of.ctime_nsec().into(),
+    ]
+}
+
+/// Reads a folder.
+pub fn load(folder: &Path) -> Result<Loaded, ClusterError> {
+    let fingerprint = fingerprint(folder)?;
+    if fingerprint.0.is_empty() {
+        return Err(ClusterError::Empty { path: folder.to_owned() });
+    }
+    let mut loaded = Loaded { folder: folder.to_owned(), ..Loaded::default() };
+    let mut seen = BTreeSet::new();
+    for file in &fingerprint.0 {
+        // Two links to one file are one file.
+        let identity = file.state.map(|[device, inode, ..]| (device, inode));
+        if identity.is_none_or(|identity| seen.insert(identity)) {
+            read(&file.path, &mut loaded);
+        }
+    }
+    loaded.fingerprint = fingerprint;
+    Ok(loaded)
+}
+
+fn read(path: &Path, loaded: &mut Loaded) {
+    match fs::read_to_string(path) {
+        Ok(text) => loaded.add_text(path, &text),
+        Err(error) => {
+            loaded.objects.add_unread_text(path, None, "");
+            let what = format!("cannot be read: {error}");
+            loaded.problems.push(Problem { file: path.to_owned(), what, ..Problem::default() });
+        }
+    }
+}
+
+impl Loaded {
+    /// Adds the documents of a file's text; its name tells JSON from YAML.
+    pub fn add_text(&mut self, file: &Path, text: &str) {
+        for document in documents::split(file, text) {
+            match document {
+                Ok(Document { place, value }) => self.objects.add(&place, value, &mut self.problems),
+                Err(unread) => {
+                    self.objects.add_unread_text(file, unread.problem.document, unread.text);
+                    self.problems.push(unread.problem);
+                }
+            }
+        }
+    }
+}
+
+/// The manifest files below a folder, in path order.
+fn files(folder: &Path) -> Result<Vec<PathBuf>, ClusterError> {
+    let (mut found, mut visited) = (Vec::new(), BTreeSet::new());
+    walk(folder, &mut found, &mut visited)?;
+    found.sort();
+    Ok(found)
+}
+
+fn walk(
+    folder: &Path,
+    found: &mut Vec<PathBuf>,
+    visited: &mut BTreeSet<PathBuf>,
+) -> Result<(), ClusterError> {
+    let failed = |source| ClusterError::Folder { path: folder.to_owned(), source };
+    // A link that leads back to a folder above it would never end.
+    if !visited.insert(folder.canonicalize().map_err(failed)?) {
+        return Ok(());
+    }
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if is_hidden(&path) {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, found, visited)?;
+        } else if is_manifest(&path) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn is_hidden(path: &Path) -> bool {
+    path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+fn is_manifest(path: &Path) -> bool {
+    let ending = path.extension().and_then(OsStr::to_str);
+    ending.is_some_and(|ending| ["yaml", "yml", "json"].contains(&ending.to_ascii_lowercase().as_str()))
+}

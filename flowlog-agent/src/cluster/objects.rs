@@ -1,0 +1,340 @@
+//! Kubernetes objects, by kind, cut down to what flowlog reads and turned into our own words.
+//!
+//! Kinds that flowlog does not read are counted by name. A policy that cannot be read is kept as one that
+//! is not understood, beside the problem that says why.
+
+use super::documents::Place;
+use super::{Problem, defaults, pods, services, validate};
+use crate::inventory::{Builder, ServiceSpec, Slice};
+use crate::model::{Labels, Node, PolicyKind, Tier, Workload};
+use crate::policy::Policy;
+use crate::policy::kinds::network_policy;
+use crate::policy::kinds::not_understood::NotUnderstood;
+use foldhash::HashMap;
+use ipnet::IpNet;
+use jiff::Timestamp;
+use k8s_openapi::api::{apps, batch, core, discovery, networking};
+use pods::ReadPod;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// What is wrong with a field of an object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FieldError {
+    pub(super) field: Option<String>,
+    pub(super) what: String,
+}
+
+impl FieldError {
+    pub(super) fn new(field: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), what: what.into() }
+    }
+}
+
+/// Kind, namespace and name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Key {
+    pub(super) kind: String,
+    pub(super) namespace: String,
+    pub(super) name: String,
+}
+
+/// The objects of one load.
+#[derive(Debug, Default)]
+pub struct Objects {
+    pub(super) namespaces: HashMap<String, Arc<Labels>>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) pods: Vec<ReadPod>,
+    pub(super) services: Vec<ServiceSpec>,
+    pub(super) slices: Vec<Slice>,
+    pub(super) ranges: Vec<IpNet>,
+    /// With the time of their creation, where told.
+    pub(super) policies: Vec<(Policy, Option<Timestamp>)>,
+    /// ReplicaSets and Jobs, and who owns them.
+    pub(super) owners: HashMap<Key, Option<Workload>>,
+    skipped: BTreeMap<String, usize>,
+    seen: HashMap<Key, Place>,
+}
+
+/// A policy, and when it was created, where told.
+pub(super) type Dated = (Arc<Policy>, Option<Timestamp>);
+
+type Reader = fn(&mut Objects, Value) -> Result<(), FieldError>;
+
+/// The kinds that are read. One of these kinds and groups in another version is a problem, not skipped.
+const KINDS: &[(&str, &str, &str, Reader)] = &[
+    ("", "v1", "Namespace", Objects::add_namespace),
+    ("", "v1", "Node", Objects::add_node),
+    ("", "v1", "Pod", Objects::add_pod),
+    ("", "v1", "Service", Objects::add_service),
+    ("apps", "v1", "ReplicaSet", Objects::add_replica_set),
+    ("batch", "v1", "Job", Objects::add_job),
+    ("discovery.k8s.io", "v1", "EndpointSlice", Objects::add_slice),
+    ("networking.k8s.io", "v1", "NetworkPolicy", Objects::add_network_policy),
+    ("networking.k8s.io", "v1", "ServiceCIDR", Objects::add_service_range),
+];
+
+/// Policies of the cluster, which this build does not read: kind, and the tier that it decides in.
+const CLUSTER_POLICIES: &[(&str, PolicyKind, Option<Tier>)] = &[
+    ("AdminNetworkPolicy", PolicyKind::AdminNetworkPolicy, Some(Tier::Admin)),
+    ("BaselineAdminNetworkPolicy", PolicyKind::BaselineAdminNetworkPolicy, Some(Tier::Baseline)),
+    ("ClusterNetworkPolicy", PolicyKind::ClusterNetworkPolicy, None),
+];
+
+impl Objects {
+    /// Adds one document: an object, or a list of them.
+    pub(super) fn add(&mut self, place: &Place, document: Value, problems: &mut Vec<Problem>) {
+        let (api_version, kind) = (text(&document, "/apiVersion"), text(&document, "/kind"));
+        let Some(item_kind) = kind.strip_suffix("List").filter(|_| document.get("items").is_some()) else {
+            return self.add_object(place, document, problems);
+        };
+        let (api_version, item_kind) = (api_version.to_owned(), item_kind.to_owned());
+        let Value::Object(mut list) = document else { return };
+        let items = match list.remove("items") {
+            Some(Value::Array(items)) => items,
+            Some(Value::Null) | None => Vec::new(),
+            Some(_) => {
+                let error = FieldError::new("items", "is no list");
+                return problems.push(problem(place, &format!("{item_kind}List"), error));
+            }
+        };
+        for mut item in items {
+            // The items of a typed list do not repeat what they are.
+            if let Value::Object(fields) = &mut item
+                && !item_kind.is_empty()
+            {
+                fields.entry("kind").or_insert_with(|| item_kind.clone().into());
+                fields.entry("apiVersion").or_insert_with(|| api_version.clone().into());
+            }
+            self.add(place, item, problems);
+        }
+    }
+
+    fn add_object(&mut self, place: &Place, object: Value, problems: &mut Vec<Problem>) {
+        let (api_version, kind) = (text(&object, "/apiVersion"), text(&object, "/kind").to_owned());
+        let key = key(&kind, &object);
+        for (field, written) in [("kind", &*kind), ("apiVersion", api_version)] {
+            if written.is_empty() {
+                let error = FieldError::new(field, "is missing: no Kubernetes object");
+                return problems.push(problem(place, &title(&key), error));
+            }
+        }
+        let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let read = match KINDS.iter().find(|row| row.0 == group && row.2 == kind) {
+            Some((_, known, _, reader)) if *known == version => {
+                self.first(&key, place).and_then(|()| reader(self, object))
+            }
+            Some((_, known, ..)) => {
+                Err(FieldError::new("apiVersion", format!("{version} is not read, only {known}")))
+            }
+            None if group == "policy.networking.k8s.io" => self.add_cluster_policy(&key, &object),
+            // NetworkPolicy was born there and some still keep it so.
+            None if group == "extensions" && kind == "NetworkPolicy" => {
+                Err(FieldError::new("apiVersion", "extensions is gone: write networking.k8s.io/v1"))
+            }
+            None => {
+                *self.skipped.entry(format!("{api_version} {kind}")).or_default() += 1;
+                Ok(())
+            }
+        };
+        if let Err(error) = read {
+            if kind == "NetworkPolicy" {
+                self.add_broken_policy(&key, &error);
+            }
+            problems.push(problem(place, &title(&key), error));
+        }
+    }
+
+    /// Kinds that are not read, and how many objects of each there were.
+    pub fn skipped(&self) -> &BTreeMap<String, usize> {
+        &self.skipped
+    }
+
+    /// Notes a document that could not be parsed: where it may have held a policy, whatever that could
+    /// decide is unknown. An empty `text` stands for one that could not even be read.
+    pub(super) fn add_unread_text(&mut self, file: &Path, document: Option<usize>, text: &str) {
+        if !text.is_empty() && !text.contains("NetworkPolicy") {
+            return;
+        }
+        let name = match document {
+            Some(document) => format!("in {}, document {document}", file.display()),
+            None => format!("in {}", file.display()),
+        };
+        let why = "cannot be read".into();
+        let kind = PolicyKind::NetworkPolicy;
+        self.add_policy(
+            Policy::NotUnderstood(NotUnderstood { kind, namespace: None, name, tier: None, why }),
+            None,
+        );
+    }
+
+    /// Everything into an inventory, and the policies.
+    pub(super) fn assemble(self, builder: Builder) -> (Builder, Vec<Dated>) {
+        let Self { namespaces, nodes, pods, services, slices, ranges, policies, owners, .. } = self;
+        let builder = nodes.into_iter().fold(builder, Builder::node);
+        let builder = services.into_iter().fold(builder, Builder::service);
+        let builder = slices.into_iter().fold(builder, Builder::slice);
+        let builder = ranges.into_iter().fold(builder, Builder::range);
+        let builder =
+            pods.into_iter().fold(builder, |builder, pod| builder.pod(pod.complete(&namespaces, &owners)));
+        let policies = policies.into_iter().map(|(policy, created)| (Arc::new(policy), created));
+        (builder, policies.collect())
+    }
+
+    fn first(&mut self, key: &Key, place: &Place) -> Result<(), FieldError> {
+        if key.name.is_empty() {
+            return Err(FieldError::new("metadata.name", "is missing"));
+        }
+        match self.seen.insert(key.clone(), place.clone()) {
+            None => Ok(()),
+            Some(other) => {
+                let (file, document) = (other.file.display(), other.document);
+                let what = format!("is defined before, in {file}, document {document}");
+                Err(FieldError { field: None, what })
+            }
+        }
+    }
+
+    fn add_policy(&mut self, policy: Policy, created: Option<Timestamp>) {
+        self.policies.push((policy, created));
+    }
+
+    fn add_broken_policy(&mut self, key: &Key, error: &FieldError) {
+        let why = match &error.field {
+            Some(field) => format!("{field} {}", error.what),
+            None => error.what.clone(),
+        };
+        let policy = NotUnderstood {
+            kind: PolicyKind::NetworkPolicy,
+            namespace: Some(key.namespace.clone()),
+            name: key.name.clone(),
+            tier: Some(Tier::Namespace),
+            why: why.into(),
+        };
+        // Of two that claim one name neither is known to be the one that stands.
+        self.policies.retain(|(known, _)| known.reference() != policy.reference());
+        self.add_policy(Policy::NotUnderstood(policy), None);
+    }
+
+    fn add_cluster_policy(&mut self, key: &Key, object: &Value) -> Result<(), FieldError> {
+        let Some((_, kind, tier)) = CLUSTER_POLICIES.iter().find(|row| row.0 == key.kind) else {
+            return Err(FieldError::new("kind", "is no policy kind that this build knows"));
+        };
+        let tier = tier.or(match text(object, "/spec/tier") {
+            "Admin" => Some(Tier::Admin),
+            "Baseline" => Some(Tier::Baseline),
+            _ => None,
+        });
+        let why = "this build does not evaluate this kind yet".into();
+        let policy = NotUnderstood { kind: *kind, namespace: None, name: key.name.clone(), tier, why };
+        self.add_policy(Policy::NotUnderstood(policy), None);
+        Ok(())
+    }
+
+    fn add_namespace(&mut self, value: Value) -> Result<(), FieldError> {
+        let metadata = typed::<core::v1::Namespace>(value)?.metadata;
+        let name = metadata.name.unwrap_or_default();
+        let mut labels = metadata.labels.unwrap_or_default();
+        labels.insert(defaults::NAMESPACE_NAME.to_owned(), name.clone());
+        self.namespaces.insert(name, Arc::new(labels));
+        Ok(())
+    }
+
+    fn add_node(&mut self, value: Value) -> Result<(), FieldError> {
+        self.nodes.push(pods::read_node(typed(value)?)?);
+        Ok(())
+    }
+
+    fn add_pod(&mut self, value: Value) -> Result<(), FieldError> {
+        self.pods.push(pods::read_pod(typed(value)?)?);
+        Ok(())
+    }
+
+    fn add_service(&mut self, value: Value) -> Result<(), FieldError> {
+        self.services.extend(services::read_service(typed(value)?)?);
+        Ok(())
+    }
+
+    fn add_slice(&mut self, value: Value) -> Result<(), FieldError> {
+        self.slices.extend(services::read_slice(typed::<discovery::v1::EndpointSlice>(value)?)?);
+        Ok(())
+    }
+
+    fn add_service_range(&mut self, value: Value) -> Result<(), FieldError> {
+        let spec = typed::<networking::v1::ServiceCIDR>(value)?.spec.unwrap_or_default();
+        for (place, written) in spec.cidrs.iter().flatten().enumerate() {
+            self.ranges.push(pods::block(written, &format!("spec.cidrs[{place}]"))?);
+        }
+        Ok(())
+    }
+
+    fn add_replica_set(&mut self, value: Value) -> Result<(), FieldError> {
+        let metadata = typed::<apps::v1::ReplicaSet>(value)?.metadata;
+        self.owners.insert(pods::owner_key("ReplicaSet", &metadata), pods::controller(&metadata));
+        Ok(())
+    }
+
+    fn add_job(&mut self, value: Value) -> Result<(), FieldError> {
+        let metadata = typed::<batch::v1::Job>(value)?.metadata;
+        self.owners.insert(pods::owner_key("Job", &metadata), pods::controller(&metadata));
+        Ok(())
+    }
+
+    fn add_network_policy(&mut self, value: Value) -> Result<(), FieldError> {
+        validate::known_fields(&value)?;
+        let mut policy = typed::<networking::v1::NetworkPolicy>(value)?;
+        defaults::network_policy(&mut policy);
+        validate::network_policy(
+            policy.spec.as_ref().unwrap_or(&networking::v1::NetworkPolicySpec::default()),
+        )?;
+        let created = policy.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        self.add_policy(Policy::NetworkPolicy(network_policy::read(&policy)), created);
+        Ok(())
+    }
+}
+
+/// Reads a value as the API's type, naming the field where it does not fit.
+fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldError> {
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let field = Some(path).filter(|path| path != ".");
+        FieldError { field, what: error.into_inner().to_string() }
+    })
+}
+
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn key(kind: &str, object: &Value) -> Key {
+    let namespace = match (kind, text(object, "/metadata/namespace")) {
+        ("Namespace" | "Node" | "ServiceCIDR", _) => "",
+        (kind, _) if CLUSTER_POLICIES.iter().any(|row| row.0 == kind) => "",
+        (_, "") => defaults::NAMESPACE,
+        (_, namespace) => namespace,
+    };
+    let name = text(object, "/metadata/name").to_owned();
+    Key { kind: kind.to_owned(), namespace: namespace.to_owned(), name }
+}
+
+fn title(key: &Key) -> String {
+    match key {
+        Key { kind, name, .. } if kind.is_empty() || name.is_empty() => kind.clone(),
+        Key { kind, namespace, name } if namespace.is_empty() => format!("{kind} {name}"),
+        Key { kind, namespace, name } => format!("{kind} {namespace}/{name}"),
+    }
+}
+
+fn problem(place: &Place, object: &str, error: FieldError) -> Problem {
+    Problem {
+        file: place.file.clone(),
+        document: Some(place.document),
+        line: None,
+        object: Some(object.to_owned()).filter(|object| !object.is_empty()),
+        field: error.field,
+        what: error.what,
+    }
+}

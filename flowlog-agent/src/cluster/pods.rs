@@ -1,0 +1,209 @@
+//! Pods, nodes and who owns them.
+
+use super::defaults;
+use super::objects::{FieldError, Key};
+use crate::model::{Container, ContainerPort, Labels, Node, Pod, Protocol, Workload, normalise};
+use foldhash::HashMap;
+use ipnet::IpNet;
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// The label by which a Deployment tells the pods of its ReplicaSets apart.
+const TEMPLATE_HASH: &str = "pod-template-hash";
+
+/// A pod, before its namespace and its owner's owner are looked up.
+#[derive(Debug)]
+pub(super) struct ReadPod {
+    pod: Pod,
+    controller: Option<Workload>,
+}
+
+impl ReadPod {
+    /// Fills in what other objects tell.
+    pub(super) fn complete(
+        self,
+        namespaces: &HashMap<String, Arc<Labels>>,
+        owners: &HashMap<Key, Option<Workload>>,
+    ) -> Pod {
+        let Self { mut pod, controller } = self;
+        // Without the Namespace object its labels stay empty: not even the name that every one has.
+        pod.namespace_labels = namespaces.get(&pod.namespace).cloned().unwrap_or_default();
+        pod.workload = controller.and_then(|owner| workload(owner, &pod, owners));
+        pod
+    }
+}
+
+/// The owner as people name it: a ReplicaSet's Deployment, a Job's CronJob.
+fn workload(owner: Workload, pod: &Pod, owners: &HashMap<Key, Option<Workload>>) -> Option<Workload> {
+    let Workload { kind, name } = owner;
+    // A static pod's mirror is owned by its node.
+    if kind == "Node" {
+        return None;
+    }
+    let key = Key { kind, namespace: pod.namespace.clone(), name };
+    match owners.get(&key) {
+        Some(Some(above)) => return Some(above.clone()),
+        Some(None) => {}
+        None => {
+            if let Some(deployment) = deployment_of(&key, pod) {
+                return Some(Workload { kind: "Deployment".to_owned(), name: deployment });
+            }
+        }
+    }
+    Some(Workload { kind: key.kind, name: key.name })
+}
+
+/// The ReplicaSet is not known: a Deployment names its ReplicaSets by its own name and the hash.
+fn deployment_of(owner: &Key, pod: &Pod) -> Option<String> {
+    let hash = pod.labels.get(TEMPLATE_HASH).filter(|_| owner.kind == "ReplicaSet")?;
+    let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
+    Some(name.to_owned()).filter(|name| !name.is_empty())
+}
+
+pub(super) fn owner_key(kind: &str, metadata: &ObjectMeta) -> Key {
+    Key {
+        kind: kind.to_owned(),
+        namespace: metadata.namespace.clone().unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
+        name: metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// The owner that controls an object.
+pub(super) fn controller(metadata: &ObjectMeta) -> Option<Workload> {
+    let mut owners = metadata.owner_references.iter().flatten();
+    let owner = owners.find(|owner| owner.controller == Some(true))?;
+    Some(Workload { kind: owner.kind.clone(), name: owner.name.clone() })
+}
+
+pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
+    let core::Pod { metadata, spec, status } = pod;
+    let controller = controller(&metadata);
+    let spec = spec.unwrap_or_default();
+    let status = status.unwrap_or_default();
+    let pod = Pod {
+        ips: pod_ips(&status)?,
+        containers: containers(&spec, &status),
+        ports: ports(&spec)?,
+        namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
+        name: metadata.name.unwrap_or_default(),
+        uid: metadata.uid.unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default(),
+        namespace_labels: Arc::default(),
+        workload: None,
+        service_account: spec.service_account_name,
+        node: spec.node_name.filter(|name| !name.is_empty()),
+        host_network: spec.host_network.unwrap_or_default(),
+        terminated: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
+    };
+    Ok(ReadPod { pod, controller })
+}
+
+fn pod_ips(status: &core::PodStatus) -> Result<Vec<IpAddr>, FieldError> {
+    let listed = status.pod_ips.iter().flatten().filter(|listed| !listed.ip.is_empty());
+    let listed =
+        listed.enumerate().map(|(place, listed)| ip(&listed.ip, &format!("status.podIPs[{place}].ip")));
+    let listed = listed.collect::<Result<Vec<_>, _>>()?;
+    match status.pod_ip.as_deref() {
+        Some(single) if listed.is_empty() && !single.is_empty() => Ok(vec![ip(single, "status.podIP")?]),
+        _ => Ok(listed),
+    }
+}
+
+fn containers(spec: &core::PodSpec, status: &core::PodStatus) -> Vec<Container> {
+    let ephemeral = spec.ephemeral_containers.iter().flatten();
+    let written = spec.containers.iter().chain(spec.init_containers.iter().flatten());
+    let written = written.map(|container| (container.name.clone(), container.image.clone()));
+    let written = written.chain(ephemeral.map(|container| (container.name.clone(), container.image.clone())));
+    let told =
+        [&status.container_statuses, &status.init_container_statuses, &status.ephemeral_container_statuses];
+    let told: Vec<_> = told.into_iter().flatten().flatten().collect();
+    let complete = |(name, image): (String, Option<String>)| {
+        let status = told.iter().find(|status| status.name == name);
+        Container {
+            id: status.and_then(|status| container_id(status.container_id.as_deref()?)),
+            image_digest: status.and_then(|status| image_digest(&status.image_id)),
+            image: image.unwrap_or_default(),
+            name,
+        }
+    };
+    written.map(complete).collect()
+}
+
+/// `containerd://0123…`
+fn container_id(written: &str) -> Option<String> {
+    let id = written.rsplit_once("://").map_or(written, |(_, id)| id);
+    Some(id.to_owned()).filter(|id| !id.is_empty())
+}
+
+/// `docker.io/library/nginx@sha256:0123…`, or the digest alone where the image has no name.
+fn image_digest(written: &str) -> Option<String> {
+    let digest = written.rsplit_once('@').map_or(written, |(_, digest)| digest);
+    digest.starts_with("sha256:").then(|| digest.to_owned())
+}
+
+/// The ports of the containers that stay: an ordinary init container is gone before anyone connects.
+fn ports(spec: &core::PodSpec) -> Result<Vec<ContainerPort>, FieldError> {
+    let sidecar = |init: &core::Container| init.restart_policy.as_deref() == Some("Always");
+    let app = spec.containers.iter().enumerate().map(|(place, app)| ("containers", place, app));
+    let init = spec.init_containers.iter().flatten().enumerate();
+    let init = init.filter(|(_, init)| sidecar(init)).map(|(place, init)| ("initContainers", place, init));
+    let mut ports = Vec::new();
+    for (list, place, container) in app.chain(init) {
+        for (index, port) in container.ports.iter().flatten().enumerate() {
+            let field = format!("spec.{list}[{place}].ports[{index}]");
+            ports.push(ContainerPort {
+                name: port.name.clone().filter(|name| !name.is_empty()),
+                port: number(port.container_port, &format!("{field}.containerPort"))?,
+                protocol: protocol(port.protocol.as_deref(), &format!("{field}.protocol"))?,
+            });
+        }
+    }
+    Ok(ports)
+}
+
+pub(super) fn read_node(node: core::Node) -> Result<Node, FieldError> {
+    let core::Node { metadata, spec, status } = node;
+    let spec = spec.unwrap_or_default();
+    let addresses = status.and_then(|status| status.addresses).unwrap_or_default();
+    let mut ips = Vec::new();
+    for (place, address) in addresses.iter().enumerate() {
+        if matches!(address.type_.as_str(), "InternalIP" | "ExternalIP") {
+            ips.push(ip(&address.address, &format!("status.addresses[{place}].address"))?);
+        }
+    }
+    let listed = spec.pod_cidrs.unwrap_or_default();
+    let single = spec.pod_cidr.filter(|cidr| listed.is_empty() && !cidr.is_empty());
+    let cidrs = listed.iter().chain(&single).enumerate();
+    let pod_cidrs = cidrs.map(|(place, cidr)| block(cidr, &format!("spec.podCIDRs[{place}]")));
+    Ok(Node {
+        name: metadata.name.unwrap_or_default(),
+        labels: metadata.labels.unwrap_or_default(),
+        ips,
+        pod_cidrs: pod_cidrs.collect::<Result<_, _>>()?,
+    })
+}
+
+pub(super) fn ip(written: &str, field: &str) -> Result<IpAddr, FieldError> {
+    let read = written.parse().map(normalise);
+    read.map_err(|_| FieldError::new(field, format!("`{written}` is no address")))
+}
+
+pub(super) fn block(written: &str, field: &str) -> Result<IpNet, FieldError> {
+    written.parse().map_err(|_| FieldError::new(field, format!("`{written}` is no CIDR")))
+}
+
+pub(super) fn number(port: i32, field: &str) -> Result<u16, FieldError> {
+    let read = u16::try_from(port).ok().filter(|port| *port != 0);
+    read.ok_or_else(|| FieldError::new(field, format!("{port} is not between 1 and 65535")))
+}
+
+pub(super) fn protocol(written: Option<&str>, field: &str) -> Result<Protocol, FieldError> {
+    match written.unwrap_or(defaults::PROTOCOL) {
+        "TCP" => Ok(Protocol::Tcp),
+        "UDP" => Ok(Protocol::Udp),
+        "SCTP" => Ok(Protocol::Sctp),
+        other => Err(FieldError::new(field, format!("`{other}` is not supported: must be TCP, UDP or SCTP"))),
+    }
+}

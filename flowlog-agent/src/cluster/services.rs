@@ -1,0 +1,106 @@
+//! Services and their EndpointSlices.
+
+use super::defaults;
+use super::objects::FieldError;
+use super::pods::{ip, number, protocol};
+use crate::inventory::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
+use k8s_openapi::api::core::v1 as core;
+use k8s_openapi::api::discovery::v1 as discovery;
+use std::net::IpAddr;
+
+/// The label that ties a slice to its service.
+const SERVICE_NAME: &str = "kubernetes.io/service-name";
+
+/// A service that has addresses: a headless or ExternalName service has none, also where it names external
+/// ones (kube-proxy does not serve them).
+pub(super) fn read_service(service: core::Service) -> Result<Option<ServiceSpec>, FieldError> {
+    let core::Service { metadata, spec, status } = service;
+    let spec = spec.unwrap_or_default();
+    let is_headless = spec.cluster_ip.as_deref() == Some("None");
+    if is_headless || spec.type_.as_deref() == Some("ExternalName") {
+        return Ok(None);
+    }
+    let mut ports = Vec::new();
+    for (place, port) in spec.ports.iter().flatten().enumerate() {
+        ports.push(read_port(port, &format!("spec.ports[{place}]"))?);
+    }
+    Ok(Some(ServiceSpec {
+        addresses: addresses(&spec, status.as_ref())?,
+        ports,
+        namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
+        name: metadata.name.unwrap_or_default(),
+    }))
+}
+
+fn read_port(port: &core::ServicePort, field: &str) -> Result<ServicePort, FieldError> {
+    let node_port = port.node_port.filter(|port| *port != 0);
+    Ok(ServicePort {
+        name: port.name.clone().filter(|name| !name.is_empty()),
+        port: number(port.port, &format!("{field}.port"))?,
+        protocol: protocol(port.protocol.as_deref(), &format!("{field}.protocol"))?,
+        node_port: node_port.map(|port| number(port, &format!("{field}.nodePort"))).transpose()?,
+    })
+}
+
+fn addresses(
+    spec: &core::ServiceSpec,
+    status: Option<&core::ServiceStatus>,
+) -> Result<Vec<IpAddr>, FieldError> {
+    let cluster = spec.cluster_ips.iter().flatten().map(|ip| ("spec.clusterIPs", ip));
+    let single = spec.cluster_ip.iter().map(|ip| ("spec.clusterIP", ip));
+    let external = spec.external_ips.iter().flatten().map(|ip| ("spec.externalIPs", ip));
+    let balancer = status.and_then(|status| status.load_balancer.as_ref()?.ingress.as_ref());
+    let balancer = balancer.into_iter().flatten().filter_map(|ingress| ingress.ip.as_ref());
+    let balancer = balancer.map(|ip| ("status.loadBalancer.ingress", ip));
+    let written = cluster.chain(single).chain(external).chain(balancer);
+    let mut found = Vec::new();
+    // A service whose address is not given yet has an empty one.
+    for (field, written) in written.filter(|(_, written)| !written.is_empty()) {
+        let ip = ip(written, field)?;
+        if !found.contains(&ip) {
+            found.push(ip);
+        }
+    }
+    Ok(found)
+}
+
+/// A slice of a service; one of names (FQDN), or of no service, is none.
+pub(super) fn read_slice(slice: discovery::EndpointSlice) -> Result<Option<Slice>, FieldError> {
+    let discovery::EndpointSlice { address_type, endpoints, metadata, ports } = slice;
+    let service = metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)).cloned();
+    let Some(service) = service.filter(|_| address_type != "FQDN") else { return Ok(None) };
+    let mut read = Slice {
+        namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
+        service,
+        ..Slice::default()
+    };
+    for (place, port) in ports.iter().flatten().enumerate() {
+        // kube-proxy passes over a port without a number.
+        let Some(number_written) = port.port else { continue };
+        let field = format!("ports[{place}]");
+        read.ports.push(SlicePort {
+            name: port.name.clone().filter(|name| !name.is_empty()),
+            port: number(number_written, &format!("{field}.port"))?,
+            protocol: protocol(port.protocol.as_deref(), &format!("{field}.protocol"))?,
+        });
+    }
+    for (place, endpoint) in endpoints.into_iter().enumerate() {
+        if let Some(written) = endpoint.addresses.first() {
+            let ip = ip(written, &format!("endpoints[{place}].addresses[0]"))?;
+            read.endpoints.push(read_endpoint(ip, endpoint));
+        }
+    }
+    Ok(Some(read))
+}
+
+fn read_endpoint(ip: IpAddr, endpoint: discovery::Endpoint) -> SliceEndpoint {
+    let conditions = endpoint.conditions.unwrap_or_default();
+    let target = endpoint.target_ref.filter(|target| target.kind.as_deref() == Some("Pod"));
+    SliceEndpoint {
+        ip,
+        ready: conditions.ready.unwrap_or(true),
+        serving: conditions.serving.unwrap_or(true),
+        terminating: conditions.terminating.unwrap_or(false),
+        pod_uid: target.and_then(|target| target.uid),
+    }
+}

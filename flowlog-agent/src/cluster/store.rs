@@ -1,0 +1,126 @@
+//! One load after another becomes one snapshot after another: revisions, departed pods, policy changes.
+
+use super::{ClusterError, Loaded, PolicyChange, Settings, Snapshot};
+use crate::inventory::Inventory;
+use crate::model::PolicyRef;
+use crate::policy::{Policy, PolicySet};
+use jiff::{SignedDuration, Timestamp};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Changes of policies are kept for so long beyond the time in which they settle: attempts wait for their
+/// outcome before they are judged.
+const CHANGES_KEPT: SignedDuration = SignedDuration::from_mins(5);
+
+/// Holds the last good snapshot and makes the next.
+#[derive(Debug)]
+pub struct Store {
+    settings: Settings,
+    current: Arc<Snapshot>,
+}
+
+impl Store {
+    /// Makes the first snapshot.
+    pub fn start(settings: Settings, loaded: Loaded, now: Timestamp) -> Result<Self, ClusterError> {
+        let current = Arc::new(next(&settings, None, acceptable(&settings, loaded)?, now));
+        Ok(Self { settings, current })
+    }
+
+    /// The snapshot to judge with.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.current)
+    }
+
+    /// Makes the next snapshot. Where the source cannot be read, the last one stays, marked stale from `now`
+    /// on (or from when it was first found so).
+    pub fn reload(
+        &mut self,
+        loaded: Result<Loaded, ClusterError>,
+        now: Timestamp,
+    ) -> Result<Arc<Snapshot>, ClusterError> {
+        match loaded.and_then(|loaded| acceptable(&self.settings, loaded)) {
+            Ok(loaded) => {
+                self.current = Arc::new(next(&self.settings, Some(&self.current), loaded, now));
+                Ok(self.snapshot())
+            }
+            Err(error) => {
+                let stale_since = self.current.stale_since.or(Some(now));
+                self.current = Arc::new(Snapshot { stale_since, ..Snapshot::clone(&self.current) });
+                Err(error)
+            }
+        }
+    }
+}
+
+fn acceptable(settings: &Settings, loaded: Loaded) -> Result<Loaded, ClusterError> {
+    if loaded.problems.is_empty() || settings.accept_problems {
+        return Ok(loaded);
+    }
+    Err(ClusterError::Problems { path: loaded.folder, problems: loaded.problems })
+}
+
+fn next(settings: &Settings, before: Option<&Snapshot>, loaded: Loaded, now: Timestamp) -> Snapshot {
+    let Loaded { objects, problems, .. } = loaded;
+    let (builder, policies) = objects.assemble(Inventory::builder(&settings.inventory));
+    let inventory = builder.build(before.map(|before| &*before.inventory), now);
+    let created: BTreeMap<PolicyRef, Timestamp> =
+        policies.iter().filter_map(|(policy, created)| Some((policy.reference(), (*created)?))).collect();
+    let policies = PolicySet::new(policies.into_iter().map(|(policy, _)| policy), settings.block_scope);
+    let changes = match before {
+        None => created_lately(&policies, &created, settings.settle, now),
+        Some(before) => changes(before, &policies, settings.settle, now),
+    };
+    Snapshot {
+        revision: before.map_or(1, |before| before.revision + 1),
+        as_of: now,
+        stale_since: None,
+        inventory: Arc::new(inventory),
+        policies: Arc::new(policies),
+        changes: changes.into(),
+        problems: problems.into(),
+        settle: settings.settle,
+    }
+}
+
+/// At the first look nothing tells what changed, but for what was created a moment ago.
+fn created_lately(
+    policies: &PolicySet,
+    created: &BTreeMap<PolicyRef, Timestamp>,
+    settle: SignedDuration,
+    now: Timestamp,
+) -> Vec<PolicyChange> {
+    let change = |policy: &Arc<Policy>| {
+        let reference = policy.reference();
+        let at = *created.get(&reference)?;
+        let lately = now.duration_since(at) <= settle + CHANGES_KEPT;
+        lately.then(|| PolicyChange { policy: reference, at, before: None, after: Some(Arc::clone(policy)) })
+    };
+    policies.policies().iter().filter_map(change).collect()
+}
+
+fn changes(
+    before: &Snapshot,
+    policies: &PolicySet,
+    settle: SignedDuration,
+    now: Timestamp,
+) -> Vec<PolicyChange> {
+    let by_name = |set: &PolicySet| -> BTreeMap<PolicyRef, Arc<Policy>> {
+        set.policies().iter().map(|policy| (policy.reference(), Arc::clone(policy))).collect()
+    };
+    let (old, new) = (by_name(&before.policies), by_name(policies));
+    let kept = before.changes.iter().filter(|change| now.duration_since(change.at) <= settle + CHANGES_KEPT);
+    let gone = old.iter().filter(|(name, _)| !new.contains_key(*name)).map(|(name, policy)| PolicyChange {
+        policy: name.clone(),
+        at: now,
+        before: Some(Arc::clone(policy)),
+        after: None,
+    });
+    let changed = new.iter().filter(|(name, policy)| old.get(*name) != Some(*policy));
+    let changed = changed.map(|(name, policy)| PolicyChange {
+        policy: name.clone(),
+        at: now,
+        before: old.get(name).cloned(),
+        after: Some(Arc::clone(policy)),
+    });
+    kept.cloned().chain(gone).chain(changed).collect()
+}

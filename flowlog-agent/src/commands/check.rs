@@ -1,0 +1,536 @@
+//! `flowlog check`: what this host can and cannot do, hook by hook, and how to mend it.
+//!
+//! Reads files only; nothing is loaded. Exit code 0: everything is there; 1: flowlog runs and sees less;
+//! 2: it cannot run.
+
+use crate::capture::hooks::{Attach, HOOKS, Hook};
+use crate::capture::host::{Host, Lockdown, under};
+use clap::ValueEnum;
+use serde::Serialize;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// Arguments of `flowlog check`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// How to print the answer.
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    output: Format,
+    /// The cgroup2 directory that `flowlog run` would watch; default: the root of the mounted hierarchy.
+    #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
+    cgroup_root: Option<PathBuf>,
+}
+
+/// How the answer is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people, at most 80 columns wide.
+    Text,
+    /// One JSON object.
+    Json,
+}
+
+/// The oldest kernel with all that flowlog cannot do without.
+const OLDEST_KERNEL: &str = "5.10";
+const COLUMNS: usize = 80;
+
+/// The answer.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Report {
+    /// flowlog's version.
+    version: &'static str,
+    /// Kernel release, where it could be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<String>,
+    /// What it comes to.
+    result: Ability,
+    /// What the host offers.
+    host: Vec<Row>,
+    /// Every hook.
+    hooks: Vec<Row>,
+}
+
+/// What it comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Ability {
+    /// Everything is there.
+    Complete,
+    /// flowlog runs and sees less.
+    Degraded,
+    /// flowlog cannot run.
+    CannotRun,
+}
+
+/// One thing looked at.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Row {
+    name: &'static str,
+    state: Mark,
+    /// flowlog cannot run without it.
+    needed: bool,
+    /// What was found, or what a hook gives.
+    found: String,
+    /// What the log lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    without: Option<String>,
+    /// How to mend it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remedy: Option<String>,
+}
+
+/// How a thing stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Mark {
+    Ok,
+    Degraded,
+    Missing,
+}
+
+/// How many arguments a tracepoint hands over; nothing where the kernel has none of that name.
+type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
+
+/// Look and tell.
+pub fn run(args: &Args) -> ExitCode {
+    let root = Path::new("/");
+    let host = Host::read(root);
+    let report = match &host.types {
+        Ok(types) => {
+            look(root, &host, Some(&|name| types.find_tracepoint(name)), args.cgroup_root.as_deref())
+        }
+        Err(_) => look(root, &host, None, args.cgroup_root.as_deref()),
+    };
+    let text = match args.output {
+        Format::Text => report.text(),
+        Format::Json => report.json(),
+    };
+    match super::answer::print(&text) {
+        code if code == ExitCode::SUCCESS => report.exit_code(),
+        failed => failed,
+    }
+}
+
+fn look(
+    root: &Path,
+    host: &Host,
+    tracepoints: Option<Tracepoints<'_>>,
+    cgroup_root: Option<&Path>,
+) -> Report {
+    let cgroup = look_at_cgroup(root, host, cgroup_root);
+    let hooks: Vec<Row> = HOOKS.iter().map(|hook| look_at_hook(hook, tracepoints, &cgroup)).collect();
+    let rows = vec![
+        look_at_kernel(host),
+        look_at_types(host),
+        cgroup,
+        look_at_privileges(host),
+        look_at_lockdown(host),
+        look_at_bpffs(host),
+    ];
+    let result = rows.iter().chain(&hooks).map(Row::ability).max().unwrap_or(Ability::Complete);
+    let kernel = host.kernel.as_ref().ok().map(|kernel| kernel.release.clone());
+    Report { version: env!("CARGO_PKG_VERSION"), kernel, result, host: rows, hooks }
+}
+
+fn look_at_kernel(host: &Host) -> Row {
+    let row = Row::needed("kernel");
+    match &host.kernel {
+        Ok(kernel) if kernel.is_at_least(OLDEST_KERNEL) => {
+            row.ok(format!("{}; {OLDEST_KERNEL} or newer is needed", kernel.release))
+        }
+        Ok(kernel) => row.missing(
+            format!("{} is too old", kernel.release),
+            "no ring buffer, no BTF tracepoints: flowlog cannot load",
+            format!("boot a kernel of version {OLDEST_KERNEL} or newer"),
+        ),
+        Err(error) => row.missing(
+            error.to_string(),
+            "it cannot be told what this kernel offers",
+            "mount proc at /proc, as every container runtime does".to_owned(),
+        ),
+    }
+}
+
+fn look_at_types(host: &Host) -> Row {
+    let row = Row::needed("btf");
+    match &host.types {
+        Ok(_) => row.ok("the kernel tells its types in /sys/kernel/btf/vmlinux".to_owned()),
+        Err(error) => row.missing(
+            error.to_string(),
+            "flowlog cannot find its way in the kernel's structures",
+            "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 11, Ubuntu 20.10, RHEL 8.2, Amazon Linux \
+             2023 and later have it); in a container, mount /sys"
+                .to_owned(),
+        ),
+    }
+}
+
+fn look_at_cgroup(root: &Path, host: &Host, chosen: Option<&Path>) -> Row {
+    let row = Row::needed("cgroup2");
+    let without = "no attempt is seen, no process is held to its pod";
+    let mounts = match &host.mounts {
+        Ok(mounts) => mounts,
+        Err(error) => return row.missing(error.to_string(), without, "mount proc at /proc".to_owned()),
+    };
+    let Some(mount) = mounts.cgroup2.first() else {
+        let found = if mounts.cgroup1 { "only cgroup v1 is mounted" } else { "no cgroup2 is mounted" };
+        return row.missing(
+            found.to_owned(),
+            without,
+            "boot with systemd.unified_cgroup_hierarchy=1, or: mount -t cgroup2 none /sys/fs/cgroup/unified; in \
+             a container, mount the host's /sys/fs/cgroup"
+                .to_owned(),
+        );
+    };
+    let hybrid = if mounts.cgroup1 { "; hybrid: v1 controllers beside it" } else { "" };
+    let Some(chosen) = chosen else { return row.ok(format!("{}{hybrid}", mount.display())) };
+    let inside = mounts.cgroup2.iter().any(|mount| chosen.starts_with(mount));
+    if inside && under(root, &chosen.join("cgroup.procs").to_string_lossy()).is_file() {
+        return row.ok(format!("{} in {}{hybrid}", chosen.display(), mount.display()));
+    }
+    row.missing(
+        format!("{} is no directory of a cgroup2 hierarchy", chosen.display()),
+        without,
+        format!("name a directory below {}, or leave --cgroup-root out", mount.display()),
+    )
+}
+
+fn look_at_privileges(host: &Host) -> Row {
+    let row = Row::needed("capabilities");
+    let without = "the kernel refuses to load or to attach";
+    let privileges = match &host.privileges {
+        Ok(privileges) => privileges,
+        Err(error) => return row.missing(error.to_string(), without, "mount proc at /proc".to_owned()),
+    };
+    let missing = privileges.missing();
+    if !missing.is_empty() {
+        return row.missing(
+            format!("{} not effective", missing.join(", ")),
+            without,
+            "run as root (sudo), or give the container CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (securityContext.\
+             capabilities.add); CAP_SYS_ADMIN stands for all three"
+                .to_owned(),
+        );
+    }
+    if !privileges.initial_user_namespace {
+        return row.missing(
+            "held in a user namespace only".to_owned(),
+            without,
+            "run outside the user namespace (rootful; hostUsers: true in a pod)".to_owned(),
+        );
+    }
+    row.ok("CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN".to_owned())
+}
+
+fn look_at_lockdown(host: &Host) -> Row {
+    let row = Row::optional("lockdown");
+    match host.lockdown {
+        Some(Lockdown::Confidentiality) => row.degraded(
+            "confidentiality: BPF may be kept from reading kernel memory".to_owned(),
+            "the kernel may refuse hooks that read its structures",
+            "boot with lockdown=integrity, or leave it if `flowlog run` attaches everything".to_owned(),
+        ),
+        Some(Lockdown::Integrity) => row.ok("integrity; does not matter to flowlog".to_owned()),
+        Some(Lockdown::None) => row.ok("none".to_owned()),
+        None => row.ok("not shown by this kernel".to_owned()),
+    }
+}
+
+/// Told only: nothing is pinned unless that is asked for.
+fn look_at_bpffs(host: &Host) -> Row {
+    let row = Row::optional("bpffs");
+    match host.mounts.as_ref().ok().and_then(|mounts| mounts.bpffs.as_ref()) {
+        Some(mount) => row.ok(mount.display().to_string()),
+        None => row.ok("not mounted; not needed unless capture is to outlive the agent".to_owned()),
+    }
+}
+
+fn look_at_hook(hook: &Hook, tracepoints: Option<Tracepoints<'_>>, cgroup: &Row) -> Row {
+    let row = Row { needed: hook.needed, ..Row::optional(hook.name) };
+    let newer = format!("boot a kernel of version {} or newer", hook.kernel);
+    match (hook.attach, tracepoints) {
+        (Attach::Cgroup, _) if cgroup.state == Mark::Ok => row.ok(hook.gives.to_owned()),
+        (Attach::Cgroup, _) => {
+            row.missing("no cgroup2 to attach to".to_owned(), hook.without, "see cgroup2 above".to_owned())
+        }
+        (Attach::Tracepoint { name, .. }, None) => row.missing(
+            format!("whether the kernel has {name} cannot be told without BTF"),
+            hook.without,
+            "see btf above".to_owned(),
+        ),
+        (Attach::Tracepoint { name, arguments }, Some(find)) => match find(name) {
+            Some(found) if found >= arguments => row.ok(hook.gives.to_owned()),
+            Some(_) => {
+                row.missing(format!("this kernel's tracepoint {name} tells too little"), hook.without, newer)
+            }
+            None => row.missing(format!("this kernel has no tracepoint {name}"), hook.without, newer),
+        },
+    }
+}
+
+impl Row {
+    fn needed(name: &'static str) -> Self {
+        Self { needed: true, ..Self::optional(name) }
+    }
+
+    fn optional(name: &'static str) -> Self {
+        Self { name, state: Mark::Ok, needed: false, found: String::new(), without: None, remedy: None }
+    }
+
+    fn ok(self, found: String) -> Self {
+        Self { found, ..self }
+    }
+
+    fn degraded(self, found: String, without: &str, remedy: String) -> Self {
+        Self { state: Mark::Degraded, ..self.missing(found, without, remedy) }
+    }
+
+    fn missing(self, found: String, without: &str, remedy: String) -> Self {
+        Self { state: Mark::Missing, found, without: Some(without.to_owned()), remedy: Some(remedy), ..self }
+    }
+
+    fn ability(&self) -> Ability {
+        match (self.state, self.needed) {
+            (Mark::Ok, _) => Ability::Complete,
+            (Mark::Missing, true) => Ability::CannotRun,
+            (Mark::Degraded | Mark::Missing, _) => Ability::Degraded,
+        }
+    }
+
+    fn write_text(&self, text: &mut String) {
+        let mark = match self.state {
+            Mark::Ok => "ok",
+            Mark::Degraded => "degraded",
+            Mark::Missing => "missing",
+        };
+        // Writing to a String cannot fail.
+        let _ = write!(text, "  {mark:<10}{:<14}", self.name);
+        wrap(text, &self.found, INDENT);
+        for (label, words) in [("without it: ", &self.without), ("to mend it: ", &self.remedy)] {
+            if let Some(words) = words {
+                let _ = write!(text, "{:INDENT$}{label}", "");
+                wrap(text, words, INDENT + label.len());
+            }
+        }
+    }
+}
+
+/// Column at which the words of a row begin.
+const INDENT: usize = 26;
+
+/// Append words after `indent` columns that are there already, further lines indented as far.
+fn wrap(text: &mut String, words: &str, indent: usize) {
+    let mut column = indent;
+    for word in words.split_whitespace() {
+        let width = word.chars().count();
+        if column > indent && column + 1 + width > COLUMNS {
+            text.push('\n');
+            text.extend(std::iter::repeat_n(' ', indent));
+            column = indent;
+        } else if column > indent {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += width;
+    }
+    text.push('\n');
+}
+
+impl Report {
+    fn text(&self) -> String {
+        let mut text = format!("flowlog {} on Linux", self.version);
+        let _ = writeln!(text, " {}\n\nHost", self.kernel.as_deref().unwrap_or("of an unknown version"));
+        self.host.iter().for_each(|row| row.write_text(&mut text));
+        text.push_str("\nHooks\n");
+        self.hooks.iter().for_each(|row| row.write_text(&mut text));
+        text.push('\n');
+        wrap(&mut text, self.summary(), 0);
+        text
+    }
+
+    fn summary(&self) -> &'static str {
+        match self.result {
+            Ability::Complete => "flowlog can run here and sees all that it can see.",
+            Ability::Degraded => {
+                "flowlog can run here and sees less than it could: see what is not ok above."
+            }
+            Ability::CannotRun => "flowlog cannot run here: mend what is missing above.",
+        }
+    }
+
+    fn json(&self) -> String {
+        // Strings and plain enums only: nothing in here can fail to serialize.
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self.result {
+            Ability::Complete => 0,
+            Ability::Degraded => 1,
+            Ability::CannotRun => 2,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+    use tempfile::TempDir;
+
+    const UNIFIED: &str = "29 23 0:26 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n";
+    const ROOT: &str = "Name:\tflowlog\nCapEff:\t000001ffffffffff\n";
+
+    /// A host that has everything but BTF that could be parsed.
+    fn tree(changes: &[(&str, &str)]) -> TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        let everything = [
+            ("/proc/sys/kernel/osrelease", "6.12.9-amd64\n"),
+            ("/proc/self/mountinfo", UNIFIED),
+            ("/proc/self/status", ROOT),
+            ("/proc/self/uid_map", "         0          0 4294967295\n"),
+            ("/sys/kernel/security/lockdown", "[none] integrity confidentiality\n"),
+            ("/sys/fs/cgroup/cgroup.procs", ""),
+            ("/sys/fs/cgroup/kubepods.slice/cgroup.procs", ""),
+        ];
+        for (path, text) in everything.iter().chain(changes) {
+            let path = under(tree.path(), path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        tree
+    }
+
+    fn report(tree: &TempDir, tracepoints: Option<Tracepoints<'_>>, cgroup_root: Option<&str>) -> Report {
+        let mut host = Host::read(tree.path());
+        if tracepoints.is_some() && !under(tree.path(), "/sys/kernel/btf/vmlinux").exists() {
+            // The smallest BTF: a header and no types. What tracepoints there are, the case says.
+            let empty = [&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0][..], &[0; 16]].concat();
+            host.types = crate::capture::btf::KernelTypes::parse(empty);
+        }
+        look(tree.path(), &host, tracepoints, cgroup_root.map(Path::new))
+    }
+
+    fn row<'a>(report: &'a Report, name: &str) -> &'a Row {
+        report.host.iter().chain(&report.hooks).find(|row| row.name == name).unwrap()
+    }
+
+    const ALL: Tracepoints<'static> = &|_| Some(9);
+
+    #[test]
+    fn a_host_with_everything_is_complete() {
+        let report = report(&tree(&[]), Some(ALL), None);
+        assert_eq!(report.result, Ability::Complete, "{report:#?}");
+        assert_eq!(report.exit_code(), ExitCode::SUCCESS);
+    }
+
+    #[test]
+    fn what_is_needed_and_not_there_is_named_with_its_remedy() {
+        for (name, change, of, word) in [
+            ("old kernel", ("/proc/sys/kernel/osrelease", "4.19.0-1"), "kernel", "5.10 or newer"),
+            (
+                "old hierarchy",
+                ("/proc/self/mountinfo", "1 2 0:3 / /c rw - cgroup c rw\n"),
+                "cgroup2",
+                "unified",
+            ),
+            ("no cgroups", ("/proc/self/mountinfo", ""), "cgroup2", "mount -t cgroup2"),
+            (
+                "no capabilities",
+                ("/proc/self/status", "CapEff:\t0000000000000000\n"),
+                "capabilities",
+                "CAP_PERFMON",
+            ),
+            ("user namespace", ("/proc/self/uid_map", "0 100000 65536\n"), "capabilities", "hostUsers"),
+        ] {
+            let report = report(&tree(&[change]), Some(ALL), None);
+            assert_eq!(report.result, Ability::CannotRun, "{name}");
+            assert_eq!(report.exit_code(), ExitCode::from(2), "{name}");
+            let row = row(&report, of);
+            assert_eq!(row.state, Mark::Missing, "{name}");
+            assert!(row.remedy.as_ref().unwrap().contains(word), "{name}: {row:?}");
+        }
+    }
+
+    #[test]
+    fn without_btf_no_tracepoint_is_claimed() {
+        let report = report(&tree(&[]), None, None);
+        assert_eq!(report.result, Ability::CannotRun);
+        assert!(row(&report, "btf").found.contains("CONFIG_DEBUG_INFO_BTF"), "{:?}", row(&report, "btf"));
+        assert_eq!(row(&report, "set_state").state, Mark::Missing);
+        assert_eq!(row(&report, "connect4").state, Mark::Ok, "needs a cgroup, not a tracepoint");
+    }
+
+    #[test]
+    fn a_btf_file_that_is_none_is_told() {
+        let tree = tree(&[("/sys/kernel/btf/vmlinux", "not BTF")]);
+        assert!(row(&report(&tree, None, None), "btf").found.contains("not readable as BTF"));
+    }
+
+    #[test]
+    fn a_hook_that_the_kernel_has_not_degrades_or_forbids() {
+        let without_drop: Tracepoints<'_> = &|name| (name != "kfree_skb").then_some(9);
+        let degraded = report(&tree(&[]), Some(without_drop), None);
+        assert_eq!(degraded.result, Ability::Degraded);
+        assert_eq!(degraded.exit_code(), ExitCode::from(1));
+        assert_eq!(row(&degraded, "drop").state, Mark::Missing);
+        assert!(row(&degraded, "drop").remedy.as_ref().unwrap().contains("5.17"));
+
+        let too_few: Tracepoints<'_> = &|name| Some(if name == "kfree_skb" { 2 } else { 9 });
+        assert!(row(&report(&tree(&[]), Some(too_few), None), "drop").found.contains("tells too little"));
+
+        let without_state: Tracepoints<'_> = &|name| (name != "inet_sock_set_state").then_some(9);
+        assert_eq!(report(&tree(&[]), Some(without_state), None).result, Ability::CannotRun);
+    }
+
+    #[test]
+    fn lockdown_against_reading_degrades() {
+        let tree = tree(&[("/sys/kernel/security/lockdown", "none integrity [confidentiality]\n")]);
+        assert_eq!(report(&tree, Some(ALL), None).result, Ability::Degraded);
+    }
+
+    #[test]
+    fn a_chosen_cgroup_must_be_one() {
+        let tree = tree(&[]);
+        for (chosen, expected) in [
+            ("/sys/fs/cgroup/kubepods.slice", Mark::Ok),
+            ("/sys/fs/cgroup/typo.slice", Mark::Missing),
+            ("/tmp", Mark::Missing),
+        ] {
+            let report = report(&tree, Some(ALL), Some(chosen));
+            assert_eq!(row(&report, "cgroup2").state, expected, "{chosen}");
+            assert_eq!(row(&report, "connect4").state, expected, "{chosen}");
+        }
+    }
+
+    #[test]
+    fn the_text_is_readable_on_80_columns() {
+        let worst = tempfile::tempdir().unwrap();
+        for report in [report(&tree(&[]), Some(ALL), None), report(&worst, None, Some("/x"))] {
+            let text = report.text();
+            // What the file system says stands as it is: a path is one word.
+            let long = text.lines().find(|line| {
+                line.chars().count() > COLUMNS && !line.contains(worst.path().to_str().unwrap())
+            });
+            assert_eq!(long, None, "{text}");
+            for hook in HOOKS {
+                assert!(text.contains(hook.name), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn json_has_stable_keys() {
+        let json: serde_json::Value =
+            serde_json::from_str(&report(&tree(&[]), Some(ALL), None).json()).unwrap();
+        assert_eq!(json["result"], "complete");
+        assert_eq!(json["kernel"], "6.12.9-amd64");
+        assert_eq!(json["host"][0]["name"], "kernel");
+        assert_eq!(json["host"][0]["state"], "ok");
+        assert_eq!(json["hooks"][0]["needed"], true);
+    }
+}

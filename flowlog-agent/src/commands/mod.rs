@@ -1,0 +1,54 @@
+//! One file a subcommand. Arguments come in here, exit codes go out.
+//!
+//! 0: done, nothing to report; 1: something to report; 2: it could not be done.
+
+mod answer;
+mod check;
+mod run;
+mod schema;
+
+use clap::{Parser, Subcommand};
+use std::io::Write as _;
+use std::process::ExitCode;
+
+/// Logs denied connections on Kubernetes nodes: what the declared policies say of a connection, and what the
+/// network did with it, on one JSON line. Observes only: it never changes traffic.
+#[derive(Debug, Parser)]
+#[command(name = "flowlog", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Capture on this node and write records.
+    #[command(after_help = "Examples:\n  flowlog run --manifests ./cluster --node node-1\n  \
+        flowlog run --manifests ./cluster --node node-1 --output /var/log/flowlog/flows.json\n  \
+        kubectl get -A -o yaml pods,namespaces,services,endpointslices,networkpolicies,nodes,replicasets,deployments \
+        > cluster/all.yaml")]
+    Run(Box<run::Args>),
+    /// Tell what this host can and cannot do, hook by hook, and how to mend it.
+    #[command(after_help = "Exit code: 0 everything is there, 1 flowlog runs and sees less, 2 it cannot run.\n\n\
+        Examples:\n  flowlog check\n  flowlog check --output json")]
+    Check(check::Args),
+    /// Print the JSON Schema of the records.
+    #[command(hide = true)]
+    Schema(schema::Args),
+}
+
+/// Parse the arguments, run the subcommand, translate its answer into an exit code.
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(args) => run::run(&args).unwrap_or_else(|error| refuse(&error)),
+        Command::Check(args) => check::run(&args),
+        Command::Schema(args) => schema::run(args),
+    }
+}
+
+/// What could not be done, with its causes, in one line on stderr.
+fn refuse(error: &anyhow::Error) -> ExitCode {
+    // Nothing can be done where stderr is gone, too.
+    let _ = writeln!(std::io::stderr(), "flowlog: {error:#}");
+    ExitCode::from(2)
+}

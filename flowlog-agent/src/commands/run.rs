@@ -1,0 +1,228 @@
+//! `flowlog run`: capture, and write records until told to stop.
+
+use crate::capture::btf::VMLINUX;
+use crate::capture::host;
+use crate::capture::{self, Capture, HookStatus};
+use crate::cluster::{self, Store};
+use crate::config::{self, Overrides, Settings};
+use crate::inventory;
+use crate::pipeline::{self, Parts};
+use crate::policy::BlockScope;
+use crate::record::{Encoder, HookCondition, HookState, Labelling, Run, Start};
+use crate::sinks::{QueueLimits, Sinks};
+use crate::telemetry::{self, LogFormat};
+use anyhow::{Context as _, bail};
+use jiff::{SignedDuration, Timestamp};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Arguments of `flowlog run`. A flag beats its environment variable, which beats the file.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Configuration file (YAML).
+    #[arg(long, env = "FLOWLOG_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
+    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Name of this node in the cluster; default: the host name.
+    #[arg(long, env = "FLOWLOG_NODE", value_name = "NAME")]
+    node: Option<String>,
+    /// Name of the cluster, put into every record.
+    #[arg(long, env = "FLOWLOG_CLUSTER", value_name = "NAME")]
+    cluster: Option<String>,
+    /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
+    #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
+    cgroup_root: Option<PathBuf>,
+    /// Where records go: `stdout` or a file; may be given several times.
+    #[arg(long = "output", env = "FLOWLOG_OUTPUTS", value_name = "stdout|FILE", value_delimiter = ',')]
+    outputs: Option<Vec<String>>,
+    /// Write every connection instead of folding repeats.
+    #[arg(long, env = "FLOWLOG_EACH")]
+    each: bool,
+    /// Record processes outside pods, too.
+    #[arg(long, env = "FLOWLOG_HOST_PROCESSES")]
+    host_processes: bool,
+    /// How long an attempt waits for its pod to become known, milliseconds; default 2000.
+    #[arg(long, env = "FLOWLOG_WAITING_MS", value_name = "MS")]
+    waiting_ms: Option<u64>,
+    /// How often repeats of denied and not enforced flows are written, milliseconds; default 10000.
+    #[arg(long, env = "FLOWLOG_FOLD_DENIED_MS", value_name = "MS")]
+    fold_denied_ms: Option<u64>,
+    /// How often repeats of other flows are written, milliseconds; default 60000.
+    #[arg(long, env = "FLOWLOG_FOLD_OTHER_MS", value_name = "MS")]
+    fold_other_ms: Option<u64>,
+    /// Size of the ring for connection events, bytes, a power of two; default 8388608.
+    #[arg(long, env = "FLOWLOG_EVENTS_RING_BYTES", value_name = "BYTES")]
+    events_ring_bytes: Option<u32>,
+    /// Do not attach this hook (`flowlog check` lists them); may be given several times.
+    #[arg(long = "hook-off", env = "FLOWLOG_HOOKS_OFF", value_name = "HOOK", value_delimiter = ',')]
+    hooks_off: Option<Vec<String>>,
+    /// Show the kernel half's own debug lines (with `--log debug`).
+    #[arg(long, env = "FLOWLOG_KERNEL_LOG")]
+    kernel_log: bool,
+    /// The agent's own log on stderr: a level, or `target=level,…`.
+    #[arg(long, env = "FLOWLOG_LOG", value_name = "LEVEL", default_value = "info")]
+    log: String,
+    /// Format of the own log.
+    #[arg(long, env = "FLOWLOG_LOG_FORMAT", value_name = "text|json", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Run until SIGTERM or SIGINT, or until the reader of standard output has gone.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    telemetry::start_log(&args.log, args.log_format)?;
+    let file = args.config.as_deref().map(config::load).transpose()?;
+    let settings = Settings::resolve(file.as_ref(), &args.overrides())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")?;
+    runtime.block_on(capture_and_write(settings))
+}
+
+impl Args {
+    fn overrides(&self) -> Overrides {
+        let flag = |on: bool| on.then_some(true);
+        Overrides {
+            manifests: self.manifests.clone(),
+            node: self.node.clone(),
+            cluster: self.cluster.clone(),
+            cgroup_root: self.cgroup_root.clone(),
+            outputs: self.outputs.clone(),
+            each: flag(self.each),
+            host_processes: flag(self.host_processes),
+            waiting_ms: self.waiting_ms,
+            fold_denied_ms: self.fold_denied_ms,
+            fold_other_ms: self.fold_other_ms,
+            events_ring_bytes: self.events_ring_bytes,
+            hooks_off: self.hooks_off.clone(),
+            kernel_log: flag(self.kernel_log),
+            ..Overrides::default()
+        }
+    }
+}
+
+async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
+    let Some(folder) = settings.manifests.clone() else {
+        bail!("no manifests: give the folder with the cluster's objects by --manifests or FLOWLOG_MANIFESTS");
+    };
+    let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let loaded = cluster::load(&folder)?;
+    let fingerprint = loaded.fingerprint.clone();
+    let store = Store::start(cluster_settings(&settings)?, loaded, Timestamp::now())?;
+    let options = capture_options(&settings)?;
+    let (capture, cgroups) = Capture::start(&options)?;
+    let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
+    let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default())?;
+    let start = Start {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        kernel: host::read_kernel(Path::new("/"))?.release,
+        hooks: capture.hooks.iter().map(hook_state).collect(),
+        config: effective(&settings)?,
+        cgroup_root: Some(options.cgroup_root.display().to_string()),
+        snapshot: None,
+    };
+    for hook in start.hooks.iter().filter(|hook| hook.state != HookCondition::Attached) {
+        tracing::warn!(hook = hook.name, why = hook.why.as_deref().unwrap_or(""), "hook not attached");
+    }
+    if !settings.host_processes {
+        tracing::info!("processes outside pods are not recorded; --host-processes includes them");
+    }
+    tracing::info!(node = settings.node, cgroup = %options.cgroup_root.display(), "capturing");
+    let parts = Parts { settings, capture, cgroups, store, fingerprint, encoder, sinks, start, hangup };
+    let stop = async {
+        tokio::select! {
+            _ = terminate.recv() => "signal",
+            _ = interrupt.recv() => "signal",
+        }
+    };
+    let counters = pipeline::run(parts, stop).await?;
+    tracing::info!(
+        seen = counters.attempts.seen,
+        recorded = counters.attempts.recorded,
+        lost = counters.attempts.lost,
+        out_of_scope = counters.attempts.out_of_scope,
+        "stopped: nothing of flowlog is left in the kernel"
+    );
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cluster_settings(settings: &Settings) -> anyhow::Result<cluster::Settings> {
+    let networks = settings
+        .networks
+        .iter()
+        .flat_map(|(name, blocks)| blocks.iter().map(|block| (*block, name.clone())))
+        .collect();
+    let ranges = settings.pod_cidrs.iter().chain(&settings.service_cidrs).copied().collect();
+    let own = host::read_addresses().context("read this node's own addresses")?;
+    Ok(cluster::Settings {
+        inventory: inventory::Settings {
+            cluster_ranges: ranges,
+            networks,
+            node_addresses: vec![(settings.node.clone(), own)],
+            ..inventory::Settings::default()
+        },
+        block_scope: if settings.ip_block_external_only {
+            BlockScope::OutsidePods
+        } else {
+            BlockScope::Everything
+        },
+        settle: SignedDuration::try_from(settings.settling).context("settling_ms")?,
+        accept_problems: false,
+    })
+}
+
+fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
+    let mounts = host::read_mounts(Path::new("/"))?;
+    let Some(mount) = mounts.cgroup2.into_iter().next() else {
+        bail!("no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with \
+               systemd.unified_cgroup_hierarchy=1; `flowlog check` tells what this host lacks");
+    };
+    let cgroup_root = match &settings.cgroup_root {
+        Some(root) => root
+            .canonicalize()
+            .with_context(|| format!("the cgroup to watch, {}, cannot be used", root.display()))?,
+        None => mount.clone(),
+    };
+    Ok(capture::Options {
+        mount,
+        cgroup_root,
+        btf: PathBuf::from(VMLINUX),
+        events_bytes: settings.events_ring_bytes,
+        cgroups_bytes: settings.cgroup_ring_bytes,
+        off: settings.hooks_off.iter().cloned().collect(),
+        debug: settings.kernel_log,
+    })
+}
+
+fn identity(settings: &Settings) -> anyhow::Result<Run> {
+    let path = "/proc/sys/kernel/random/uuid";
+    let id = std::fs::read_to_string(path).with_context(|| format!("read an id for this run from {path}"))?;
+    Ok(Run { node: settings.node.clone(), cluster: settings.cluster.clone(), id: id.trim().to_owned() })
+}
+
+fn labelling(settings: &Settings) -> Labelling {
+    settings.labels.clone().map_or_else(Labelling::default, Labelling::Only)
+}
+
+fn effective(settings: &Settings) -> anyhow::Result<serde_json::Map<String, serde_json::Value>> {
+    match serde_json::to_value(settings).context("the settings as JSON")? {
+        serde_json::Value::Object(map) => Ok(map),
+        other => bail!("the settings are no JSON object: {other}"),
+    }
+}
+
+fn hook_state(hook: &capture::HookState) -> HookState {
+    let (state, why) = match &hook.status {
+        HookStatus::Attached => (HookCondition::Attached, None),
+        HookStatus::Off => (HookCondition::Off, Some(hook.hook.without.to_owned())),
+        HookStatus::Missing { why } => {
+            (HookCondition::Missing, Some(format!("{why}; without it: {}", hook.hook.without)))
+        }
+    };
+    HookState { name: hook.hook.name.to_owned(), state, why }
+}

@@ -1,0 +1,110 @@
+//! An attempt with both ends named, its verdict, outcome and class.
+
+use super::{Class, Outcome, Party, Protocol, Service, ServiceNote, Verdict};
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Which end's node tells the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// Seen at the opener.
+    Egress,
+    /// Seen at the listener.
+    Ingress,
+}
+
+/// Identity of a flow, stable between the records that tell of it: boot-time nanoseconds of its first
+/// attempt and the socket's cookie, 32 hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u128);
+
+/// The address that the process asked for, where it differs from the destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dialed {
+    /// Address.
+    pub ip: IpAddr,
+    /// Port.
+    pub port: u16,
+    /// The service that it belongs to, if any.
+    pub service: Option<Arc<Service>>,
+    /// Why the service leads nowhere, if so.
+    pub note: Option<ServiceNote>,
+}
+
+/// The process that opened or accepted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Process {
+    /// Process id in the node's initial PID namespace.
+    pub pid: Option<u32>,
+    /// Command name (at most 15 bytes), lossy UTF-8.
+    pub comm: Option<String>,
+    /// Path of the executable, where it could still be read.
+    pub exe: Option<String>,
+    /// Id of the cgroup it runs in.
+    pub cgroup_id: u64,
+    /// Name of the container, where known.
+    pub container: Option<String>,
+}
+
+/// How the local pod was found, when not at once; or why not.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Attribution {
+    /// It appeared while the attempt waited.
+    Late,
+    /// It had gone already; named from what was kept of it.
+    Departed,
+    /// By the address of the packet, since no socket was seen.
+    ByAddress,
+    /// Not found, and why.
+    Failed(String),
+}
+
+/// A flow: one attempt, or one with its repeats folded into it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Flow {
+    /// Identity.
+    pub id: FlowId,
+    /// Seen at the opener or at the listener.
+    pub direction: Direction,
+    /// Protocol.
+    pub protocol: Protocol,
+    /// Attempts that this flow stands for; 0 where it only adds what became of attempts told before.
+    pub count: u64,
+    /// First attempt.
+    pub first: Timestamp,
+    /// Last attempt, or last change that this flow tells.
+    pub last: Timestamp,
+    /// True where this tells anew what became of a flow that was told before under the same `id`.
+    pub update: bool,
+    /// Sum of the connections' durations, nanoseconds, for those that have closed.
+    pub duration_ns: Option<u64>,
+    /// Payload bytes that the opener sent, for connections that have closed.
+    pub bytes_sent: Option<u64>,
+    /// Payload bytes that the opener received, for connections that have closed; may count one more for each
+    /// that the opener closed first.
+    pub bytes_received: Option<u64>,
+    /// Segments retransmitted over the connections' life.
+    pub retransmits: Option<u64>,
+    /// Time from the connect call to the handshake's end, nanoseconds; of the first attempt.
+    pub connect_ns: Option<u64>,
+    /// Opener.
+    pub source: Party,
+    /// Listener.
+    pub destination: Party,
+    /// What was dialed, where that differs from the destination.
+    pub dialed: Option<Dialed>,
+    /// The process at the local end.
+    pub process: Option<Process>,
+    /// What the declared rules say.
+    pub verdict: Verdict,
+    /// What the network did.
+    pub outcome: Outcome,
+    /// Where the two meet.
+    pub class: Class,
+    /// How the local pod was found, when not at once.
+    pub attribution: Option<Attribution>,
+}

@@ -1,0 +1,63 @@
+//! Something seen or due that could not be logged: where, why, how many.
+
+use super::Class;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// The stage that lost it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossStage {
+    /// The kernel half.
+    Kernel,
+    /// Bytes from the ring that could not be decoded.
+    Decode,
+    /// Attempt and outcome could not be held together.
+    Correlate,
+    /// Attempts that wait for their pod.
+    Waiting,
+    /// Repeats of a flow.
+    Fold,
+    /// A sink.
+    Sink,
+}
+
+/// Why it was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LossCause {
+    /// The ring buffer was full.
+    RingFull,
+    /// The kernel half could not read a structure.
+    Unreadable,
+    /// Event of another length, version or kind than this build knows.
+    UnknownEvent,
+    /// A table of fixed size was full.
+    TableFull,
+    /// The queue of a sink was full.
+    QueueFull,
+    /// Writing failed.
+    WriteFailed,
+    /// A record did not fit the line limit even when shortened.
+    TooLong,
+}
+
+/// A counted loss, told in a `loss` record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Where.
+    pub stage: LossStage,
+    /// Why.
+    pub cause: LossCause,
+    /// What was lost, as a word a reader knows: `attempt`, `outcome`, `cgroup`, `flow`, `record`.
+    pub what: &'static str,
+    /// Class of the flows, where it was known already.
+    pub class: Option<Class>,
+    /// How many.
+    pub count: u64,
+    /// From when.
+    pub first: Timestamp,
+    /// To when.
+    pub last: Timestamp,
+}

@@ -1,0 +1,56 @@
+//! The words of flowlog as plain data: no clock, no file, no network, no imports of ours.
+//!
+//! Every other room speaks in these types. A value that is not known is absent or a variant
+//! that says so, never a zero or an empty string.
+
+pub mod address;
+pub mod class;
+pub mod endpoint;
+pub mod flow;
+pub mod loss;
+pub mod observation;
+pub mod outcome;
+pub mod verdict;
+
+pub use address::{normalise, normalise_block};
+pub use class::{Class, Severity};
+pub use endpoint::{
+    Backend, Container, ContainerPort, Endpoint, External, Labels, Node, Party, Pod, Service, ServiceNote,
+    Target, Workload,
+};
+pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process};
+pub use loss::{Loss, LossCause, LossStage};
+pub use observation::{Fact, Observation, Task};
+pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
+pub use verdict::{
+    Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, Tier, TrialVerdict, Verdict,
+};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Transport protocol of a flow (IANA protocol numbers 6, 17, 132, and 1 or 58 for ICMP).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP, and MPTCP, which looks like TCP on the wire.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+    /// ICMP and ICMPv6.
+    Icmp,
+}
+
+impl Protocol {
+    /// The name as Kubernetes objects write it (`TCP`, `UDP`, `SCTP`); ICMP has none there.
+    pub fn as_kubernetes(self) -> &'static str {
+        match self {
+            Self::Tcp => "TCP",
+            Self::Udp => "UDP",
+            Self::Sctp => "SCTP",
+            Self::Icmp => "ICMP",
+        }
+    }
+}

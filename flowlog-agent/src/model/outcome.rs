@@ -1,0 +1,103 @@
+//! What the network did with an attempt.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The handshake completed.
+    Established,
+    /// RST, and no sign of a filter.
+    Refused,
+    /// ICMP error other than "prohibited", or no route or neighbour.
+    Unreachable,
+    /// Administratively prohibited: ICMP prohibited, EPERM, or an RST while the kernel reported that a
+    /// filter dropped the packet.
+    Rejected,
+    /// The kernel reported the drop, or the attempt timed out.
+    Dropped,
+    /// No answer yet; told after the first retransmission.
+    Pending,
+    /// A datagram left and no answer is due.
+    Sent,
+    /// A datagram got an answer.
+    Answered,
+    /// Closed by the process before an answer.
+    Aborted,
+    /// Not known.
+    Unknown,
+}
+
+/// One observed fact that a state rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Evidence {
+    /// The opener's socket reached ESTABLISHED.
+    Handshake,
+    /// The listener's socket reached ESTABLISHED (its own kernel saw the opener).
+    Accepted,
+    /// The opener's socket was closed by ECONNREFUSED: an RST (TCP) or ICMP port unreachable (UDP) came back.
+    Reset,
+    /// The node's kernel reported that it dropped the packet, with a reason.
+    KernelDrop,
+    /// The far end's own stack found no socket for the packet (same node): it got through the filters.
+    FarEndNoSocket,
+    /// An ICMP error reached the opener's socket.
+    IcmpError,
+    /// The opener's SYN was retransmitted at least once.
+    SynRetransmitted,
+    /// The kernel gave up after its last SYN retransmission.
+    TimedOut,
+    /// The process closed the socket before an answer came.
+    ClosedByProcess,
+    /// The socket sent at least one datagram.
+    DatagramSent,
+    /// The connect call was seen and no SYN followed: no route, no free port, or another program refused it.
+    NoSynSent,
+    /// The outcome event was refused by a full buffer, or never came; nothing is known.
+    None,
+}
+
+/// Where the kernel dropped a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DropPlace {
+    /// While the packet still had the opener's socket: its own network namespace, or its veth.
+    Opener,
+    /// On its way through the node (the socket is lost there).
+    Node,
+}
+
+/// A drop that the kernel reported.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Drop {
+    /// Name from the running kernel's `enum skb_drop_reason` without its prefix (`NETFILTER_DROP`).
+    pub reason: String,
+    /// Where.
+    pub place: DropPlace,
+}
+
+/// What the network did with an attempt, and how that is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outcome {
+    /// What became of it.
+    pub state: State,
+    /// errno that the process sees (Linux numbers, e.g. 111 ECONNREFUSED), where the kernel set one.
+    pub errno: Option<u16>,
+    /// SYN retransmissions seen.
+    pub syn_retries: Option<u32>,
+    /// The drop, when the kernel reported one.
+    pub drop: Option<Drop>,
+    /// The facts it rests on, in order of value, without repeats.
+    pub evidence: Vec<Evidence>,
+}
+
+impl Outcome {
+    /// True where the far end's own stack took or refused the packet: no filter stopped it.
+    pub fn reached_far_end(&self) -> bool {
+        matches!(self.state, State::Established | State::Answered)
+            || self.evidence.iter().any(|fact| matches!(fact, Evidence::FarEndNoSocket | Evidence::Accepted))
+    }
+}

@@ -1,0 +1,244 @@
+//! Attribute and resolve: an attempt's addresses and cgroup become its two ends.
+
+use super::correlate::{Origin, Surroundings, Tried};
+use crate::capture::{Cgroups, Owner};
+use crate::cluster::Snapshot;
+use crate::inventory::{AddressOwner, Found};
+use crate::model::{Attribution, Dialed, Direction, Endpoint, Node, Party, Pod, Protocol, Target};
+use jiff::Timestamp;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+/// What the ends are looked up in.
+pub(super) struct View<'a> {
+    pub(super) snapshot: &'a Snapshot,
+    pub(super) cgroups: &'a Cgroups,
+    /// This node.
+    pub(super) node: &'a Arc<Node>,
+    /// Processes outside pods are recorded.
+    pub(super) host_processes: bool,
+    pub(super) now: Timestamp,
+}
+
+/// Both ends of an attempt.
+pub(super) struct Ends {
+    pub(super) direction: Direction,
+    pub(super) source: Party,
+    pub(super) destination: Party,
+    pub(super) dialed: Option<Dialed>,
+    /// What was dialed, for the verdict.
+    pub(super) target: Target,
+    /// Name of the local container.
+    pub(super) container: Option<String>,
+    pub(super) attribution: Option<Attribution>,
+}
+
+/// The answer about one attempt.
+pub(super) enum Attributed {
+    /// Both ends, as far as they will ever be known.
+    Ends(Box<Ends>),
+    /// An end is not known yet, and may be in a moment; what is known now goes along.
+    NotYet(Box<Ends>),
+    /// Left out by configuration, or not of this node.
+    OutOfScope,
+}
+
+/// The local end.
+enum Local {
+    Known { endpoint: Endpoint, container: Option<String>, attribution: Option<Attribution> },
+    Missing { endpoint: Endpoint, reason: String },
+    OutOfScope,
+}
+
+impl View<'_> {
+    /// Find both ends of an attempt.
+    pub(super) fn attribute(&self, tried: &Tried) -> Attributed {
+        match tried.origin {
+            Origin::Opener => self.as_opener(tried),
+            Origin::Listener => self.as_listener(tried),
+            Origin::Packet => self.as_packet(tried),
+        }
+    }
+
+    fn as_opener(&self, tried: &Tried) -> Attributed {
+        self.with_local(tried, Direction::Egress, self.local_by_cgroup(tried.cgroup_id))
+    }
+
+    fn as_listener(&self, tried: &Tried) -> Attributed {
+        self.with_local(tried, Direction::Ingress, self.local_by_cgroup(tried.cgroup_id))
+    }
+
+    /// By the packet's addresses: a pod of this node opened it, or one was to receive it.
+    fn as_packet(&self, tried: &Tried) -> Attributed {
+        if tried.cgroup_id.is_some() {
+            return self.as_opener(tried);
+        }
+        let here = |address: SocketAddr| {
+            let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now)?;
+            (found.pod().node.as_deref() == Some(self.node.name.as_str())).then_some(found)
+        };
+        let destination = tried.taken.unwrap_or(tried.requested);
+        let (direction, found) = match (tried.opener.and_then(here), here(destination)) {
+            (Some(found), _) => (Direction::Egress, found),
+            (None, Some(found)) => (Direction::Ingress, found),
+            (None, None) => return Attributed::OutOfScope,
+        };
+        let local = Local::Known {
+            endpoint: Endpoint::Pod(Arc::clone(found.pod())),
+            container: None,
+            attribution: Some(Attribution::ByAddress),
+        };
+        self.with_local(tried, direction, local)
+    }
+
+    fn with_local(&self, tried: &Tried, direction: Direction, local: Local) -> Attributed {
+        let (endpoint, container, attribution, missing) = match local {
+            Local::OutOfScope => return Attributed::OutOfScope,
+            Local::Known { endpoint, container, attribution } => (endpoint, container, attribution, false),
+            Local::Missing { endpoint, reason } => (endpoint, None, Some(Attribution::Failed(reason)), true),
+        };
+        let ends = match direction {
+            Direction::Egress => self.egress(tried, endpoint, container, attribution),
+            Direction::Ingress => self.ingress(tried, endpoint, container, attribution),
+        };
+        let peer = match direction {
+            Direction::Egress => &ends.destination.endpoint,
+            Direction::Ingress => &ends.source.endpoint,
+        };
+        let waits = missing || matches!(peer, Endpoint::Unknown { .. });
+        if waits { Attributed::NotYet(Box::new(ends)) } else { Attributed::Ends(Box::new(ends)) }
+    }
+
+    fn egress(
+        &self,
+        tried: &Tried,
+        endpoint: Endpoint,
+        container: Option<String>,
+        attribution: Option<Attribution>,
+    ) -> Ends {
+        let requested = tried.requested;
+        let inventory = &self.snapshot.inventory;
+        let target = inventory.resolve(requested.ip(), requested.port(), tried.protocol, self.now);
+        let (service, note) = match &target {
+            Target::Service { service, note, .. } => (Some(Arc::clone(service)), *note),
+            Target::Endpoint(_) => (None, None),
+        };
+        let taken = tried.taken.filter(|taken| *taken != requested);
+        let destination = match taken {
+            Some(taken) => party(inventory.resolve_address(taken.ip(), self.now), Some(taken)),
+            None => party(target.endpoint(), Some(requested)),
+        };
+        let dialed = (taken.is_some() || note.is_some()).then(|| Dialed {
+            ip: requested.ip(),
+            port: requested.port(),
+            service,
+            note,
+        });
+        let source = party(endpoint, tried.opener);
+        Ends { direction: Direction::Egress, source, destination, dialed, target, container, attribution }
+    }
+
+    fn ingress(
+        &self,
+        tried: &Tried,
+        endpoint: Endpoint,
+        container: Option<String>,
+        attribution: Option<Attribution>,
+    ) -> Ends {
+        let listener = tried.taken.unwrap_or(tried.requested);
+        let opener = match tried.opener {
+            Some(opener) => self.snapshot.inventory.resolve_address(opener.ip(), self.now),
+            None => unknown("the opener's address was not seen".to_owned(), None),
+        };
+        Ends {
+            direction: Direction::Ingress,
+            source: party(opener, tried.opener),
+            target: Target::Endpoint(endpoint.clone()),
+            destination: party(endpoint, Some(listener)),
+            dialed: None,
+            container,
+            attribution,
+        }
+    }
+
+    fn local_by_cgroup(&self, cgroup_id: Option<u64>) -> Local {
+        let Some(id) = cgroup_id else {
+            let reason = "the socket's cgroup could not be read".to_owned();
+            return Local::Missing { endpoint: unknown(reason.clone(), None), reason };
+        };
+        match self.cgroups.find(id) {
+            None => {
+                let reason = format!("cgroup {id} was never seen");
+                Local::Missing { endpoint: unknown(reason.clone(), None), reason }
+            }
+            Some(Owner::OutOfScope) => Local::OutOfScope,
+            Some(Owner::Host) if self.host_processes => Local::Known {
+                endpoint: Endpoint::Node(Arc::clone(self.node)),
+                container: None,
+                attribution: None,
+            },
+            Some(Owner::Host) => Local::OutOfScope,
+            Some(Owner::Pod { uid, container }) => self.local_pod(uid, container.as_deref()),
+        }
+    }
+
+    fn local_pod(&self, uid: &str, container: Option<&str>) -> Local {
+        let found = self.snapshot.inventory.find_pod_by_uid(uid, self.now);
+        let Some(found) = found else {
+            let reason = format!("the snapshot has no pod with uid {uid}, which the cgroup names");
+            return Local::Missing { endpoint: unknown(reason.clone(), Some(uid.to_owned())), reason };
+        };
+        let attribution = matches!(found, Found::Departed { .. }).then_some(Attribution::Departed);
+        let pod = found.pod();
+        Local::Known {
+            endpoint: Endpoint::Pod(Arc::clone(pod)),
+            container: container.and_then(|id| container_name(pod, id)),
+            attribution,
+        }
+    }
+}
+
+impl Surroundings for View<'_> {
+    fn owns(&self, cgroup_id: u64, address: IpAddr) -> Option<bool> {
+        let inventory = &self.snapshot.inventory;
+        match self.cgroups.find(cgroup_id)? {
+            Owner::OutOfScope => Some(false),
+            Owner::Host => {
+                let pods = matches!(inventory.find_owner(address, self.now), AddressOwner::Pod(_));
+                Some(!pods)
+            }
+            Owner::Pod { uid, .. } => {
+                let pod = inventory.find_pod_by_uid(uid, self.now)?.pod();
+                Some(pod.host_network || pod.ips.contains(&address))
+            }
+        }
+    }
+
+    fn leads_to(&self, dialed: SocketAddr, backend: SocketAddr, protocol: Protocol) -> bool {
+        match self.snapshot.inventory.resolve(dialed.ip(), dialed.port(), protocol, self.now) {
+            Target::Service { backends, .. } => {
+                backends.iter().any(|known| known.ip == backend.ip() && known.port == backend.port())
+            }
+            Target::Endpoint(_) => false,
+        }
+    }
+
+    fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {
+        let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now);
+        found.is_some_and(|found| {
+            found.pod().ports.iter().any(|port| port.port == address.port() && port.protocol == protocol)
+        })
+    }
+}
+
+fn container_name(pod: &Pod, id: &str) -> Option<String> {
+    pod.containers.iter().find(|container| container.id.as_deref() == Some(id)).map(|found| found.name.clone())
+}
+
+fn unknown(reason: String, pod_uid: Option<String>) -> Endpoint {
+    Endpoint::Unknown { reason, pod_uid }
+}
+
+fn party(endpoint: Endpoint, address: Option<SocketAddr>) -> Party {
+    Party { endpoint, ip: address.map(|address| address.ip()), port: address.map(|address| address.port()) }
+}

@@ -1,0 +1,639 @@
+//! Attempt + outcome: holds together what the hooks saw of one socket, by its cookie, and what they saw of its
+//! packets, by their addresses.
+//!
+//! An attempt is told once, as soon as its outcome is known, or a first answer to it: dropped, or none after the
+//! first retransmission. Where the outcome turns out otherwise later, it is told again as an update. Packets
+//! that belong to no attempt are told as flows of their own. Everything is bounded; what has to give way is told
+//! with what is known of it.
+
+use super::conclude::{End, Facts};
+use crate::model::{Direction, Drop, DropPlace, Fact, FlowId, Observation, Outcome, Protocol, State, Task};
+use foldhash::{HashMap, HashMapExt};
+use jiff::Timestamp;
+use lru::LruCache;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroUsize;
+
+const MILLISECOND: u64 = 1_000_000;
+/// After the handshake: the listener's own event comes within microseconds, a short connection closes.
+const AFTER_HANDSHAKE_NS: u64 = 50 * MILLISECOND;
+/// After a drop: a filter that rejects sends its answer at once.
+const AFTER_DROP_NS: u64 = 200 * MILLISECOND;
+/// After a datagram: an ICMP error from near comes within this time.
+const AFTER_SEND_NS: u64 = 250 * MILLISECOND;
+/// A packet without an attempt: the event of a datagram's send follows that of its drop.
+const ORPHAN_NS: u64 = 100 * MILLISECOND;
+/// Without any sign of a SYN: it would have been sent again after 1 s.
+const NO_SYN_NS: u64 = 3_000 * MILLISECOND;
+/// What is remembered of a packet without an attempt, so that its repeats are not told again: Linux gives up a
+/// SYN after 127 s.
+const PACKET_KEPT_NS: u64 = 140_000 * MILLISECOND;
+/// What is remembered of a datagram socket that was told, for errors that come late.
+const DATAGRAM_KEPT_NS: u64 = 30_000 * MILLISECOND;
+
+/// Sockets held at a time: those that wait for their outcome, and those that wait for their close.
+const MOST_SOCKETS: usize = 65_536;
+/// Packets without an attempt that are remembered.
+const MOST_PACKETS: usize = 16_384;
+
+/// What the attempts' surroundings know: whose addresses are whose.
+pub(super) trait Surroundings {
+    /// Whether packets from `address` can come from this cgroup; `None` where that is not known.
+    fn owns(&self, cgroup_id: u64, address: IpAddr) -> Option<bool>;
+    /// Whether `backend` stands behind the service address `dialed`.
+    fn leads_to(&self, dialed: SocketAddr, backend: SocketAddr, protocol: Protocol) -> bool;
+    /// Whether a datagram from here is an answer: the port is one that its sender serves.
+    fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool;
+}
+
+/// What made a flow known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// A connect, or the first datagram of a connected socket.
+    Opener,
+    /// An accepted connection whose opener is not on this node.
+    Listener,
+    /// A dropped packet whose socket was not seen.
+    Packet,
+}
+
+/// Sums of a connection that has closed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Totals {
+    pub(super) duration_ns: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
+    pub(super) retransmits: u64,
+}
+
+impl Totals {
+    /// The sums as the opener's end counts them; a listener's socket counts the other way round.
+    pub(super) fn as_opener(self, direction: Direction) -> Self {
+        match direction {
+            Direction::Egress => self,
+            Direction::Ingress => {
+                Self { bytes_sent: self.bytes_received, bytes_received: self.bytes_sent, ..self }
+            }
+        }
+    }
+}
+
+/// One attempt with what became of it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Tried {
+    pub(super) id: FlowId,
+    pub(super) origin: Origin,
+    pub(super) time: Timestamp,
+    pub(super) protocol: Protocol,
+    /// Cgroup of the local end.
+    pub(super) cgroup_id: Option<u64>,
+    pub(super) task: Option<Task>,
+    /// The opener's address, once a packet or the socket showed it.
+    pub(super) opener: Option<SocketAddr>,
+    /// What the opener asked for.
+    pub(super) requested: SocketAddr,
+    /// What its packets reached, where a hook showed another address than the one asked for.
+    pub(super) taken: Option<SocketAddr>,
+    pub(super) outcome: Outcome,
+    pub(super) connect_ns: Option<u64>,
+    pub(super) closed: Option<Totals>,
+    /// Told before; this is what became of it.
+    pub(super) update: bool,
+}
+
+/// What the stage hands on.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Told {
+    /// An attempt and its outcome.
+    Tried(Box<Tried>),
+    /// A connection that was told before has closed.
+    Closed {
+        /// Which.
+        id: FlowId,
+        /// When.
+        time: Timestamp,
+        /// Its sums.
+        totals: Totals,
+    },
+}
+
+/// What did not become a flow, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Unmatched {
+    /// Outcomes of sockets whose attempt was not seen: older than the agent, out of scope, or refused by a full ring.
+    pub(super) outcomes: u64,
+    /// Accepted connections that were told at their opener.
+    pub(super) accepts_paired: u64,
+    /// Datagrams dropped on their way back.
+    pub(super) replies: u64,
+    /// Packets that found no socket and belong to no attempt from here.
+    pub(super) probes: u64,
+    /// Repeats of a dropped packet.
+    pub(super) repeats: u64,
+}
+
+struct Entry {
+    tried: Tried,
+    boot_ns: u64,
+    cookie: u64,
+    established_ns: Option<u64>,
+    facts: Facts,
+    /// The state that was told, once one was.
+    told: Option<State>,
+    due_ns: u64,
+}
+
+struct Orphan {
+    observation: Observation,
+    due_ns: u64,
+    told: bool,
+}
+
+/// Address and port 0.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+
+type PacketKey = (Protocol, SocketAddr, SocketAddr);
+
+/// The stage.
+pub(super) struct Correlator {
+    sockets: LruCache<u64, Entry>,
+    /// Openers' own addresses → cookie.
+    by_opener: HashMap<(Protocol, SocketAddr), u64>,
+    /// Attempts whose own port is not known yet.
+    connecting: HashMap<u64, ()>,
+    packets: LruCache<PacketKey, Orphan>,
+    /// Listeners' sockets that were paired with their opener's: their close is told there.
+    paired: LruCache<u64, ()>,
+    due: BinaryHeap<Reverse<(u64, u64)>>,
+    packets_due: BinaryHeap<Reverse<(u64, PacketKey)>>,
+    /// Reasons for which no flow was made of what was seen.
+    pub(super) unmatched: Unmatched,
+    next_packet: u64,
+}
+
+impl Correlator {
+    pub(super) fn new() -> Self {
+        Self {
+            sockets: LruCache::new(bound(MOST_SOCKETS)),
+            by_opener: HashMap::new(),
+            connecting: HashMap::new(),
+            packets: LruCache::new(bound(MOST_PACKETS)),
+            paired: LruCache::new(bound(MOST_SOCKETS)),
+            due: BinaryHeap::new(),
+            packets_due: BinaryHeap::new(),
+            unmatched: Unmatched::default(),
+            next_packet: 0,
+        }
+    }
+
+    /// Take one observation; what is known well enough by it goes to `out`.
+    pub(super) fn observe(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+        match seen.fact {
+            Fact::Attempt { .. } => self.attempt(seen, out),
+            Fact::Sent { .. } => self.sent(seen, out),
+            Fact::Established { syn_retries } => self.established(&seen, syn_retries),
+            Fact::Failed { errno, syn_retries } => self.failed(&seen, errno, syn_retries, out),
+            Fact::Closed { .. } => self.closed(&seen, out),
+            Fact::Inbound => self.inbound(seen, out),
+            Fact::SynRetransmitted => self.retransmitted(&seen, out),
+            Fact::Error { errno } => self.error(seen, errno, out),
+            Fact::Dropped { .. } => self.dropped(seen, around, out),
+        }
+    }
+
+    /// Hand on whatever has waited long enough at `now_ns` (boot time).
+    pub(super) fn tick(&mut self, now_ns: u64, around: &impl Surroundings, out: &mut Vec<Told>) {
+        while let Some(Reverse((due, cookie))) = self.due.peek().copied() {
+            if due > now_ns {
+                break;
+            }
+            self.due.pop();
+            if self.sockets.peek(&cookie).is_some_and(|entry| entry.due_ns == due) {
+                self.overdue(cookie, out);
+            }
+        }
+        while let Some(Reverse((due, key))) = self.packets_due.peek().copied() {
+            if due > now_ns {
+                break;
+            }
+            self.packets_due.pop();
+            if self.packets.peek(&key).is_some_and(|orphan| orphan.due_ns == due) {
+                self.orphan_due(key, around, out);
+            }
+        }
+    }
+
+    /// The end: everything that was not told yet, as far as it is known.
+    pub(super) fn finish(&mut self, around: &impl Surroundings, out: &mut Vec<Told>) {
+        while let Some((_, mut entry)) = self.sockets.pop_lru() {
+            if entry.told.is_none() {
+                tell(&mut entry, out);
+            }
+        }
+        let keys: Vec<PacketKey> = self.packets.iter().map(|(key, _)| *key).collect();
+        for key in keys {
+            self.orphan_due(key, around, out);
+        }
+    }
+
+    /// Sockets and packets held.
+    pub(super) fn size(&self) -> (usize, usize) {
+        (self.sockets.len(), self.packets.len())
+    }
+
+    fn attempt(&mut self, seen: Observation, out: &mut Vec<Told>) {
+        // Linux takes connect to port 0 of the unspecified address; it goes nowhere, but it is an attempt.
+        let requested = seen.remote.unwrap_or(NOWHERE);
+        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
+        let boot_ns = seen.boot_ns;
+        let entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
+        self.connecting.insert(cookie, ());
+        self.insert(cookie, entry, out);
+    }
+
+    fn sent(&mut self, seen: Observation, out: &mut Vec<Told>) {
+        let Fact::Sent { errno, .. } = seen.fact else { return };
+        let requested = seen.remote.unwrap_or(NOWHERE);
+        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
+        let due_ns = seen.boot_ns + AFTER_SEND_NS;
+        let (protocol, opener) = (seen.protocol, seen.local);
+        let mut entry = entry(seen, Origin::Opener, requested, cookie, due_ns);
+        entry.facts.end = End::Sent;
+        entry.facts.error = errno;
+        if let Some(mut before) = self.sockets.pop(&cookie).filter(|before| before.told.is_none()) {
+            if before.tried.origin == Origin::Packet {
+                // A near filter or the far end has spoken before the send call came back.
+                entry.facts.error = entry.facts.error.or(before.facts.error);
+            } else {
+                // The socket turned to another peer.
+                tell(&mut before, out);
+            }
+        }
+        if let Some(opener) = opener {
+            self.by_opener.insert((protocol, opener), cookie);
+            if let Some(orphan) = self.packets.pop(&(protocol, opener, requested)) {
+                take_packet(&mut entry, &orphan.observation);
+            }
+        }
+        self.insert(cookie, entry, out);
+    }
+
+    fn established(&mut self, seen: &Observation, syn_retries: u32) {
+        let Some(entry) = self.known(seen) else { return };
+        entry.facts.end = End::Established;
+        entry.facts.syn_retries = syn_retries;
+        entry.tried.connect_ns = Some(seen.boot_ns.saturating_sub(entry.boot_ns));
+        entry.established_ns = Some(seen.boot_ns);
+        let due_ns = seen.boot_ns + AFTER_HANDSHAKE_NS;
+        self.postpone(seen.cookie, due_ns);
+    }
+
+    fn failed(&mut self, seen: &Observation, errno: Option<u16>, syn_retries: u32, out: &mut Vec<Told>) {
+        let Some(entry) = self.known(seen) else { return };
+        entry.facts.end = End::Failed(errno);
+        entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
+        tell(entry, out);
+        self.forget(seen.cookie);
+    }
+
+    fn closed(&mut self, seen: &Observation, out: &mut Vec<Told>) {
+        let Some(cookie) = seen.cookie else { return };
+        if self.paired.pop(&cookie).is_some() {
+            return;
+        }
+        let Fact::Closed { bytes_sent, bytes_received, retransmits, .. } = seen.fact else { return };
+        let Some(entry) = self.known(seen) else { return };
+        let totals = Totals {
+            duration_ns: seen.boot_ns.saturating_sub(entry.established_ns.unwrap_or(entry.boot_ns)),
+            bytes_sent,
+            bytes_received,
+            retransmits: u64::from(retransmits),
+        };
+        if entry.told.is_some() {
+            out.push(Told::Closed { id: entry.tried.id, time: seen.time, totals });
+        } else {
+            entry.tried.closed = Some(totals);
+            tell(entry, out);
+        }
+        self.forget(Some(cookie));
+    }
+
+    /// The listener's side. Where the opener is known here it is one flow, told at the opener.
+    fn inbound(&mut self, seen: Observation, out: &mut Vec<Told>) {
+        let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else { return };
+        if let Some(entry) = self.opener_mut(seen.protocol, opener, listener) {
+            entry.facts.accepted = true;
+            if listener != entry.tried.requested {
+                entry.tried.taken = Some(listener);
+            }
+            self.unmatched.accepts_paired += 1;
+            self.paired.put(cookie, ());
+            return;
+        }
+        let boot_ns = seen.boot_ns;
+        let mut entry = entry(seen, Origin::Listener, listener, cookie, boot_ns + AFTER_HANDSHAKE_NS);
+        entry.tried.opener = Some(opener);
+        entry.facts.accepted = true;
+        entry.established_ns = Some(boot_ns);
+        self.insert(cookie, entry, out);
+    }
+
+    fn retransmitted(&mut self, seen: &Observation, out: &mut Vec<Told>) {
+        let Some(entry) = self.known(seen) else { return };
+        entry.facts.syn_retries = entry.facts.syn_retries.max(1);
+        entry.facts.syn_sent = true;
+        if entry.told.is_none() {
+            tell(entry, out);
+        }
+    }
+
+    /// On a stream it is kept for the close that follows; on a datagram socket it is the outcome.
+    fn error(&mut self, seen: Observation, errno: u16, out: &mut Vec<Told>) {
+        let Some(cookie) = seen.cookie else { return };
+        if let Some(entry) = self.sockets.get_mut(&cookie) {
+            entry.facts.error = Some(errno);
+            if seen.protocol == Protocol::Udp && entry.told.is_some() {
+                tell(entry, out);
+            }
+            return;
+        }
+        let Some(requested) = seen.remote.filter(|_| seen.protocol == Protocol::Udp) else { return };
+        // The send that it answers has not come back yet, or no hook tells of sends.
+        let due_ns = seen.boot_ns + ORPHAN_NS;
+        let mut entry = entry(seen, Origin::Packet, requested, cookie, due_ns);
+        entry.facts.error = Some(errno);
+        self.insert(cookie, entry, out);
+    }
+
+    fn dropped(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+        let (Some(source), Some(destination)) = (seen.local, seen.remote) else { return };
+        let due_ns = seen.boot_ns + AFTER_DROP_NS;
+        if let Some(cookie) = self.find_opener(&seen, source, destination, around) {
+            let Some(entry) = self.sockets.get_mut(&cookie) else { return };
+            take_packet(entry, &seen);
+            let open = entry.told.is_none() && entry.facts.end == End::Open;
+            self.connecting.remove(&cookie);
+            self.by_opener.insert((seen.protocol, source), cookie);
+            if open {
+                self.postpone(Some(cookie), due_ns);
+            } else if seen.protocol == Protocol::Udp {
+                self.tell_again(cookie, out);
+            }
+            return;
+        }
+        if self.by_opener.contains_key(&(seen.protocol, destination)) {
+            self.unmatched.replies += 1;
+            return;
+        }
+        let key = (seen.protocol, source, destination);
+        if self.packets.get(&key).is_some() {
+            self.unmatched.repeats += 1;
+            return;
+        }
+        let due_ns = seen.boot_ns + ORPHAN_NS;
+        self.packets_due.push(Reverse((due_ns, key)));
+        let orphan = Orphan { observation: seen, due_ns, told: false };
+        if let Some((evicted, orphan)) = self.packets.push(key, orphan) {
+            if evicted != key && !orphan.told {
+                self.tell_packet(orphan, around, out);
+            }
+        }
+    }
+
+    /// By the socket's cookie, else by the packet's own address, else by who dialed where it goes.
+    fn find_opener(
+        &self,
+        seen: &Observation,
+        source: SocketAddr,
+        destination: SocketAddr,
+        around: &impl Surroundings,
+    ) -> Option<u64> {
+        if let Some(cookie) = seen.cookie.filter(|cookie| self.sockets.contains(cookie)) {
+            return Some(cookie);
+        }
+        if let Some(cookie) = self.by_opener.get(&(seen.protocol, source)) {
+            let entry = self.sockets.peek(cookie)?;
+            return leads(&entry.tried, destination, around).then_some(*cookie);
+        }
+        // The oldest of several alike: packets leave in the order of their connects.
+        self.connecting
+            .keys()
+            .filter_map(|cookie| Some((self.sockets.peek(cookie)?, *cookie)))
+            .filter(|(entry, _)| entry.tried.protocol == seen.protocol)
+            .filter(|(entry, _)| leads(&entry.tried, destination, around))
+            .filter(|(entry, _)| {
+                let owned = entry.tried.cgroup_id.and_then(|cgroup| around.owns(cgroup, source.ip()));
+                owned.unwrap_or(true)
+            })
+            .min_by_key(|(entry, _)| entry.boot_ns)
+            .map(|(_, cookie)| cookie)
+    }
+
+    fn overdue(&mut self, cookie: u64, out: &mut Vec<Told>) {
+        self.connecting.remove(&cookie);
+        let Some(entry) = self.sockets.peek_mut(&cookie) else { return };
+        let datagram = entry.tried.protocol == Protocol::Udp;
+        if entry.told.is_some() {
+            // A stream's end is always told; a datagram socket's time for late news is over.
+            if datagram {
+                self.forget(Some(cookie));
+            }
+            return;
+        }
+        entry.facts.overdue = true;
+        tell(entry, out);
+        if datagram {
+            let due_ns = entry.due_ns + DATAGRAM_KEPT_NS;
+            self.postpone(Some(cookie), due_ns);
+        }
+    }
+
+    fn orphan_due(&mut self, key: PacketKey, around: &impl Surroundings, out: &mut Vec<Told>) {
+        let Some(mut orphan) = self.packets.pop(&key) else { return };
+        if orphan.told {
+            return;
+        }
+        orphan.told = true;
+        let kept = Orphan {
+            observation: orphan.observation.clone(),
+            due_ns: orphan.due_ns + PACKET_KEPT_NS,
+            told: true,
+        };
+        self.tell_packet(orphan, around, out);
+        self.packets_due.push(Reverse((kept.due_ns, key)));
+        self.packets.put(key, kept);
+    }
+
+    /// A packet that belongs to no attempt is a flow of its own, unless it is an answer, or found no socket.
+    fn tell_packet(&mut self, orphan: Orphan, around: &impl Surroundings, out: &mut Vec<Told>) {
+        let seen = orphan.observation;
+        let (Some(source), Some(destination)) = (seen.local, seen.remote) else { return };
+        if matches!(seen.fact, Fact::Dropped { no_socket: true, .. }) {
+            self.unmatched.probes += 1;
+            return;
+        }
+        if seen.protocol == Protocol::Udp && around.serves(source, seen.protocol) {
+            self.unmatched.replies += 1;
+            return;
+        }
+        let cookie = self.synthetic_cookie();
+        let mut entry = entry(seen.clone(), Origin::Packet, destination, cookie, 0);
+        take_packet(&mut entry, &seen);
+        tell(&mut entry, out);
+    }
+
+    fn tell_again(&mut self, cookie: u64, out: &mut Vec<Told>) {
+        if let Some(entry) = self.sockets.peek_mut(&cookie) {
+            if entry.told.is_some() {
+                tell(entry, out);
+            }
+        }
+    }
+
+    /// The socket that this was seen of, its addresses brought up to date.
+    fn known(&mut self, seen: &Observation) -> Option<&mut Entry> {
+        let cookie = seen.cookie?;
+        if !self.sockets.contains(&cookie) {
+            self.unmatched.outcomes += 1;
+            return None;
+        }
+        self.connecting.remove(&cookie);
+        let entry = self.sockets.get_mut(&cookie)?;
+        if entry.tried.origin == Origin::Opener {
+            if let Some(local) = seen.local.filter(|local| local.port() != 0) {
+                entry.facts.syn_sent = true;
+                entry.tried.opener = Some(local);
+                self.by_opener.insert((seen.protocol, local), cookie);
+            }
+            // A socket load balancer between our hook and the socket shows its backend here.
+            if let Some(remote) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
+                entry.tried.taken = entry.tried.taken.or(Some(remote));
+            }
+        }
+        Some(entry)
+    }
+
+    /// The opener's side of an accepted connection. Loopback addresses are the same in every network namespace,
+    /// so there the listener's must be the one that was asked for.
+    fn opener_mut(&mut self, protocol: Protocol, opener: SocketAddr, listener: SocketAddr) -> Option<&mut Entry> {
+        let cookie = self.by_opener.get(&(protocol, opener))?;
+        let entry = self.sockets.get_mut(cookie)?;
+        let same = !opener.ip().is_loopback() || entry.tried.requested == listener;
+        (entry.tried.origin == Origin::Opener && same).then_some(entry)
+    }
+
+    fn insert(&mut self, cookie: u64, entry: Entry, out: &mut Vec<Told>) {
+        self.due.push(Reverse((entry.due_ns, cookie)));
+        // An older attempt of the same socket, or the one that was touched longest ago, gives way.
+        if let Some((evicted, mut entry)) = self.sockets.push(cookie, entry) {
+            if entry.told.is_none() {
+                tell(&mut entry, out);
+            }
+            self.unlink(evicted, &entry, evicted != cookie);
+        }
+    }
+
+    fn forget(&mut self, cookie: Option<u64>) {
+        let Some(cookie) = cookie else { return };
+        if let Some(entry) = self.sockets.pop(&cookie) {
+            self.unlink(cookie, &entry, true);
+        }
+    }
+
+    fn unlink(&mut self, cookie: u64, entry: &Entry, gone: bool) {
+        if gone {
+            self.connecting.remove(&cookie);
+        }
+        let Some(opener) = entry.tried.opener else { return };
+        let key = (entry.tried.protocol, opener);
+        if self.by_opener.get(&key) == Some(&cookie) {
+            self.by_opener.remove(&key);
+        }
+    }
+
+    fn postpone(&mut self, cookie: Option<u64>, due_ns: u64) {
+        let Some(cookie) = cookie else { return };
+        if let Some(entry) = self.sockets.peek_mut(&cookie) {
+            entry.due_ns = due_ns;
+            self.due.push(Reverse((due_ns, cookie)));
+        }
+    }
+
+    /// Cookies of the kernel count from 1; these count down from the other end.
+    fn synthetic_cookie(&mut self) -> u64 {
+        self.next_packet += 1;
+        u64::MAX - self.next_packet
+    }
+}
+
+fn bound(most: usize) -> NonZeroUsize {
+    NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn leads(tried: &Tried, destination: SocketAddr, around: &impl Surroundings) -> bool {
+    tried.requested == destination
+        || tried.taken == Some(destination)
+        || around.leads_to(tried.requested, destination, tried.protocol)
+}
+
+fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, due_ns: u64) -> Entry {
+    let task = match seen.fact {
+        Fact::Attempt { task } | Fact::Sent { task, .. } => Some(task),
+        _ => None,
+    };
+    let opener = seen.local.filter(|local| origin != Origin::Listener && local.port() != 0);
+    Entry {
+        boot_ns: seen.boot_ns,
+        cookie,
+        established_ns: None,
+        facts: Facts::default(),
+        told: None,
+        due_ns,
+        tried: Tried {
+            id: FlowId((u128::from(seen.boot_ns) << 64) | u128::from(cookie)),
+            origin,
+            time: seen.time,
+            protocol: seen.protocol,
+            cgroup_id: seen.cgroup_id,
+            task,
+            opener,
+            requested,
+            taken: None,
+            outcome: Facts::default().conclude(seen.protocol),
+            connect_ns: None,
+            closed: None,
+            update: false,
+        },
+    }
+}
+
+/// What a dropped packet tells of its attempt. The first drop counts: what follows are repeats.
+fn take_packet(entry: &mut Entry, seen: &Observation) {
+    let Fact::Dropped { reason, no_socket } = &seen.fact else { return };
+    entry.facts.syn_sent = true;
+    entry.tried.opener = entry.tried.opener.or(seen.local);
+    if let Some(destination) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
+        entry.tried.taken = entry.tried.taken.or(Some(destination));
+    }
+    if *no_socket {
+        entry.facts.no_socket = true;
+    } else if entry.facts.drop.is_none() {
+        let place = if seen.cookie.is_some() { DropPlace::Opener } else { DropPlace::Node };
+        entry.facts.drop = Some(Drop { reason: reason.clone(), place });
+    }
+}
+
+/// Hand on what is known. Again only where the state is another than was told.
+fn tell(entry: &mut Entry, out: &mut Vec<Told>) {
+    let outcome = entry.facts.conclude(entry.tried.protocol);
+    if entry.told == Some(outcome.state) {
+        return;
+    }
+    entry.tried.update = entry.told.is_some();
+    entry.told = Some(outcome.state);
+    entry.tried.outcome = outcome;
+    debug_assert_eq!(u128::from(entry.cookie), entry.tried.id.0 & u128::from(u64::MAX));
+    out.push(Told::Tried(Box::new(entry.tried.clone())));
+}

@@ -1,0 +1,258 @@
+//! Repeats into one: the first flow of a key is written at once, the rest are added up and written every
+//! interval. A connection's sums come when it closes, and are added to its key's.
+
+use crate::model::{Attribution, Class, Direction, DropPlace, Endpoint, Flow, FlowId, Party, PolicyRef, Protocol, State};
+use jiff::Timestamp;
+use lru::LruCache;
+use std::net::IpAddr;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::correlate::Totals;
+
+/// Keys held at a time; when there are more, the one that was quiet longest is written and forgotten.
+const MOST_KEYS: usize = 16_384;
+/// Connections whose close is awaited.
+const MOST_OPEN: usize = 65_536;
+
+/// How often repeats are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Intervals {
+    /// Denied and not enforced.
+    pub(super) denied: Duration,
+    /// The rest.
+    pub(super) other: Duration,
+    /// Write every flow on its own.
+    pub(super) each: bool,
+}
+
+/// Who stands at an end, as far as folding tells ends apart.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum End {
+    Pod(String),
+    Service(String, String),
+    Address(Option<IpAddr>),
+}
+
+/// What flows must have in common to become one.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    direction: Direction,
+    source: End,
+    container: Option<String>,
+    destination: End,
+    port: Option<u16>,
+    protocol: Protocol,
+    class: Class,
+    state: State,
+    errno: Option<u16>,
+    drop: Option<(String, DropPlace)>,
+    policies: Vec<PolicyRef>,
+    settling: bool,
+    attribution: Option<Attribution>,
+}
+
+struct Folded {
+    /// Stands for all that were folded since the last writing.
+    flow: Flow,
+    /// Something was folded since then.
+    changed: bool,
+    due_ns: u64,
+}
+
+/// The stage.
+pub(super) struct Folder {
+    intervals: Intervals,
+    keys: LruCache<Arc<Key>, Folded>,
+    open: LruCache<FlowId, Arc<Key>>,
+    /// Flows that went into one written before.
+    pub(super) folded: u64,
+    /// Sums of connections whose key was forgotten.
+    pub(super) closes_unmatched: u64,
+}
+
+impl Folder {
+    pub(super) fn new(intervals: Intervals) -> Self {
+        let bound = |most| NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
+        Self {
+            intervals,
+            keys: LruCache::new(bound(MOST_KEYS)),
+            open: LruCache::new(bound(MOST_OPEN)),
+            folded: 0,
+            closes_unmatched: 0,
+        }
+    }
+
+    /// Take a flow; what is to be written goes to `out`.
+    pub(super) fn fold(&mut self, flow: Flow, now_ns: u64, out: &mut Vec<Flow>) {
+        let key = Arc::new(key_of(&flow));
+        if flow.outcome.state == State::Established && flow.duration_ns.is_none() {
+            self.open.put(flow.id, Arc::clone(&key));
+        }
+        let due_ns = now_ns.saturating_add(self.interval(flow.class));
+        if self.intervals.each {
+            // Kept without a count, so that its close can be told.
+            self.remember(key, &flow, due_ns, out);
+            out.push(flow);
+            return;
+        }
+        match self.keys.get_mut(&key) {
+            Some(folded) => {
+                // An update that says what was said of others already adds nothing.
+                if flow.count > 0 {
+                    self.folded += flow.count;
+                    add(folded, &flow);
+                }
+            }
+            None => {
+                self.remember(key, &flow, due_ns, out);
+                out.push(flow);
+            }
+        }
+    }
+
+    /// A connection that was folded before has closed.
+    pub(super) fn close(&mut self, id: FlowId, time: Timestamp, totals: &Totals) {
+        let folded = self.open.pop(&id).and_then(|key| self.keys.get_mut(&key));
+        let Some(folded) = folded else {
+            self.closes_unmatched += 1;
+            return;
+        };
+        let totals = totals.as_opener(folded.flow.direction);
+        add_totals(&mut folded.flow, &totals);
+        folded.flow.last = folded.flow.last.max(time);
+        folded.changed = true;
+    }
+
+    /// Write what is due at `now_ns`; forget keys that were quiet for an interval.
+    pub(super) fn tick(&mut self, now_ns: u64, out: &mut Vec<Flow>) {
+        let due: Vec<Arc<Key>> = self
+            .keys
+            .iter()
+            .filter(|(_, folded)| folded.due_ns <= now_ns)
+            .map(|(key, _)| Arc::clone(key))
+            .collect();
+        for key in due {
+            let interval = self.interval(key.class);
+            let Some(folded) = self.keys.peek_mut(&key) else { continue };
+            if folded.changed {
+                folded.due_ns = now_ns.saturating_add(interval);
+                out.push(take(folded));
+            } else {
+                self.keys.pop(&key);
+            }
+        }
+    }
+
+    /// The end: write everything that was folded and not written.
+    pub(super) fn finish(&mut self, out: &mut Vec<Flow>) {
+        while let Some((_, mut folded)) = self.keys.pop_lru() {
+            if folded.changed {
+                out.push(take(&mut folded));
+            }
+        }
+    }
+
+    /// Keys held.
+    pub(super) fn size(&self) -> usize {
+        self.keys.len()
+    }
+
+    fn remember(&mut self, key: Arc<Key>, flow: &Flow, due_ns: u64, out: &mut Vec<Flow>) {
+        let mut folded = Folded { flow: flow.clone(), changed: false, due_ns };
+        take(&mut folded);
+        if let Some((_, mut evicted)) = self.keys.push(key, folded) {
+            if evicted.changed {
+                out.push(take(&mut evicted));
+            }
+        }
+    }
+
+    fn interval(&self, class: Class) -> u64 {
+        let interval = match class {
+            Class::DeniedAttempt | Class::PolicyNotEnforced => self.intervals.denied,
+            _ => self.intervals.other,
+        };
+        u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+/// What was folded since the last writing; what stays stands for nothing yet.
+fn take(folded: &mut Folded) -> Flow {
+    let mut flow = folded.flow.clone();
+    flow.update = flow.count == 0;
+    folded.changed = false;
+    folded.flow.count = 0;
+    folded.flow.duration_ns = None;
+    folded.flow.bytes_sent = None;
+    folded.flow.bytes_received = None;
+    folded.flow.retransmits = None;
+    folded.flow.connect_ns = None;
+    flow
+}
+
+fn add(folded: &mut Folded, flow: &Flow) {
+    let sum = &mut folded.flow;
+    if sum.count == 0 {
+        sum.id = flow.id;
+        sum.first = flow.first;
+        sum.last = flow.last;
+        sum.connect_ns = flow.connect_ns;
+        sum.source.port = flow.source.port;
+        sum.process = flow.process.clone();
+        sum.verdict = flow.verdict.clone();
+        sum.outcome = flow.outcome.clone();
+    }
+    sum.count += flow.count;
+    sum.first = sum.first.min(flow.first);
+    sum.last = sum.last.max(flow.last);
+    if let Some(duration_ns) = flow.duration_ns {
+        let totals = Totals {
+            duration_ns,
+            bytes_sent: flow.bytes_sent.unwrap_or(0),
+            bytes_received: flow.bytes_received.unwrap_or(0),
+            retransmits: flow.retransmits.unwrap_or(0),
+        };
+        add_totals(sum, &totals);
+    }
+    folded.changed = true;
+}
+
+fn add_totals(flow: &mut Flow, totals: &Totals) {
+    let add = |sum: &mut Option<u64>, more: u64| *sum = Some(sum.unwrap_or(0).saturating_add(more));
+    add(&mut flow.duration_ns, totals.duration_ns);
+    add(&mut flow.bytes_sent, totals.bytes_sent);
+    add(&mut flow.bytes_received, totals.bytes_received);
+    add(&mut flow.retransmits, totals.retransmits);
+}
+
+fn key_of(flow: &Flow) -> Key {
+    let verdict = &flow.verdict;
+    Key {
+        direction: flow.direction,
+        source: end_of(&flow.source),
+        container: flow.process.as_ref().and_then(|process| process.container.clone()),
+        destination: end_of(&flow.destination),
+        port: flow.destination.port,
+        protocol: flow.protocol,
+        class: flow.class,
+        state: flow.outcome.state,
+        errno: flow.outcome.errno,
+        drop: flow.outcome.drop.as_ref().map(|drop| (drop.reason.clone(), drop.place)),
+        policies: verdict.egress.policies.iter().chain(&verdict.ingress.policies).cloned().collect(),
+        settling: verdict.settling,
+        attribution: flow.attribution.clone(),
+    }
+}
+
+fn end_of(party: &Party) -> End {
+    match &party.endpoint {
+        Endpoint::Pod(pod) => End::Pod(pod.uid.clone()),
+        Endpoint::Service(service) => End::Service(service.namespace.clone(), service.name.clone()),
+        Endpoint::Unknown { pod_uid: Some(uid), .. } => End::Pod(uid.clone()),
+        Endpoint::Node(_) | Endpoint::External(_) | Endpoint::Local | Endpoint::Unknown { .. } => {
+            End::Address(party.ip)
+        }
+    }
+}

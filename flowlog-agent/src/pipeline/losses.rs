@@ -1,0 +1,95 @@
+//! Losses on their way to their records: added up by stage, cause and kind, told at most once a second.
+
+use crate::capture::KernelCounts;
+use crate::model::{Class, Loss, LossCause, LossStage};
+use jiff::Timestamp;
+
+/// What was lost since the last telling.
+#[derive(Default)]
+pub(super) struct Losses {
+    held: Vec<Loss>,
+    kernel: KernelCounts,
+}
+
+impl Losses {
+    /// Count a loss.
+    pub(super) fn add(
+        &mut self,
+        stage: LossStage,
+        cause: LossCause,
+        what: &'static str,
+        class: Option<Class>,
+        count: u64,
+        time: Timestamp,
+    ) {
+        let same = |loss: &&mut Loss| {
+            (loss.stage, loss.cause, loss.what, loss.class) == (stage, cause, what, class)
+        };
+        match self.held.iter_mut().find(same) {
+            Some(loss) => {
+                loss.count += count;
+                loss.last = time;
+            }
+            None => self.held.push(Loss { stage, cause, what, class, count, first: time, last: time }),
+        }
+    }
+
+    /// Count what the kernel half lost since the last call; `since` is when that was. True where cgroup events
+    /// were among it, so that the tree is to be scanned again.
+    pub(super) fn add_kernel(&mut self, counts: &KernelCounts, since: Timestamp, now: Timestamp) -> bool {
+        let before = std::mem::replace(&mut self.kernel, counts.clone());
+        let mut rows: Vec<(LossCause, &'static str, u64)> = counts
+            .lost
+            .iter()
+            .map(|(kind, lost)| (LossCause::RingFull, *kind, lost.saturating_sub(before.lost(kind))))
+            .collect();
+        let cgroups = counts.cgroup_lost.saturating_sub(before.cgroup_lost);
+        rows.push((LossCause::RingFull, "cgroup", cgroups));
+        rows.push((LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)));
+        rows.push((LossCause::TableFull, "sent", counts.table_full.saturating_sub(before.table_full)));
+        for (cause, what, count) in rows.into_iter().filter(|(_, _, count)| *count > 0) {
+            self.held.push(Loss { stage: LossStage::Kernel, cause, what, class: None, count, first: since, last: now });
+        }
+        cgroups > 0
+    }
+
+    /// What is to be told now.
+    pub(super) fn take(&mut self) -> Vec<Loss> {
+        std::mem::take(&mut self.held)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Losses;
+    use crate::capture::KernelCounts;
+    use crate::model::{LossCause, LossStage};
+    use jiff::{SignedDuration, Timestamp};
+
+    #[test]
+    fn equal_losses_become_one_with_its_first_and_last_time() {
+        let mut losses = Losses::default();
+        let start = Timestamp::UNIX_EPOCH;
+        let later = start + SignedDuration::from_secs(1);
+        losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 2, start);
+        losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 3, later);
+        let told = losses.take();
+        assert_eq!(told.len(), 1);
+        assert_eq!((told[0].count, told[0].first, told[0].last), (5, start, later));
+        assert!(losses.take().is_empty());
+    }
+
+    #[test]
+    fn kernel_losses_are_told_as_what_came_since_the_last_look() {
+        let mut losses = Losses::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let mut counts = KernelCounts { lost: vec![("attempt", 3)], ..KernelCounts::default() };
+        assert!(!losses.add_kernel(&counts, now, now));
+        counts.lost = vec![("attempt", 10)];
+        counts.cgroup_lost = 1;
+        assert!(losses.add_kernel(&counts, now, now), "a lost cgroup event asks for a scan");
+        assert!(!losses.add_kernel(&counts, now, now));
+        let told: Vec<_> = losses.take().into_iter().map(|loss| (loss.what, loss.count)).collect();
+        assert_eq!(told, [("attempt", 3), ("attempt", 7), ("cgroup", 1)]);
+    }
+}

@@ -1,0 +1,547 @@
+//! The spine: the way of a flow, from what the hooks saw to a line in every sink.
+//!
+//! kernel hook → ring buffer → decode → [correlate] → **attribute** → **resolve** → **evaluate** → **judge** →
+//! [fold] → **record** → **sink**. The stages stand in this order in [`Spine`]; data goes forward only. One task
+//! drives them all: at a few microseconds a flow, handing flows from task to task would cost more than the work.
+//! Sinks write in threads of their own and never hold the spine up.
+
+mod attribute;
+mod conclude;
+mod correlate;
+mod fold;
+mod losses;
+mod reload;
+mod waiting;
+#[cfg(test)]
+mod tests;
+
+use crate::capture::{Batch, Capture, Cgroups, KernelCounts, clock, find_exe};
+use crate::cluster::{self, Snapshot, Store};
+use crate::config::Settings;
+use crate::model::{
+    Attribution, Class, Fact, Flow, LossCause, LossStage, Node, Observation, Process,
+};
+use crate::record::{
+    Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Line, SnapshotState, Start, Stop,
+};
+use crate::sinks::Sinks;
+use crate::telemetry::{RateLimit, Registry};
+use attribute::{Attributed, Ends, View};
+use correlate::{Correlator, Origin, Told, Tried};
+use fold::{Folder, Intervals};
+use jiff::Timestamp;
+use losses::Losses;
+use reload::Reload;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::signal::unix::Signal;
+use waiting::Waiting;
+
+/// How often folds are written, losses told, manifests looked at.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often the wall clock is measured anew and old cgroups are forgotten, in turns of housekeeping.
+const SELDOM: u32 = 10;
+/// How long sinks get to write what waits at the end.
+const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Why the spine broke.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The ring cannot be polled.
+    #[error("wait for kernel events: {0}")]
+    Ring(#[source] std::io::Error),
+    /// The clock cannot be read.
+    #[error(transparent)]
+    Clock(#[from] clock::ClockError),
+}
+
+/// Everything a run is made of.
+pub struct Parts {
+    /// The settings in force.
+    pub settings: Settings,
+    /// The kernel half.
+    pub capture: Capture,
+    /// The cgroups that it was started with.
+    pub cgroups: Cgroups,
+    /// The cluster.
+    pub store: Store,
+    /// State of the manifests that the cluster was read from.
+    pub fingerprint: cluster::Fingerprint,
+    /// Makes lines.
+    pub encoder: Encoder,
+    /// Where they go.
+    pub sinks: Sinks,
+    /// What the start record says of the agent itself.
+    pub start: Start,
+    /// SIGHUP: files are opened anew.
+    pub hangup: Signal,
+}
+
+/// Run until `stop` is ready, which says why; then drain, write, detach, and say what was lost.
+///
+/// # Errors
+/// The kernel half can no longer be read.
+pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Result<Counters, PipelineError> {
+    let Parts { settings, mut capture, cgroups, store, fingerprint, encoder, sinks, start, mut hangup } = parts;
+    let drain = settings.drain;
+    let mut reload = Reload::new(settings.manifests.clone(), fingerprint, store);
+    let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks);
+    spine.tell_start(start);
+    let mut stop = std::pin::pin!(stop);
+    let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
+    let reason = loop {
+        tokio::select! {
+            biased;
+            reason = &mut stop => break reason,
+            () = spine.sinks.closed() => break "output_closed",
+            _ = hangup.recv() => spine.sinks.reopen(),
+            ready = capture.ready(drain) => ready.map_err(PipelineError::Ring)?,
+        }
+        spine.drain(&mut capture)?;
+        if Instant::now() >= next_housekeeping {
+            next_housekeeping = Instant::now() + HOUSEKEEPING;
+            spine.keep_house(&mut capture, &mut reload)?;
+        }
+    };
+    capture.detach();
+    spine.drain(&mut capture)?;
+    spine.finish(&mut capture, reason)
+}
+
+/// The stages, and what they share.
+struct Spine {
+    node: Arc<Node>,
+    host_processes: bool,
+    cgroups: Cgroups,
+    snapshot: Arc<Snapshot>,
+    /// Cgroups or snapshot changed since attempts that wait were last looked at.
+    changed: bool,
+    correlate: Correlator,
+    waiting: Waiting,
+    fold: Folder,
+    losses: Losses,
+    encoder: Encoder,
+    sinks: Sinks,
+    registry: Registry,
+    rescan_due: bool,
+    losses_told: Timestamp,
+    turns: u32,
+    decode_warning: RateLimit,
+}
+
+impl Spine {
+    fn new(
+        settings: &Settings,
+        cgroups: Cgroups,
+        snapshot: Arc<Snapshot>,
+        encoder: Encoder,
+        sinks: Sinks,
+    ) -> Self {
+        let intervals =
+            Intervals { denied: settings.fold_denied, other: settings.fold_other, each: settings.each };
+        Self {
+            node: node_of(&snapshot, &settings.node),
+            host_processes: settings.host_processes,
+            cgroups,
+            snapshot,
+            changed: false,
+            correlate: Correlator::new(),
+            waiting: Waiting::new(settings.waiting),
+            fold: Folder::new(intervals),
+            losses: Losses::default(),
+            encoder,
+            sinks,
+            registry: Registry::default(),
+            rescan_due: false,
+            losses_told: Timestamp::now(),
+            turns: 0,
+            decode_warning: RateLimit::new(Duration::from_secs(60)),
+        }
+    }
+
+    /// Everything that the rings hold goes down the spine.
+    fn drain(&mut self, capture: &mut Capture) -> Result<(), PipelineError> {
+        loop {
+            let batch = capture.drain();
+            let more = batch.more;
+            self.step(batch, clock::now_ns()?, Timestamp::now());
+            if !more {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One batch down the spine.
+    fn step(&mut self, batch: Batch, now_ns: u64, now: Timestamp) {
+        for error in &batch.errors {
+            self.registry.decode_errors.one();
+            self.losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 1, now);
+            if let Some(held) = self.decode_warning.pass(Instant::now()) {
+                tracing::warn!(%error, held, "an event of the kernel half is not understood");
+            }
+        }
+        for change in &batch.cgroups {
+            self.changed = true;
+            self.rescan_due |= !self.cgroups.apply(change, now);
+        }
+        let told = self.correlate(batch.observations, batch.more, now_ns, now);
+        for told in told {
+            match told {
+                Told::Tried(tried) => self.first_attribute(tried, now_ns, now),
+                Told::Closed { id, totals, .. } if self.waiting.holds(id) => self.waiting.close(id, totals),
+                Told::Closed { id, time, totals } => self.fold.close(id, time, &totals),
+            }
+        }
+        self.attribute_waiting(now_ns, now);
+    }
+
+    /// Attempt + outcome.
+    fn correlate(
+        &mut self,
+        observations: Vec<Observation>,
+        more: bool,
+        now_ns: u64,
+        now: Timestamp,
+    ) -> Vec<Told> {
+        let mut told = Vec::new();
+        let mut latest_ns = 0;
+        let Self { correlate, snapshot, cgroups, node, host_processes, registry, .. } = self;
+        let view = View { snapshot, cgroups, node, host_processes: *host_processes, now };
+        for seen in observations {
+            registry.events.add(kind_of(&seen.fact), 1);
+            latest_ns = seen.boot_ns;
+            correlate.observe(seen, &view, &mut told);
+        }
+        // While more is waiting in the ring, time is what the events say.
+        correlate.tick(if more { latest_ns } else { now_ns }, &view, &mut told);
+        told
+    }
+
+    /// Both ends of an attempt, at once or after a wait.
+    fn first_attribute(&mut self, tried: Box<Tried>, now_ns: u64, now: Timestamp) {
+        if tried.origin != Origin::Opener && !tried.update {
+            self.registry.attempts_seen.one();
+        }
+        match self.view(now).attribute(&tried) {
+            Attributed::Ends(ends) => self.follow(&tried, *ends, now_ns),
+            Attributed::NotYet(_) => {
+                if let Err(tried) = self.waiting.hold(tried, now_ns) {
+                    self.last_attribute(&tried, now_ns, now, None);
+                }
+            }
+            Attributed::OutOfScope => self.leave_out(&tried),
+        }
+    }
+
+    /// Attempts whose ends are known by now, and those whose time is over.
+    fn attribute_waiting(&mut self, now_ns: u64, now: Timestamp) {
+        if std::mem::take(&mut self.changed) && self.waiting.len() > 0 {
+            let Self { snapshot, cgroups, node, host_processes, waiting, .. } = self;
+            let view = View { snapshot, cgroups, node, host_processes: *host_processes, now };
+            let ready = waiting.take_ready(|tried| !matches!(view.attribute(tried), Attributed::NotYet(_)));
+            for tried in ready {
+                self.registry.attributed_late.one();
+                self.last_attribute(&tried, now_ns, now, Some(Attribution::Late));
+            }
+        }
+        for tried in self.waiting.take_due(now_ns) {
+            self.last_attribute(&tried, now_ns, now, None);
+        }
+    }
+
+    /// With what is known now, and saying what is not.
+    fn last_attribute(&mut self, tried: &Tried, now_ns: u64, now: Timestamp, late: Option<Attribution>) {
+        match self.view(now).attribute(tried) {
+            Attributed::Ends(mut ends) => {
+                ends.attribution = ends.attribution.or(late);
+                self.follow(tried, *ends, now_ns);
+            }
+            Attributed::NotYet(ends) => {
+                self.registry.attributed_never.one();
+                self.follow(tried, *ends, now_ns);
+            }
+            Attributed::OutOfScope => self.leave_out(tried),
+        }
+    }
+
+    /// Evaluate, judge, fold, record.
+    fn follow(&mut self, tried: &Tried, ends: Ends, now_ns: u64) {
+        let flow = self.judge(tried, ends);
+        let mut written = Vec::new();
+        self.fold.fold(flow, now_ns, &mut written);
+        self.record(written);
+    }
+
+    /// Declared verdict × observed outcome.
+    fn judge(&self, tried: &Tried, ends: Ends) -> Flow {
+        let verdict = self.snapshot.evaluate(
+            &ends.source,
+            &ends.destination,
+            &ends.target,
+            tried.protocol,
+            tried.time,
+        );
+        let class = Class::of(&verdict, &tried.outcome);
+        let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
+        Flow {
+            id: tried.id,
+            direction: ends.direction,
+            protocol: tried.protocol,
+            count: u64::from(!tried.update),
+            first: tried.time,
+            last: tried.time,
+            update: tried.update,
+            duration_ns: totals.map(|totals| totals.duration_ns),
+            bytes_sent: totals.map(|totals| totals.bytes_sent),
+            bytes_received: totals.map(|totals| totals.bytes_received),
+            retransmits: totals.map(|totals| totals.retransmits),
+            connect_ns: tried.connect_ns,
+            source: ends.source,
+            destination: ends.destination,
+            dialed: ends.dialed,
+            process: process_of(tried, ends.container),
+            verdict,
+            outcome: tried.outcome.clone(),
+            class,
+            attribution: ends.attribution,
+        }
+    }
+
+    /// Flows become lines, and lines go to every sink.
+    fn record(&mut self, flows: Vec<Flow>) {
+        for mut flow in flows {
+            if let Some(process) = &mut flow.process {
+                process.exe = process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
+            }
+            match self.encoder.flow(&flow) {
+                Ok(line) => {
+                    self.registry.attempts_recorded.add(flow.count);
+                    self.sink("flow", &line);
+                }
+                Err(error) => self.lose_record(&error, &flow),
+            }
+        }
+    }
+
+    fn sink(&self, kind: &'static str, line: &Line) {
+        self.registry.records.add(kind, 1);
+        self.sinks.offer(line);
+    }
+
+    fn lose_record(&mut self, error: &EncodeError, flow: &Flow) {
+        tracing::error!(%error, "a flow cannot be recorded");
+        self.registry.encode_errors.one();
+        self.registry.attempts_lost.add("too_long", flow.count);
+        let class = Some(flow.class);
+        self.losses.add(LossStage::Fold, LossCause::TooLong, "flow", class, flow.count, flow.last);
+    }
+
+    fn leave_out(&self, tried: &Tried) {
+        if !tried.update {
+            self.registry.attempts_out_of_scope.one();
+        }
+    }
+
+    fn view(&self, now: Timestamp) -> View<'_> {
+        let Self { snapshot, cgroups, node, host_processes, .. } = self;
+        View { snapshot, cgroups, node, host_processes: *host_processes, now }
+    }
+
+    /// Once a second.
+    fn keep_house(&mut self, capture: &mut Capture, reload: &mut Reload) -> Result<(), PipelineError> {
+        let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
+        self.turns = self.turns.wrapping_add(1);
+        let mut written = Vec::new();
+        self.fold.tick(now_ns, &mut written);
+        self.record(written);
+        match capture.counts() {
+            Ok(counts) => self.rescan_due |= self.losses.add_kernel(&counts, self.losses_told, now),
+            Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
+        }
+        self.tell_losses(now);
+        if std::mem::take(&mut self.rescan_due) {
+            self.changed = true;
+            if let Err(error) = self.cgroups.rescan() {
+                tracing::warn!(%error, "cgroups that came meanwhile are not known");
+            }
+        }
+        if let Some(snapshot) = reload.look(now) {
+            self.take_snapshot(snapshot, reload.problem(), now);
+        }
+        if self.turns % SELDOM == 0 {
+            capture.set_clock()?;
+            self.cgroups.expire(now);
+        }
+        Ok(())
+    }
+
+    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problem: Option<String>, now: Timestamp) {
+        self.registry.snapshots.one();
+        self.node = node_of(&snapshot, &self.node.name);
+        let event = AgentEvent::Snapshot(state_of(&snapshot, problem));
+        self.snapshot = snapshot;
+        self.changed = true;
+        self.tell_agent(event, now);
+    }
+
+    fn tell_start(&mut self, mut start: Start) {
+        start.snapshot = Some(state_of(&self.snapshot, None));
+        self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
+    }
+
+    fn tell_agent(&mut self, event: AgentEvent, time: Timestamp) {
+        match self.encoder.agent(&Agent { time, event }) {
+            Ok(line) => self.sink("agent", &line),
+            Err(error) => tracing::error!(%error, "a record about the agent cannot be written"),
+        }
+    }
+
+    fn tell_losses(&mut self, now: Timestamp) {
+        self.losses_told = now;
+        for loss in self.losses.take() {
+            match self.encoder.loss(&loss) {
+                Ok(line) => self.sink("loss", &line),
+                Err(error) => tracing::error!(%error, ?loss, "a loss cannot be recorded"),
+            }
+        }
+    }
+
+    /// The end, after everything was taken out of the kernel: what is still open is told as far as it is known.
+    fn finish(mut self, capture: &mut Capture, reason: &str) -> Result<Counters, PipelineError> {
+        let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
+        let mut told = Vec::new();
+        let mut correlate = std::mem::replace(&mut self.correlate, Correlator::new());
+        correlate.finish(&self.view(now), &mut told);
+        self.correlate = correlate;
+        for told in told {
+            if let Told::Tried(tried) = told {
+                self.first_attribute(tried, now_ns, now);
+            }
+        }
+        for tried in self.waiting.take_due(u64::MAX) {
+            self.last_attribute(&tried, now_ns, now, None);
+        }
+        let mut written = Vec::new();
+        self.fold.finish(&mut written);
+        self.record(written);
+        match capture.counts() {
+            Ok(counts) => self.settle(&counts, now),
+            Err(error) => tracing::error!(%error, "the kernel half's counters cannot be read: losses are not known"),
+        }
+        self.tell_losses(now);
+        if !self.sinks.flush(LAST_WORDS) {
+            tracing::warn!("an output is slow: what it could not take is counted as lost");
+        }
+        let counters = self.counters();
+        let stop = Stop { reason: reason.to_owned(), counters: counters.clone() };
+        self.tell_agent(AgentEvent::Stop(Box::new(stop)), now);
+        self.sinks.finish(LAST_WORDS);
+        Ok(counters)
+    }
+
+    /// The books: what the kernel half saw against what was decoded.
+    fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
+        self.losses.add_kernel(counts, self.losses_told, now);
+        let kinds = ["attempt", "sent"];
+        let seen: u64 = kinds.iter().map(|kind| counts.seen(kind)).sum();
+        let lost: u64 = kinds.iter().map(|kind| counts.lost(kind)).sum();
+        let events = self.registry.events.get_all();
+        let decoded: u64 = kinds.iter().filter_map(|kind| events.get(*kind)).sum();
+        self.registry.attempts_seen.add(seen);
+        self.registry.attempts_lost.add("ring_full", lost);
+        self.registry.attempts_lost.add("unknown_event", seen.saturating_sub(lost).saturating_sub(decoded));
+        for (kind, lost) in &counts.lost {
+            self.registry.kernel_losses.set(kind, *lost);
+        }
+        self.registry.kernel_losses.set("cgroup", counts.cgroup_lost);
+        self.registry.kernel_losses.set("unreadable", counts.unreadable);
+        self.registry.kernel_losses.set("table_full", counts.table_full);
+    }
+
+    fn counters(&self) -> Counters {
+        let counts = self.registry.read();
+        let lost = counts.attempts_lost.values().sum();
+        let unmatched = self.correlate.unmatched;
+        let mut stages = counts.stages;
+        stages.extend(
+            [
+                ("outcomes_unmatched", unmatched.outcomes),
+                ("accepts_paired", unmatched.accepts_paired),
+                ("replies_dropped", unmatched.replies),
+                ("probes", unmatched.probes),
+                ("drops_repeated", unmatched.repeats),
+                ("flows_folded", self.fold.folded),
+                ("closes_unmatched", self.fold.closes_unmatched),
+                ("waiting_crowded", self.waiting.crowded),
+            ]
+            .map(|(name, count)| (name.to_owned(), count)),
+        );
+        Counters {
+            attempts: Attempts {
+                seen: counts.attempts_seen,
+                recorded: counts.attempts_recorded,
+                lost,
+                out_of_scope: counts.attempts_out_of_scope,
+            },
+            events: counts.events,
+            kernel_losses: counts.kernel_losses,
+            attempts_lost: counts.attempts_lost,
+            records: counts.records,
+            stages,
+            sinks: self.sinks.counters(),
+        }
+    }
+}
+
+/// The process at the local end. An accepted connection's event comes from the network, not from a process.
+fn process_of(tried: &Tried, container: Option<String>) -> Option<Process> {
+    let cgroup_id = tried.cgroup_id?;
+    Some(Process {
+        pid: tried.task.as_ref().map(|task| task.pid),
+        comm: tried.task.as_ref().map(|task| task.comm.clone()),
+        exe: None,
+        cgroup_id,
+        container,
+    })
+}
+
+/// This node, from the snapshot where it has it.
+fn node_of(snapshot: &Snapshot, name: &str) -> Arc<Node> {
+    match snapshot.inventory.find_node(name) {
+        Some(node) => Arc::clone(node),
+        None => Arc::new(Node { name: name.to_owned(), ..Node::default() }),
+    }
+}
+
+fn state_of(snapshot: &Snapshot, problem: Option<String>) -> SnapshotState {
+    let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let objects = BTreeMap::from([
+        ("pods".to_owned(), count(snapshot.inventory.pods().count())),
+        ("nodes".to_owned(), count(snapshot.inventory.nodes().count())),
+        ("policies".to_owned(), count(snapshot.policies.policies().len())),
+    ]);
+    let problems = snapshot.problems.iter().map(ToString::to_string).chain(problem).collect();
+    SnapshotState {
+        revision: snapshot.revision,
+        as_of: snapshot.as_of,
+        stale_since: snapshot.stale_since,
+        objects,
+        problems,
+    }
+}
+
+fn kind_of(fact: &Fact) -> &'static str {
+    match fact {
+        Fact::Attempt { .. } => "attempt",
+        Fact::Established { .. } => "established",
+        Fact::Failed { .. } => "failed",
+        Fact::Closed { .. } => "closed",
+        Fact::Inbound => "inbound",
+        Fact::SynRetransmitted => "syn_retransmit",
+        Fact::Dropped { .. } => "drop",
+        Fact::Error { .. } => "error",
+        Fact::Sent { .. } => "sent",
+    }
+}

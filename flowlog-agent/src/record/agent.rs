@@ -1,0 +1,392 @@
+//! `agent` records: what a reader needs to know how complete the log is. Built by the pipeline and the
+//! commands, written as they are.
+
+use super::Run;
+use super::native::{Head, Moment, Truncated};
+use super::shorten::Shortening;
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Something that happened to the agent itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Agent {
+    /// When.
+    pub time: Timestamp,
+    /// What, with what belongs to it.
+    pub event: AgentEvent,
+}
+
+/// What happened to the agent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum AgentEvent {
+    /// It captures from now on.
+    Start(Box<Start>),
+    /// It stops; nothing follows in this run.
+    Stop(Box<Stop>),
+    /// Its configuration changed; the new one.
+    Config(serde_json::Map<String, serde_json::Value>),
+    /// The state of the cluster snapshot changed.
+    Snapshot(SnapshotState),
+    /// Nothing was captured for a while.
+    Gap(Gap),
+}
+
+/// What the agent starts with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Start {
+    /// flowlog's version.
+    pub version: String,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// Every hook and its state.
+    pub hooks: Vec<HookState>,
+    /// The effective configuration.
+    pub config: serde_json::Map<String, serde_json::Value>,
+    /// The cgroup2 directory that is watched.
+    pub cgroup_root: Option<String>,
+    /// The snapshot at the start.
+    pub snapshot: Option<SnapshotState>,
+}
+
+/// What the agent stops with.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stop {
+    /// Why it stops: `signal`, `output_closed`, `failure`.
+    pub reason: String,
+    /// Everything that was counted.
+    pub counters: Counters,
+}
+
+/// A hook as it stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct HookState {
+    /// Name of the hook.
+    pub name: String,
+    /// How it stands.
+    pub state: HookCondition,
+    /// Why it is not attached, and what is missing without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
+}
+
+/// How a hook stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HookCondition {
+    /// Attached.
+    Attached,
+    /// Attached in part, or replaced by a weaker one.
+    Degraded,
+    /// Not attached: this host does not offer it.
+    Missing,
+    /// Not attached: switched off by configuration.
+    Off,
+}
+
+/// The state of the cluster snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SnapshotState {
+    /// Revision, from 1.
+    pub revision: u64,
+    /// When it was taken.
+    pub as_of: Timestamp,
+    /// Since when it lags behind its source; absent while it is in sync.
+    pub stale_since: Option<Timestamp>,
+    /// Objects by kind, as people name them in the plural (`pods`, `network_policies`).
+    pub objects: BTreeMap<String, u64>,
+    /// What could not be read, each with file, document and field.
+    pub problems: Vec<String>,
+}
+
+/// A time without capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// From when.
+    pub from: Timestamp,
+    /// To when.
+    pub to: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+/// Everything counted in a run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Counters {
+    /// What became of every attempt: `seen` is the sum of the three others.
+    pub attempts: Attempts,
+    /// Kernel events decoded, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub events: BTreeMap<String, u64>,
+    /// Events that the kernel half could not hand over, by cause.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub kernel_losses: BTreeMap<String, u64>,
+    /// Attempts lost, by cause.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attempts_lost: BTreeMap<String, u64>,
+    /// Records made, by kind.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub records: BTreeMap<String, u64>,
+    /// Whatever else the stages count, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub stages: BTreeMap<String, u64>,
+    /// What each sink wrote and lost, by its name, up to this record.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub sinks: BTreeMap<String, SinkCounters>,
+}
+
+/// What became of every attempt that the hooks saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Attempts {
+    /// Attempts that the kernel half saw, those it could not hand over included.
+    pub seen: u64,
+    /// Attempts that flow records stand for: the sum of their `count`.
+    pub recorded: u64,
+    /// Attempts that were counted as lost.
+    pub lost: u64,
+    /// Attempts that the configuration leaves out, such as those of processes outside pods.
+    pub out_of_scope: u64,
+}
+
+impl Attempts {
+    /// True where nothing is missing and nothing is told twice.
+    pub fn balance(&self) -> bool {
+        [self.recorded, self.lost, self.out_of_scope]
+            .iter()
+            .try_fold(0_u64, |sum, part| sum.checked_add(*part))
+            == Some(self.seen)
+    }
+}
+
+/// What a sink did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SinkCounters {
+    /// Lines written.
+    pub lines: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Attempts that the written flow records stand for.
+    pub attempts: u64,
+    /// Lines that were offered and could not be written.
+    pub lost_lines: u64,
+    /// Attempts that those lines stood for.
+    pub lost_attempts: u64,
+    /// Times that writing, opening or syncing failed.
+    pub failures: u64,
+    /// Times that the file was opened anew.
+    pub reopened: u64,
+}
+
+/// What happened to the agent: start, stop, configuration, snapshot, gap.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "AgentLine")]
+pub(super) struct AgentLine<'a> {
+    #[serde(flatten)]
+    head: Head<'a>,
+    agent: AgentPart<'a>,
+    /// What was left out or shortened to keep the line within its limit.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    truncated: Vec<Truncated>,
+}
+
+/// The event, with what belongs to it.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Agent")]
+struct AgentPart<'a> {
+    /// What happened.
+    event: EventName,
+    /// flowlog's version (start).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<&'a str>,
+    /// Release of the running kernel (start).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel: Option<&'a str>,
+    /// Every hook and its state (start).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hooks: Option<Vec<HookState>>,
+    /// The effective configuration (start, config).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<BTreeMap<String, serde_json::Value>>")]
+    config: Option<&'a serde_json::Map<String, serde_json::Value>>,
+    /// The cgroup2 directory that is watched (start).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cgroup_root: Option<&'a str>,
+    /// State of the cluster snapshot (start, snapshot).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotPart<'a>>,
+    /// The time without capture (gap).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gap: Option<GapPart<'a>>,
+    /// Why it stops (stop).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'a str>,
+    /// Everything counted in this run (stop).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counters: Option<Counters>,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+#[schemars(rename = "AgentEvent")]
+enum EventName {
+    /// It captures from now on.
+    Start,
+    /// It stops; nothing follows in this run.
+    Stop,
+    /// Its configuration changed.
+    Config,
+    /// The state of the cluster snapshot changed.
+    Snapshot,
+    /// Nothing was captured for a while.
+    Gap,
+}
+
+/// State of the cluster snapshot.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Snapshot")]
+struct SnapshotPart<'a> {
+    /// Whether it follows its source.
+    state: SnapshotSync,
+    /// Revision, from 1; `verdict.snapshot` refers to it.
+    revision: u64,
+    /// When it was taken.
+    as_of: Moment,
+    /// Since when it lags behind its source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stale_since: Option<Moment>,
+    /// Objects by kind.
+    objects: BTreeMap<String, u64>,
+    /// What could not be read, each with file, document and field.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    problems: Vec<&'a str>,
+    /// How many problems there are, also where the list ends early.
+    problem_count: u64,
+}
+
+/// Whether the snapshot follows its source.
+#[derive(Clone, Copy, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum SnapshotSync {
+    /// It is what its source says.
+    InSync,
+    /// It lags behind its source since `stale_since`.
+    Stale,
+}
+
+/// A time without capture.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Gap")]
+struct GapPart<'a> {
+    /// From when.
+    from: Moment,
+    /// To when.
+    to: Moment,
+    /// Why.
+    reason: &'a str,
+}
+
+impl<'a> AgentLine<'a> {
+    pub(super) fn of(agent: &'a Agent, run: &'a Run, short: &Shortening) -> Self {
+        let head = Head::of("agent", agent.time, run, short);
+        let part = match &agent.event {
+            AgentEvent::Start(start) => AgentPart::of_start(start, short),
+            AgentEvent::Stop(stop) => AgentPart {
+                reason: Some(short.words(&stop.reason)),
+                counters: Some(stop.counters.shortened(short)),
+                ..AgentPart::bare(EventName::Stop)
+            },
+            AgentEvent::Config(config) => AgentPart {
+                config: short.keeps(Truncated::Config).then_some(config),
+                ..AgentPart::bare(EventName::Config)
+            },
+            AgentEvent::Snapshot(state) => AgentPart {
+                snapshot: Some(SnapshotPart::of(state, short)),
+                ..AgentPart::bare(EventName::Snapshot)
+            },
+            AgentEvent::Gap(gap) => {
+                AgentPart { gap: Some(GapPart::of(gap, short)), ..AgentPart::bare(EventName::Gap) }
+            }
+        };
+        Self { head, agent: part, truncated: short.taken() }
+    }
+}
+
+impl<'a> AgentPart<'a> {
+    fn bare(event: EventName) -> Self {
+        Self {
+            event,
+            version: None,
+            kernel: None,
+            hooks: None,
+            config: None,
+            cgroup_root: None,
+            snapshot: None,
+            gap: None,
+            reason: None,
+            counters: None,
+        }
+    }
+
+    fn of_start(start: &'a Start, short: &Shortening) -> Self {
+        Self {
+            version: Some(short.name(&start.version)),
+            kernel: Some(short.name(&start.kernel)),
+            hooks: Some(short.list(&start.hooks).iter().map(|hook| hook.shortened(short)).collect()),
+            config: short.keeps(Truncated::Config).then_some(&start.config),
+            cgroup_root: start.cgroup_root.as_deref().map(|path| short.words(path)),
+            snapshot: start.snapshot.as_ref().map(|state| SnapshotPart::of(state, short)),
+            ..Self::bare(EventName::Start)
+        }
+    }
+}
+
+impl HookState {
+    fn shortened(&self, short: &Shortening) -> Self {
+        Self {
+            name: short.name(&self.name).to_owned(),
+            state: self.state,
+            why: self.why.as_deref().map(|why| short.words(why).to_owned()),
+        }
+    }
+}
+
+impl Counters {
+    fn shortened(&self, short: &Shortening) -> Self {
+        Self {
+            attempts: self.attempts,
+            events: counts(&self.events, short),
+            kernel_losses: counts(&self.kernel_losses, short),
+            attempts_lost: counts(&self.attempts_lost, short),
+            records: counts(&self.records, short),
+            stages: counts(&self.stages, short),
+            sinks: counts(&self.sinks, short),
+        }
+    }
+}
+
+fn counts<V: Copy>(all: &BTreeMap<String, V>, short: &Shortening) -> BTreeMap<String, V> {
+    let entries: Vec<(&String, &V)> = all.iter().collect();
+    short.list(&entries).iter().map(|(name, value)| (short.words(name).to_owned(), **value)).collect()
+}
+
+impl<'a> SnapshotPart<'a> {
+    fn of(state: &'a SnapshotState, short: &Shortening) -> Self {
+        Self {
+            state: if state.stale_since.is_some() { SnapshotSync::Stale } else { SnapshotSync::InSync },
+            revision: state.revision,
+            as_of: Moment(state.as_of),
+            stale_since: state.stale_since.map(Moment),
+            objects: counts(&state.objects, short),
+            problems: short.list(&state.problems).iter().map(|problem| short.words(problem)).collect(),
+            problem_count: u64::try_from(state.problems.len()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+impl<'a> GapPart<'a> {
+    fn of(gap: &'a Gap, short: &Shortening) -> Self {
+        Self { from: Moment(gap.from), to: Moment(gap.to), reason: short.words(&gap.reason) }
+    }
+}

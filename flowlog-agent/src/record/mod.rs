@@ -1,0 +1,210 @@
+//! The JSON line: model values in, one line of bytes out, encoded once and shared by every sink.
+//!
+//! Pure: no clock, no file, no network. What a line holds is in `native.rs` (flows, losses) and `agent.rs`;
+//! what it gives up when it grows too long in `shorten.rs`; why no text can forge a line in `text.rs`.
+
+mod agent;
+mod community;
+mod errno;
+mod fields;
+mod native;
+mod schema;
+mod shorten;
+mod text;
+
+pub use agent::{
+    Agent, AgentEvent, Attempts, Counters, Gap, HookCondition, HookState, SinkCounters, SnapshotState, Start,
+    Stop,
+};
+pub use native::Truncated;
+pub use schema::schema;
+
+use crate::model::{Class, Flow, Loss};
+use agent::AgentLine;
+use bytes::Bytes;
+use native::{FlowLine, LossLine};
+use serde::Serialize;
+use shorten::Shortening;
+use std::collections::BTreeSet;
+use std::io::Write as _;
+
+/// The fields of every kind of line as Markdown tables: the part of `docs/log-format.md` that is not written by
+/// hand.
+pub fn field_tables() -> String {
+    fields::tables(&schema())
+}
+
+/// Version of the schema, `v` in every line.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Most bytes of a line, its newline included: rsyslog's default limit is 8 KiB and it breaks longer ones,
+/// CRI-O splits at 8 KiB.
+pub const MAX_LINE_BYTES: usize = 7_900;
+
+/// Bytes of the longest beginning, `{"v":1,"seq":18446744073709551615,`.
+pub(crate) const MAX_FRONT_BYTES: usize = 34;
+
+/// Whose lines these are: the same in every line of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Name of the node.
+    pub node: String,
+    /// Name of the cluster, where configured.
+    pub cluster: Option<String>,
+    /// Id of this run of the agent.
+    pub id: String,
+}
+
+/// Label keys whose values only tell one roll-out from the next; left out unless they are asked for.
+pub const NOISE_LABELS: [&str; 7] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "apps.kubernetes.io/pod-index",
+    "statefulset.kubernetes.io/pod-name",
+    "batch.kubernetes.io/controller-uid",
+    "controller-uid",
+];
+
+/// Which labels of pods and namespaces a record shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Labelling {
+    /// All but [`NOISE_LABELS`].
+    #[default]
+    AllButNoise,
+    /// These keys only.
+    Only(BTreeSet<String>),
+}
+
+impl Labelling {
+    /// Whether a label with this key is shown.
+    pub fn keeps(&self, key: &str) -> bool {
+        match self {
+            Self::AllButNoise => !NOISE_LABELS.contains(&key),
+            Self::Only(keys) => keys.contains(key),
+        }
+    }
+}
+
+/// What a line tells, for the sink that may have to count it as lost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// A flow that stands for so many attempts (0: an outcome told later).
+    Flow {
+        /// Its class: what is shed first goes by it.
+        class: Class,
+        /// Attempts.
+        count: u64,
+    },
+    /// A loss; a sink that cannot write it tells it later instead.
+    Loss(Box<Loss>),
+    /// A record about the agent.
+    Agent,
+}
+
+/// A record as every sink writes it, but for its beginning, which holds the sink's own `seq`.
+#[derive(Clone, Debug)]
+pub struct Line {
+    body: Bytes,
+    content: Content,
+}
+
+impl Line {
+    /// What follows the beginning, up to and including the newline.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// What the line tells.
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// Append the whole line under its number in a sink.
+    pub fn append_to(&self, seq: u64, out: &mut Vec<u8>) {
+        // Writing to a Vec cannot fail.
+        let _ = write!(out, "{{\"v\":{SCHEMA_VERSION},\"seq\":{seq},");
+        out.extend_from_slice(&self.body);
+    }
+}
+
+/// A record that cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// Still too long when everything was shortened that may be.
+    #[error("a `{kind}` record takes {bytes} bytes shortened, the limit of a line is {MAX_LINE_BYTES}")]
+    TooLong {
+        /// Kind of the record.
+        kind: &'static str,
+        /// Bytes of the line, shortened.
+        bytes: usize,
+    },
+    /// serde_json refused a value.
+    #[error("a `{kind}` record cannot be written as JSON: {source}")]
+    Json {
+        /// Kind of the record.
+        kind: &'static str,
+        /// What it said.
+        source: serde_json::Error,
+    },
+}
+
+/// Makes lines; keeps its buffer from one to the next.
+#[derive(Clone, Debug)]
+pub struct Encoder {
+    run: Run,
+    labelling: Labelling,
+    buffer: Vec<u8>,
+}
+
+impl Encoder {
+    /// An encoder for this run's lines.
+    pub fn new(run: Run, labelling: Labelling) -> Self {
+        Self { run, labelling, buffer: Vec::with_capacity(MAX_LINE_BYTES) }
+    }
+
+    /// Encode a flow.
+    pub fn flow(&mut self, flow: &Flow) -> Result<Line, EncodeError> {
+        let Self { run, labelling, buffer } = self;
+        let body = fit(buffer, "flow", |short| FlowLine::of(flow, run, labelling, short))?;
+        Ok(Line { body, content: Content::Flow { class: flow.class, count: flow.count } })
+    }
+
+    /// Encode a loss.
+    pub fn loss(&mut self, loss: &Loss) -> Result<Line, EncodeError> {
+        let Self { run, buffer, .. } = self;
+        let body = fit(buffer, "loss", |short| LossLine::of(loss, run, short))?;
+        Ok(Line { body, content: Content::Loss(Box::new(loss.clone())) })
+    }
+
+    /// Encode a record about the agent.
+    pub fn agent(&mut self, agent: &Agent) -> Result<Line, EncodeError> {
+        let Self { run, buffer, .. } = self;
+        let body = fit(buffer, "agent", |short| AgentLine::of(agent, run, short))?;
+        Ok(Line { body, content: Content::Agent })
+    }
+}
+
+/// Encode, shortened as far as the limit asks; nearly every line fits as it is.
+fn fit<T: Serialize>(
+    buffer: &mut Vec<u8>,
+    kind: &'static str,
+    line: impl Fn(&Shortening) -> T,
+) -> Result<Bytes, EncodeError> {
+    let mut bytes = 0;
+    for short in Shortening::steps() {
+        buffer.clear();
+        text::append_json(buffer, &line(&short)).map_err(|source| EncodeError::Json { kind, source })?;
+        buffer.push(b'\n');
+        // The object's opening brace gives way to the beginning that the sink writes.
+        let body = buffer.get(1..).unwrap_or_default();
+        bytes = MAX_FRONT_BYTES.saturating_add(body.len());
+        if bytes <= MAX_LINE_BYTES {
+            return Ok(Bytes::copy_from_slice(body));
+        }
+    }
+    Err(EncodeError::TooLong { kind, bytes })
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

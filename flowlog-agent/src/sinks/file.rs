@@ -1,0 +1,323 @@
+//! A file, appended to: survives rotation by rename, a vanished directory, a full disk and a read-only
+//! remount. A named pipe or a device as the path works too.
+
+use super::output::{self, Output, PIPE_BATCH_BYTES, WriteError};
+use super::{SinkError, SinkKind};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub(super) const KIND: SinkKind = SinkKind {
+    name: "file",
+    takes: |_| true,
+    open: |output| Ok(Box::new(FileOutput::open(Path::new(output))?)),
+    #[cfg(test)]
+    fixture: tests::fixture,
+};
+
+/// Owner and group read it, nobody else: the lines say who talks to whom.
+const MODE: u32 = 0o640;
+
+/// Lines for a regular file go out in larger pieces: one write(2) of 64 KiB costs little more than of 1 KiB.
+const FILE_BATCH_BYTES: usize = 65_536;
+
+/// A file that is appended to.
+struct FileOutput {
+    path: PathBuf,
+    /// Absent while a named pipe has no reader, or after opening it anew failed.
+    open: Option<Open>,
+    /// A line was torn and could not be taken back: it is ended before the next one begins.
+    torn: bool,
+}
+
+struct Open {
+    file: File,
+    regular: bool,
+    /// Device and inode: another one under the path means that the file was renamed or replaced.
+    identity: (u64, u64),
+}
+
+impl FileOutput {
+    fn open(path: &Path) -> Result<Self, SinkError> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        if !directory.is_dir() {
+            return Err(SinkError::NoDirectory { path: path.to_owned(), directory: directory.to_owned() });
+        }
+        let mut output = Self { path: path.to_owned(), open: None, torn: false };
+        match output.reopen() {
+            Ok(()) => Ok(output),
+            // A named pipe that nobody reads yet: the writer tries again.
+            Err(_) if path.metadata().is_ok_and(|found| found.file_type().is_fifo()) => Ok(output),
+            Err(source) => Err(SinkError::Open { path: path.to_owned(), source }),
+        }
+    }
+
+    fn write_regular(&mut self, lines: &[u8]) -> Result<(), WriteError> {
+        self.replace_if_unlinked().map_err(nothing_written)?;
+        self.end_torn_line().map_err(nothing_written)?;
+        let Some(open) = &self.open else { return Err(nothing_written(io::ErrorKind::NotConnected.into())) };
+        let (written, result) = output::write_all(&open.file, lines);
+        let Err(error) = result else { return Ok(()) };
+        let whole = output::whole_lines(lines.get(..written).unwrap_or_default());
+        if written > whole {
+            self.torn = take_back(&open.file, written - whole).is_err();
+        }
+        Err(WriteError::Failed { written: whole, error })
+    }
+
+    fn write_stream(&mut self, lines: &[u8], wait: Duration) -> Result<(), WriteError> {
+        self.end_torn_line().map_err(nothing_written)?;
+        let Some(open) = &self.open else { return Err(nothing_written(io::ErrorKind::NotConnected.into())) };
+        if !output::wait_writable(&open.file, wait).map_err(nothing_written)? {
+            return Err(WriteError::NotReady);
+        }
+        let (written, result) = output::write_all(&open.file, lines);
+        let Err(error) = result else { return Ok(()) };
+        let whole = output::whole_lines(lines.get(..written).unwrap_or_default());
+        // The next reader of a broken pipe starts afresh; a device keeps what it got.
+        self.torn = written > whole && error.kind() != io::ErrorKind::BrokenPipe;
+        Err(WriteError::Failed { written: whole, error })
+    }
+
+    /// A file without a name is a loss that nobody would notice.
+    fn replace_if_unlinked(&mut self) -> io::Result<()> {
+        let unlinked = match &self.open {
+            Some(open) => open.file.metadata()?.nlink() == 0,
+            None => true,
+        };
+        if unlinked { self.reopen() } else { Ok(()) }
+    }
+
+    fn end_torn_line(&mut self) -> io::Result<()> {
+        if !self.torn {
+            return Ok(());
+        }
+        let Some(open) = &self.open else { return Err(io::ErrorKind::NotConnected.into()) };
+        output::write_all(&open.file, b"\n").1?;
+        self.torn = false;
+        Ok(())
+    }
+}
+
+impl Output for FileOutput {
+    fn batch_bytes(&self) -> usize {
+        let regular = self.open.as_ref().is_some_and(|open| open.regular);
+        if regular { FILE_BATCH_BYTES } else { PIPE_BATCH_BYTES }
+    }
+
+    fn write(&mut self, lines: &[u8], wait: Duration) -> Result<(), WriteError> {
+        match &self.open {
+            Some(open) if open.regular => self.write_regular(lines),
+            Some(_) => self.write_stream(lines, wait),
+            None => Err(nothing_written(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn tick(&mut self) -> Result<bool, WriteError> {
+        let Some(open) = &self.open else { return Ok(false) };
+        let replaced = match self.path.metadata() {
+            Ok(found) => identity(&found) != open.identity,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        };
+        if replaced {
+            self.reopen().map_err(nothing_written)?;
+        }
+        Ok(replaced)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Some(old) = self.open.take().filter(|old| old.regular) {
+            // The last lines of a rotated file are as durable as the others.
+            let _ = old.file.sync_data();
+        }
+        // Without O_NONBLOCK opening a named pipe would wait for its reader.
+        let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(MODE)
+            .custom_flags(flags.bits())
+            .open(&self.path)?;
+        fcntl(&file, FcntlArg::F_SETFL(OFlag::O_APPEND))?;
+        let found = file.metadata()?;
+        let regular = found.is_file();
+        if regular {
+            self.torn = found.len() > 0 && ends_torn(&self.path);
+        }
+        self.open = Some(Open { file, regular, identity: identity(&found) });
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        match &self.open {
+            Some(open) if open.regular => open.file.sync_all(),
+            _ => Ok(()),
+        }
+    }
+}
+
+fn identity(found: &Metadata) -> (u64, u64) {
+    (found.dev(), found.ino())
+}
+
+fn nothing_written(error: io::Error) -> WriteError {
+    WriteError::Failed { written: 0, error }
+}
+
+/// Cut a torn line off, where nobody else has appended behind it.
+fn take_back(mut file: &File, torn_bytes: usize) -> io::Result<()> {
+    let torn = u64::try_from(torn_bytes).map_err(io::Error::other)?;
+    let end = file.stream_position()?;
+    if file.metadata()?.len() != end {
+        return Err(io::Error::other("somebody else appends to this file"));
+    }
+    file.set_len(end.saturating_sub(torn))
+}
+
+/// Whether a file ends in the middle of a line, as a crash or a full disk leaves it. One that cannot be read
+/// is taken to be whole.
+fn ends_torn(path: &Path) -> bool {
+    let last = || -> io::Result<u8> {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::End(-1))?;
+        let mut last = [0];
+        file.read_exact(&mut last)?;
+        Ok(last[0])
+    };
+    last().is_ok_and(|byte| byte != b'\n')
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::sinks::tests::Fixture;
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    pub(in crate::sinks) fn fixture() -> Fixture {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let output = Box::new(FileOutput::open(&path).unwrap());
+        let read_back = move || {
+            let text = fs::read_to_string(&path).unwrap();
+            drop(directory);
+            text
+        };
+        Fixture { output, read_back: Box::new(read_back) }
+    }
+
+    fn written(output: &mut FileOutput, text: &str) {
+        output.write(text.as_bytes(), Duration::ZERO).unwrap();
+    }
+
+    #[test]
+    fn a_missing_directory_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gone/flows.jsonl");
+        let error = FileOutput::open(&path).err().unwrap().to_string();
+        assert!(error.contains("gone does not exist; create it first"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_in_place_of_a_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let error = FileOutput::open(directory.path()).err().unwrap().to_string();
+        assert!(error.starts_with("cannot open "), "{error}");
+    }
+
+    #[test]
+    fn a_new_file_is_not_for_everyone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let _output = FileOutput::open(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o137, 0);
+    }
+
+    #[test]
+    fn a_line_that_a_crash_left_torn_is_ended_first() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        fs::write(&path, "{\"v\":1}\n{\"v\":1,\"se").unwrap();
+        let mut output = FileOutput::open(&path).unwrap();
+        written(&mut output, "{}\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{\"v\":1}\n{\"v\":1,\"se\n{}\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_taken_back() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let mut output = FileOutput::open(&path).unwrap();
+        written(&mut output, "{}\n{\"tor");
+        take_back(&output.open.as_ref().unwrap().file, 5).unwrap();
+        written(&mut output, "{\"v\":1}\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "{}\n{\"v\":1}\n");
+    }
+
+    #[test]
+    fn a_torn_line_is_not_taken_back_over_the_words_of_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let mut output = FileOutput::open(&path).unwrap();
+        written(&mut output, "{\"tor");
+        OpenOptions::new().append(true).open(&path).unwrap().set_len(20).unwrap();
+        assert!(take_back(&output.open.as_ref().unwrap().file, 5).is_err());
+    }
+
+    #[test]
+    fn a_renamed_file_is_opened_anew_at_the_next_tick() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let mut output = FileOutput::open(&path).unwrap();
+        written(&mut output, "1\n");
+        assert!(!output.tick().unwrap(), "nothing happened yet");
+        fs::rename(&path, directory.path().join("flows.jsonl.1")).unwrap();
+        written(&mut output, "2\n");
+        assert!(output.tick().unwrap());
+        written(&mut output, "3\n");
+        assert_eq!(fs::read_to_string(directory.path().join("flows.jsonl.1")).unwrap(), "1\n2\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn a_removed_file_is_replaced_before_the_next_line() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let mut output = FileOutput::open(&path).unwrap();
+        written(&mut output, "1\n");
+        fs::remove_file(&path).unwrap();
+        written(&mut output, "2\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+    }
+
+    #[test]
+    fn a_named_pipe_waits_for_a_reader_without_blocking() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let mut output = FileOutput::open(&path).unwrap();
+        assert!(matches!(output.write(b"1\n", Duration::ZERO), Err(WriteError::Failed { written: 0, .. })));
+        // Opened for both, a pipe does not wait for its other end.
+        let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        output.reopen().unwrap();
+        written(&mut output, "1\n");
+        let mut got = [0; 2];
+        reader.read_exact(&mut got).unwrap();
+        assert_eq!(&got, b"1\n");
+    }
+
+    #[test]
+    fn a_full_device_is_an_error_and_no_line() {
+        let mut output = FileOutput::open(Path::new("/dev/full")).unwrap();
+        match output.write(b"1\n", Duration::ZERO) {
+            Err(WriteError::Failed { written: 0, error }) => assert_eq!(error.raw_os_error(), Some(28)),
+            other => panic!("{other:?}"),
+        }
+    }
+}

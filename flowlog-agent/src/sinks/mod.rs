@@ -1,0 +1,212 @@
+//! Where lines go. A sink is one writer thread with a bounded queue before it: capture is never held up, what
+//! does not fit is shed by class, counted, and told in a `loss` record as soon as writing goes on.
+//!
+//! `queue.rs` holds what waits and what was lost, `writer.rs` the thread, `output.rs` what a destination must
+//! offer. A new destination is a file of its own and a row in `KINDS`.
+
+mod file;
+mod output;
+mod queue;
+mod stdout;
+mod writer;
+
+pub use queue::QueueLimits;
+
+use crate::record::{Encoder, Line, SinkCounters};
+use output::Output;
+use queue::Queue;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// A kind of destination.
+struct SinkKind {
+    /// Name in the own log and in tests.
+    name: &'static str,
+    /// Whether an output, as the configuration writes it, is of this kind.
+    takes: fn(&str) -> bool,
+    /// Open it.
+    open: fn(&str) -> Result<Box<dyn Output>, SinkError>,
+    /// A fresh destination for the shared test, and what reads back all that was written to it.
+    #[cfg(test)]
+    fixture: fn() -> tests::Fixture,
+}
+
+/// Every kind; the first that takes an output opens it, so the one that takes any path stands last.
+const KINDS: [SinkKind; 2] = [stdout::KIND, file::KIND];
+
+/// Why a sink could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum SinkError {
+    /// Nobody said where to write.
+    #[error("no output is configured: name `stdout` or the path of a file")]
+    NoOutput,
+    /// The same output twice would tear its own lines apart.
+    #[error("output `{output}` is configured twice")]
+    Twice {
+        /// The output as written.
+        output: String,
+    },
+    /// The directory is not there; flowlog does not guess owner and mode of directories.
+    #[error("cannot write to {}: the directory {} does not exist; create it first", path.display(), directory.display())]
+    NoDirectory {
+        /// The file.
+        path: PathBuf,
+        /// Its directory.
+        directory: PathBuf,
+    },
+    /// The file cannot be opened.
+    #[error("cannot open {} for appending: {source}", path.display())]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Standard output is closed.
+    #[error("standard output cannot be used: {source}")]
+    Stdout {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No thread could be started.
+    #[error("no writer thread for `{output}`: {source}")]
+    Thread {
+        /// The output as written.
+        output: String,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// Every sink of a run.
+#[derive(Debug)]
+pub struct Sinks {
+    sinks: Vec<Sink>,
+    closed: watch::Receiver<bool>,
+}
+
+#[derive(Debug)]
+struct Sink {
+    name: String,
+    queue: Arc<Queue>,
+    thread: JoinHandle<()>,
+}
+
+impl Sinks {
+    /// Open every output (`stdout` or a path) and start its writer. `encoder` makes the sinks' own `loss`
+    /// records.
+    pub fn start(outputs: &[String], encoder: &Encoder, limits: QueueLimits) -> Result<Self, SinkError> {
+        if outputs.is_empty() {
+            return Err(SinkError::NoOutput);
+        }
+        let (tell_closed, closed) = watch::channel(false);
+        let mut opened: Vec<(&String, Box<dyn Output>)> = Vec::new();
+        for output in outputs {
+            if opened.iter().any(|(other, _)| *other == output) {
+                return Err(SinkError::Twice { output: output.clone() });
+            }
+            opened.push((output, open(output)?));
+        }
+        let sinks = opened
+            .into_iter()
+            .map(|(name, output)| Sink::start(name, output, encoder.clone(), limits, tell_closed.clone()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self { sinks, closed })
+    }
+
+    /// Hand a line to every sink. Returns at once, whatever the destinations do.
+    pub fn offer(&self, line: &Line) {
+        for sink in &self.sinks {
+            sink.queue.offer(line.clone());
+        }
+    }
+
+    /// Open every file anew (after a log rotation).
+    pub fn reopen(&self) {
+        for sink in &self.sinks {
+            sink.queue.ask_reopen();
+        }
+    }
+
+    /// Ready when the reader of standard output is gone: the agent is to end, orderly and with exit code 0.
+    /// Never ready where nothing writes to standard output.
+    pub async fn closed(&self) {
+        let mut closed = self.closed.clone();
+        if closed.wait_for(|closed| *closed).await.is_err() {
+            // Every writer has ended without telling: whoever ends them knows.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether the reader of standard output is gone.
+    pub fn is_closed(&self) -> bool {
+        *self.closed.borrow()
+    }
+
+    /// Wait until all that was offered so far is written and every loss is told; false where that did not
+    /// happen in time. Blocks the calling thread.
+    pub fn flush(&self, within: Duration) -> bool {
+        let deadline = deadline(within);
+        self.sinks.iter().all(|sink| sink.queue.wait_idle(deadline))
+    }
+
+    /// What every sink wrote and lost so far.
+    pub fn counters(&self) -> BTreeMap<String, SinkCounters> {
+        self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.counters())).collect()
+    }
+
+    /// Write what waits, sync files, end the writers; what could not be written in time is counted as lost.
+    /// Blocks the calling thread.
+    pub fn finish(self, within: Duration) -> BTreeMap<String, SinkCounters> {
+        let deadline = deadline(within);
+        for sink in &self.sinks {
+            sink.queue.ask_end(deadline);
+        }
+        self.sinks.into_iter().map(|sink| sink.finish(deadline)).collect()
+    }
+}
+
+impl Sink {
+    fn start(
+        name: &str,
+        output: Box<dyn Output>,
+        encoder: Encoder,
+        limits: QueueLimits,
+        closed: watch::Sender<bool>,
+    ) -> Result<Self, SinkError> {
+        let queue = Arc::new(Queue::new(limits));
+        let writer = writer::Writer::new(Arc::clone(&queue), output, encoder, closed);
+        let thread = std::thread::Builder::new()
+            .name("flowlog-sink".into())
+            .spawn(move || writer.run())
+            .map_err(|source| SinkError::Thread { output: name.to_owned(), source })?;
+        Ok(Self { name: name.to_owned(), queue, thread })
+    }
+
+    fn finish(self, deadline: Instant) -> (String, SinkCounters) {
+        // A writer that is stuck in the middle of a write to a full pipe is left behind, its lines counted.
+        if self.queue.wait_ended(deadline) && self.thread.join().is_err() {
+            tracing::error!(sink = self.name, "the writer thread ended by a panic");
+        }
+        (self.name, self.queue.counters())
+    }
+}
+
+fn deadline(within: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(within).unwrap_or(now)
+}
+
+fn open(output: &str) -> Result<Box<dyn Output>, SinkError> {
+    let Some(kind) = KINDS.iter().find(|kind| (kind.takes)(output)) else { return Err(SinkError::NoOutput) };
+    tracing::debug!(kind = kind.name, output, "open the output");
+    (kind.open)(output)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,86 @@
+//! What a destination offers to its writer, and how bytes get to a file descriptor without tearing lines.
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+/// What a pipe takes whole or not at all, and without blocking once poll says that it is writable.
+pub(super) const PIPE_BATCH_BYTES: usize = 4_096;
+
+/// A destination; one writer thread owns it.
+pub(super) trait Output: Send {
+    /// Most bytes of whole lines to hand over in one write; a longer single line is handed over alone.
+    fn batch_bytes(&self) -> usize;
+
+    /// Write whole lines. Waits at most `wait` for room, so that the writer keeps an eye on its orders.
+    fn write(&mut self, lines: &[u8], wait: Duration) -> Result<(), WriteError>;
+
+    /// Called about once a second, to notice what happens outside (a rename, a reader that left).
+    /// True where the destination was opened anew.
+    fn tick(&mut self) -> Result<bool, WriteError>;
+
+    /// Open it anew, after a failure or because somebody asked.
+    fn reopen(&mut self) -> io::Result<()>;
+
+    /// Make what was written durable, where that means something.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// Why lines were not written, or not all.
+#[derive(Debug)]
+pub(super) enum WriteError {
+    /// No room yet; nothing was written.
+    NotReady,
+    /// The reader is gone for good: the agent is to end.
+    Closed {
+        /// Bytes written before that.
+        written: usize,
+    },
+    /// It failed; the writer opens the destination anew after a while.
+    Failed {
+        /// Bytes that are there to stay: whole lines.
+        written: usize,
+        /// What the system said.
+        error: io::Error,
+    },
+}
+
+/// Wait until a descriptor takes bytes; false where it does not in time.
+pub(super) fn wait_writable(file: &File, wait: Duration) -> io::Result<bool> {
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::POLLOUT)];
+    let timeout = PollTimeout::try_from(wait).unwrap_or(PollTimeout::MAX);
+    match poll(&mut fds, timeout) {
+        Ok(ready) => Ok(ready > 0),
+        Err(nix::errno::Errno::EINTR) => Ok(false),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// True where the reading end of a pipe is gone.
+pub(super) fn reader_gone(file: &File) -> bool {
+    let mut fds = [PollFd::new(file.as_fd(), PollFlags::empty())];
+    let ready = poll(&mut fds, PollTimeout::ZERO).unwrap_or(0) > 0;
+    let [fd] = fds;
+    ready && fd.revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
+}
+
+/// Write all of it; how far it came, and what stopped it.
+pub(super) fn write_all(mut file: &File, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => written += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
+}
+
+/// How much of the beginning consists of whole lines.
+pub(super) fn whole_lines(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)
+}

@@ -1,0 +1,212 @@
+//! The thread behind a sink: takes lines, numbers them, writes them whole, tells losses, recovers.
+
+use super::output::{Output, WriteError};
+use super::queue::{Orders, Queue};
+use crate::record::{Encoder, Line};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Longest wait for room in a destination before orders are looked at again.
+pub(super) const POLL: Duration = Duration::from_millis(100);
+/// How often a destination looks around, and how often losses are told while lines keep waiting.
+const TICK: Duration = Duration::from_secs(1);
+/// A broken destination is opened anew after 1 s, 2 s, 4 s, then every 5 s.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+const LAST_RETRY: Duration = Duration::from_secs(5);
+
+pub(super) struct Writer {
+    queue: Arc<Queue>,
+    output: Box<dyn Output>,
+    encoder: Encoder,
+    closed: watch::Sender<bool>,
+    /// Number of the next line; one that was not written keeps its number.
+    seq: u64,
+    /// Lines taken from the queue and not yet written.
+    batch: VecDeque<Line>,
+    buffer: Vec<u8>,
+    next_tick: Instant,
+    told_losses: Option<Instant>,
+    end: Option<Instant>,
+    /// The destination is broken until it could be opened anew.
+    retry: Option<Retry>,
+}
+
+struct Retry {
+    at: Instant,
+    after: Duration,
+}
+
+impl Writer {
+    pub(super) fn new(
+        queue: Arc<Queue>,
+        output: Box<dyn Output>,
+        encoder: Encoder,
+        closed: watch::Sender<bool>,
+    ) -> Self {
+        Self {
+            queue,
+            output,
+            encoder,
+            closed,
+            seq: 1,
+            batch: VecDeque::new(),
+            buffer: Vec::new(),
+            next_tick: later(TICK),
+            told_losses: None,
+            end: None,
+            retry: None,
+        }
+    }
+
+    /// Until it is asked to end, or the reader is gone.
+    pub(super) fn run(mut self) {
+        while self.turn() {}
+        if let Err(error) = self.output.sync() {
+            self.queue.count_failure();
+            tracing::error!(%error, "what was written last could not be synced");
+        }
+        self.queue.end(&self.batch);
+    }
+
+    /// One round; false when it is over.
+    fn turn(&mut self) -> bool {
+        let orders = self.wait();
+        if let Some(deadline) = orders.end.filter(|_| self.end.is_none()) {
+            self.end = Some(deadline);
+            // One more try at once: nobody waits for the next one.
+            if let Some(retry) = &mut self.retry {
+                retry.at = Instant::now();
+            }
+        }
+        let open = self.tend(orders.reopen) && (self.retry.is_some() || self.write());
+        open && !self.is_over()
+    }
+
+    fn wait(&self) -> Orders {
+        let mut until = self.next_tick;
+        if let Some(retry) = &self.retry {
+            until = until.min(retry.at);
+        }
+        if let Some(end) = self.end {
+            until = until.min(end);
+        }
+        if self.retry.is_none() && !self.batch.is_empty() {
+            until = Instant::now();
+        }
+        if self.retry.is_none() && self.end.is_some() {
+            until = Instant::now();
+        }
+        self.queue.wait_work(until, self.retry.is_some(), self.end.is_some())
+    }
+
+    fn is_over(&self) -> bool {
+        let Some(deadline) = self.end else { return false };
+        (self.batch.is_empty() && self.queue.nothing_left()) || Instant::now() >= deadline
+    }
+
+    /// Open anew where that is due, look around where that is due; false when the reader is gone.
+    fn tend(&mut self, reopen: bool) -> bool {
+        let now = Instant::now();
+        if reopen || self.retry.as_ref().is_some_and(|retry| now >= retry.at) {
+            match self.output.reopen() {
+                Ok(()) => self.is_open_again(),
+                Err(error) => self.is_broken(&error),
+            }
+        }
+        if now < self.next_tick {
+            return true;
+        }
+        self.next_tick = later(TICK);
+        let looked = if self.retry.is_none() { self.output.tick() } else { Ok(false) };
+        match looked {
+            Ok(true) => self.queue.count_reopened(),
+            Ok(false) | Err(WriteError::NotReady) => {}
+            Err(WriteError::Closed { .. }) => return self.is_closed(),
+            Err(WriteError::Failed { error, .. }) => self.is_broken(&error),
+        }
+        true
+    }
+
+    /// Write one batch; false when the reader is gone.
+    fn write(&mut self) -> bool {
+        self.fill();
+        if self.batch.is_empty() {
+            return true;
+        }
+        self.buffer.clear();
+        let mut seq = self.seq;
+        for line in &self.batch {
+            line.append_to(seq, &mut self.buffer);
+            seq = seq.saturating_add(1);
+        }
+        match self.output.write(&self.buffer, POLL) {
+            Ok(()) => self.wrote(self.buffer.len()),
+            Err(WriteError::NotReady) => {}
+            Err(WriteError::Closed { written }) => {
+                self.wrote(written);
+                return self.is_closed();
+            }
+            Err(WriteError::Failed { written, error }) => {
+                self.wrote(written);
+                self.is_broken(&error);
+            }
+        }
+        true
+    }
+
+    /// Losses first, so that a reader learns of a hole before what comes after it; then lines.
+    fn fill(&mut self) {
+        if !self.batch.is_empty() {
+            return;
+        }
+        let due = self.told_losses.is_none_or(|told| told.elapsed() >= TICK) || self.end.is_some();
+        for loss in self.queue.take_losses(due) {
+            self.told_losses = Some(Instant::now());
+            match self.encoder.loss(&loss) {
+                Ok(line) => self.batch.push_back(line),
+                Err(error) => tracing::error!(%error, ?loss, "a loss could not be told"),
+            }
+        }
+        self.queue.take_lines(self.output.batch_bytes(), &mut self.batch);
+    }
+
+    /// So many bytes of the buffer are written for good, all of them whole lines.
+    fn wrote(&mut self, bytes: usize) {
+        let lines =
+            self.buffer.get(..bytes).unwrap_or(&self.buffer).iter().filter(|byte| **byte == b'\n').count();
+        let written: Vec<Line> = self.batch.drain(..lines.min(self.batch.len())).collect();
+        self.seq = self.seq.saturating_add(u64::try_from(written.len()).unwrap_or(u64::MAX));
+        self.queue.wrote(&written, bytes, &self.batch);
+    }
+
+    fn is_open_again(&mut self) {
+        if self.retry.take().is_some() {
+            tracing::info!("the output is open again");
+        }
+        self.queue.set_broken(false);
+        self.queue.count_reopened();
+    }
+
+    fn is_broken(&mut self, error: &io::Error) {
+        let after = match &self.retry {
+            Some(retry) => retry.after.saturating_mul(2).min(LAST_RETRY),
+            None => FIRST_RETRY,
+        };
+        tracing::error!(%error, retry_after = ?after, "the output does not take lines; they wait, then get lost");
+        self.retry = Some(Retry { at: later(after), after });
+        self.queue.set_broken(true);
+    }
+
+    fn is_closed(&self) -> bool {
+        self.closed.send_replace(true);
+        false
+    }
+}
+
+fn later(after: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(after).unwrap_or(now)
+}

@@ -1,0 +1,156 @@
+//! Builders for tests: one line each, naming only what the case is about.
+
+use crate::cluster::{Loaded, Settings, Snapshot, Store, defaults};
+use crate::model::{ContainerPort, Endpoint, External, Labels, Node, Party, Pod, Protocol};
+use crate::policy::kinds::network_policy;
+use crate::policy::{Policy, PolicySet};
+use jiff::Timestamp;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+/// So many seconds after the tests' own zero.
+pub fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+}
+
+/// An address.
+pub fn ip(written: &str) -> IpAddr {
+    written.parse().unwrap_or_else(|error| panic!("{written}: {error}"))
+}
+
+/// A pod `namespace/name`, whose namespace has only its name as a label.
+pub fn pod(path: &str) -> PodBuilder {
+    let (namespace, name) = path.split_once('/').expect("namespace/name");
+    let labels = [("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())];
+    PodBuilder(Pod {
+        namespace: namespace.to_owned(),
+        name: name.to_owned(),
+        uid: format!("uid-{namespace}-{name}"),
+        namespace_labels: Arc::new(Labels::from(labels)),
+        ..Pod::default()
+    })
+}
+
+/// A pod in the making.
+#[derive(Clone)]
+pub struct PodBuilder(Pod);
+
+impl PodBuilder {
+    /// Adds an address.
+    pub fn ip(mut self, written: &str) -> Self {
+        self.0.ips.push(ip(written));
+        self
+    }
+
+    /// Adds a label.
+    pub fn label(mut self, key: &str, value: &str) -> Self {
+        self.0.labels.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Adds a label of its namespace.
+    pub fn namespace_label(mut self, key: &str, value: &str) -> Self {
+        Arc::make_mut(&mut self.0.namespace_labels).insert(key.to_owned(), value.to_owned());
+        self
+    }
+
+    /// Its namespace was never seen.
+    pub fn unseen_namespace(mut self) -> Self {
+        self.0.namespace_labels = Arc::default();
+        self
+    }
+
+    /// Another uid.
+    pub fn uid(mut self, uid: &str) -> Self {
+        self.0.uid = uid.to_owned();
+        self
+    }
+
+    /// Runs on this node.
+    pub fn node(mut self, name: &str) -> Self {
+        self.0.node = Some(name.to_owned());
+        self
+    }
+
+    /// Declares a port.
+    pub fn port(mut self, name: &str, port: u16, protocol: Protocol) -> Self {
+        self.0.ports.push(ContainerPort { name: Some(name.to_owned()), port, protocol });
+        self
+    }
+
+    /// In the node's own network.
+    pub fn host_network(mut self) -> Self {
+        self.0.host_network = true;
+        self
+    }
+
+    /// Succeeded or failed.
+    pub fn terminated(mut self) -> Self {
+        self.0.terminated = true;
+        self
+    }
+
+    /// The pod.
+    pub fn build(self) -> Arc<Pod> {
+        Arc::new(self.0)
+    }
+
+    /// The pod as an end of a connection, with its first address.
+    pub fn party(self) -> Party {
+        let ip = self.0.ips.first().copied();
+        Party { ip, endpoint: Endpoint::Pod(self.build()), port: None }
+    }
+}
+
+/// A node with one address.
+pub fn node(name: &str, address: &str) -> Node {
+    Node { name: name.to_owned(), ips: vec![ip(address)], ..Node::default() }
+}
+
+/// A node as an end of a connection.
+pub fn node_party(name: &str, address: &str) -> Party {
+    Party { endpoint: Endpoint::Node(Arc::new(node(name, address))), ip: Some(ip(address)), port: None }
+}
+
+/// An address outside the cluster, as an end.
+pub fn external(address: &str) -> Party {
+    Party { endpoint: Endpoint::External(External::default()), ip: Some(ip(address)), port: None }
+}
+
+/// An end that is not known.
+pub fn unknown(address: Option<&str>) -> Party {
+    let endpoint = Endpoint::Unknown { reason: "nobody knows it".to_owned(), pod_uid: None };
+    Party { endpoint, ip: address.map(ip), port: None }
+}
+
+/// A NetworkPolicy `namespace/name` with this `spec`, defaulted but not validated.
+pub fn network_policy(path: &str, spec: &str) -> Arc<Policy> {
+    let (namespace, name) = path.split_once('/').expect("namespace/name");
+    let spec: serde_json::Value =
+        serde_saphyr::from_str(spec).unwrap_or_else(|error| panic!("{spec}: {error}"));
+    let metadata = serde_json::json!({"namespace": namespace, "name": name});
+    let mut object = serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap();
+    defaults::network_policy(&mut object);
+    Arc::new(Policy::NetworkPolicy(network_policy::read(&object)))
+}
+
+/// NetworkPolicies `p0`, `p1`, … of one namespace, by their specs.
+pub fn policies(namespace: &str, specs: &[&str]) -> PolicySet {
+    let numbered = specs.iter().enumerate();
+    let read = numbered.map(|(number, spec)| network_policy(&format!("{namespace}/p{number}"), spec));
+    PolicySet::new(read, crate::policy::BlockScope::default())
+}
+
+/// Manifests, as a folder with one file would hold them.
+pub fn loaded(manifests: &str) -> Loaded {
+    let mut loaded = Loaded::default();
+    loaded.add_text(Path::new("cluster.yaml"), manifests);
+    loaded
+}
+
+/// A snapshot of manifests, taken at the tests' own zero.
+pub fn snapshot(manifests: &str) -> Arc<Snapshot> {
+    let store = Store::start(Settings::default(), loaded(manifests), at(0));
+    store.unwrap_or_else(|error| panic!("{error}")).snapshot()
+}

@@ -1,0 +1,4 @@
+//! The node that tests stand on: does it behave as one?
+
+#[cfg(test)]
+mod world;

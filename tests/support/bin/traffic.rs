@@ -1,0 +1,82 @@
+//! Makes traffic from a given place: enters a cgroup and a network namespace, then does what it is told.
+
+mod bench;
+mod burst;
+mod seat;
+mod serve;
+mod steps;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use flowlog_tests::traffic::Step;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+/// Make traffic from a given place.
+#[derive(Parser)]
+struct Cli {
+    #[command(flatten)]
+    seat: seat::SeatArgs,
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Do one step, given as JSON, and print its answer.
+    Step { json: String },
+    /// Say `ready`, then do steps as they come on stdin, one JSON line each, and answer each with a line.
+    Script,
+    /// Listen, say `ready`, and serve until killed; what comes is sent back.
+    Serve(ServeArgs),
+    /// Become another program, in this place.
+    Exec {
+        /// The program and its arguments.
+        #[arg(trailing_var_arg = true, required = true)]
+        program: Vec<OsString>,
+    },
+    /// Say `ready`; for each line on stdin, time connect+accept+close within this process and print the
+    /// nanoseconds per connection.
+    BenchConnect {
+        /// Where to listen and connect to.
+        #[arg(long)]
+        to: SocketAddr,
+        /// Connections a round.
+        #[arg(long)]
+        count: u32,
+    },
+}
+
+#[derive(Args)]
+struct ServeArgs {
+    /// A TCP address; may be given more than once.
+    #[arg(long)]
+    tcp: Vec<SocketAddr>,
+    /// A UDP address; may be given more than once.
+    #[arg(long)]
+    udp: Vec<SocketAddr>,
+}
+
+fn main() -> Result<()> {
+    let cli = Cli::parse();
+    cli.seat.take()?;
+    match cli.task {
+        Task::Step { json } => {
+            let step: Step =
+                serde_json::from_str(&json).with_context(|| format!("read the step `{json}`"))?;
+            println!("{}", serde_json::to_string(&steps::Hands::default().act(&step)?)?);
+            Ok(())
+        }
+        Task::Script => steps::script(),
+        Task::Serve(ServeArgs { tcp, udp }) => serve::serve(&tcp, &udp),
+        Task::Exec { program } => exec(&program),
+        Task::BenchConnect { to, count } => bench::rounds(to, count),
+    }
+}
+
+fn exec(program: &[OsString]) -> Result<()> {
+    let (name, args) = program.split_first().context("no program was named")?;
+    Err(Command::new(name).args(args).exec()).with_context(|| format!("run {}", name.display()))
+}

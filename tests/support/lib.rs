@@ -1,0 +1,21 @@
+//! Support for tests of the whole: a node out of namespaces, real sockets, the real binary.
+//!
+//! Depends on nothing of flowlog itself, so that what it makes and reads is an outside view. `xtask`
+//! drives the demo and the benchmark with the same parts.
+
+pub mod agent;
+pub mod cgroup;
+pub mod manifests;
+pub mod matching;
+pub mod netns;
+pub mod program;
+pub mod scenario;
+pub mod services;
+pub mod traffic;
+pub mod wait;
+pub mod world;
+
+pub use agent::{Agent, Ended};
+pub use scenario::Scenario;
+pub use traffic::{Actor, Answer, Listen, Outcome, Server, Step};
+pub use world::{Place, World};

@@ -1,0 +1,258 @@
+//! The words between the harness and the traffic program: one JSON line a step, one an answer.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long a step tries unless it says otherwise.
+pub const DEFAULT_TIMEOUT_MS: u64 = 2_000;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Step {
+    /// Open a TCP connection, optionally exchange bytes, close it.
+    Connect {
+        /// Where to; an IPv4-mapped IPv6 address is dialed as such.
+        to: SocketAddr,
+        /// Give up after this.
+        #[serde(default = "default_timeout")]
+        timeout_ms: u64,
+        /// Keep it open this long before closing.
+        #[serde(default)]
+        hold_ms: u64,
+        /// Send that many bytes once connected.
+        #[serde(default)]
+        send: usize,
+        /// Then wait for that many bytes.
+        #[serde(default)]
+        receive: usize,
+        /// Keep it open until `release`.
+        #[serde(default)]
+        keep: bool,
+        /// Close with RST.
+        #[serde(default)]
+        abort: bool,
+    },
+    /// Connect a UDP socket, send one datagram, wait for an answer.
+    UdpConnected {
+        /// Where to.
+        to: SocketAddr,
+        /// Wait for an answer this long.
+        #[serde(default = "default_timeout")]
+        timeout_ms: u64,
+        /// Datagrams to send, one after the other.
+        #[serde(default = "one")]
+        count: usize,
+    },
+    /// Send one datagram from an unconnected UDP socket, wait for an answer.
+    UdpSendto {
+        /// Where to.
+        to: SocketAddr,
+        /// Wait for an answer this long.
+        #[serde(default = "default_timeout")]
+        timeout_ms: u64,
+    },
+    /// Connect a UDP socket and send nothing, as a resolver does to learn its source address.
+    UdpProbe {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// `getaddrinfo` of the C library, with /etc/hosts replaced (in a mount namespace of this process) by
+    /// these addresses. glibc connects a UDP socket to each to sort them.
+    Resolve {
+        /// Name to ask for.
+        host: String,
+        /// Port of the service.
+        port: u16,
+        /// What the name stands for.
+        addresses: Vec<IpAddr>,
+    },
+    /// Many TCP connections as fast as the machine can, closed by RST so that ports do not run out.
+    Burst {
+        /// Where to.
+        to: SocketAddr,
+        /// How many in all.
+        count: u64,
+        /// By how many threads.
+        #[serde(default = "one")]
+        threads: usize,
+        /// Give up on one after this.
+        #[serde(default = "default_timeout")]
+        timeout_ms: u64,
+    },
+    /// Close what `keep` kept.
+    Release,
+}
+
+fn default_timeout() -> u64 {
+    DEFAULT_TIMEOUT_MS
+}
+
+fn one<T: From<u8>>() -> T {
+    T::from(1)
+}
+
+impl Step {
+    /// A TCP connection with the defaults.
+    pub fn connect(to: SocketAddr) -> Self {
+        Self::Connect {
+            to,
+            timeout_ms: DEFAULT_TIMEOUT_MS,
+            hold_ms: 0,
+            send: 0,
+            receive: 0,
+            keep: false,
+            abort: false,
+        }
+    }
+
+    /// One datagram from a connected UDP socket.
+    pub fn udp(to: SocketAddr) -> Self {
+        Self::UdpConnected { to, timeout_ms: DEFAULT_TIMEOUT_MS, count: 1 }
+    }
+
+    /// The same step, giving up after another time; no change to one that does not wait.
+    pub fn within(mut self, limit: Duration) -> Self {
+        let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        match &mut self {
+            Self::Connect { timeout_ms, .. }
+            | Self::UdpConnected { timeout_ms, .. }
+            | Self::UdpSendto { timeout_ms, .. }
+            | Self::Burst { timeout_ms, .. } => *timeout_ms = limit_ms,
+            Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => {}
+        }
+        self
+    }
+
+    /// Where it goes; a resolution goes nowhere.
+    pub fn target(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Connect { to, .. }
+            | Self::UdpConnected { to, .. }
+            | Self::UdpSendto { to, .. }
+            | Self::UdpProbe { to }
+            | Self::Burst { to, .. } => Some(*to),
+            Self::Resolve { .. } | Self::Release => None,
+        }
+    }
+
+    /// Long enough for it to have answered, or it never will.
+    pub fn patience(&self) -> Duration {
+        let own_ms = match self {
+            Self::Connect { timeout_ms, hold_ms, .. } => {
+                timeout_ms.saturating_mul(3).saturating_add(*hold_ms)
+            }
+            Self::UdpConnected { timeout_ms, .. } | Self::UdpSendto { timeout_ms, .. } => *timeout_ms,
+            Self::Burst { .. } => 120_000,
+            Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => 0,
+        };
+        Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))
+    }
+}
+
+/// What a step came to, as the process saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// TCP: connected, and the bytes asked for were exchanged.
+    Established,
+    /// UDP: an answer came.
+    Answered,
+    /// The kernel gave an error.
+    Error,
+    /// Nothing came until the time was up.
+    Timeout,
+    /// Done; nothing more can be said of it.
+    Done,
+}
+
+/// The answer to a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Answer {
+    /// What it came to.
+    pub outcome: Outcome,
+    /// Name of the error (`ECONNREFUSED`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errno: Option<String>,
+    /// Near address of the socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub local: Option<SocketAddr>,
+    /// How long it took.
+    pub elapsed_us: u64,
+    /// What a name stands for, as the C library sorted it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<IpAddr>,
+    /// Of a burst: how many ended how (`established`, an error's name, `timeout`).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
+}
+
+/// Where a server listens, and in which file it tells so.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// TCP addresses; `[::]:80` takes both families.
+    #[serde(default)]
+    pub tcp: Vec<SocketAddr>,
+    /// UDP addresses; datagrams are sent back.
+    #[serde(default)]
+    pub udp: Vec<SocketAddr>,
+}
+
+impl Listen {
+    /// One TCP address.
+    pub fn tcp(address: SocketAddr) -> Self {
+        Self { tcp: vec![address], udp: Vec::new() }
+    }
+
+    /// One UDP address.
+    pub fn udp(address: SocketAddr) -> Self {
+        Self { tcp: Vec::new(), udp: vec![address] }
+    }
+}
+
+/// Where a traffic process is to be, and under which name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seat {
+    /// Cgroup to enter.
+    pub cgroup: Option<PathBuf>,
+    /// Network namespace to enter.
+    pub netns: Option<PathBuf>,
+    /// Command name to take.
+    pub comm: Option<String>,
+    /// CPU to stay on.
+    pub cpu: Option<usize>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_is_read_with_its_defaults() {
+        let step: Step = serde_json::from_str(r#"{"do":"connect","to":"[::1]:80"}"#).unwrap();
+        assert_eq!(step, Step::connect("[::1]:80".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused() {
+        assert!(serde_json::from_str::<Step>(r#"{"do":"udp_probe","to":"1.2.3.4:5","timeout":1}"#).is_err());
+    }
+
+    #[test]
+    fn an_answer_survives_the_way() {
+        let answer = Answer {
+            outcome: Outcome::Error,
+            errno: Some("ECONNREFUSED".into()),
+            local: None,
+            elapsed_us: 3,
+            addresses: Vec::new(),
+            counts: BTreeMap::from([("timeout".to_owned(), 2)]),
+        };
+        let line = serde_json::to_string(&answer).unwrap();
+        assert_eq!(serde_json::from_str::<Answer>(&line).unwrap(), answer);
+    }
+}

@@ -1,0 +1,49 @@
+//! Waiting for a condition with a deadline.
+
+use anyhow::{Result, bail};
+use std::time::{Duration, Instant};
+
+/// How often a condition is looked at that nothing announces.
+const POLL: Duration = Duration::from_millis(2);
+
+/// Look at `ready` until it is true; an error names `what` was waited for.
+pub fn until(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + limit;
+    while !ready()? {
+        if Instant::now() >= deadline {
+            bail!("{what}: not after {limit:?}");
+        }
+        pause(POLL);
+    }
+    Ok(())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one pause between two looks at a condition with a deadline"
+)]
+fn pause(length: Duration) {
+    std::thread::sleep(length);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_condition_that_never_holds_is_named_in_the_error() {
+        let error = until("the moon", Duration::from_millis(5), || Ok(false)).unwrap_err();
+        assert!(error.to_string().starts_with("the moon: not after"), "{error}");
+    }
+
+    #[test]
+    fn a_condition_that_holds_at_once_is_not_waited_for() {
+        let mut looks = 0;
+        until("it", Duration::ZERO, || {
+            looks += 1;
+            Ok(true)
+        })
+        .unwrap();
+        assert_eq!(looks, 1);
+    }
+}

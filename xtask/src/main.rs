@@ -1,0 +1,99 @@
+//! Everything a developer or CI runs, one subcommand each: `cargo xtask …`.
+
+mod bench;
+mod bpf;
+mod build;
+mod ci;
+mod command;
+mod demo;
+mod docs;
+mod interrupt;
+mod layers;
+mod lint;
+mod setup;
+mod test;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Everything a developer or CI runs.
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Install what building and testing need and this machine lacks, saying what.
+    Setup,
+    /// Build the agent with the kernel half in it.
+    Build {
+        /// Optimised, as it ships.
+        #[arg(long)]
+        release: bool,
+    },
+    /// Build the kernel half alone and say where it is.
+    Bpf,
+    /// Show what flowlog sees: a node of namespaces, real traffic, real records (root).
+    Demo(demo::DemoArgs),
+    /// Run every test, kernel tests included (root).
+    Test(test::TestArgs),
+    /// What CI runs: set-up, lints, layers, documents, tests.
+    Ci,
+    /// Hold the agent's imports against the house's floors.
+    Layers,
+    /// Check that generated documents are up to date.
+    Docs {
+        /// Write them instead.
+        #[arg(long)]
+        write: bool,
+    },
+    /// Measure.
+    #[command(subcommand)]
+    Bench(Bench),
+    /// Formatting and clippy, both halves.
+    Lint(LintArgs),
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What connect+accept+close on loopback costs with the agent attached, as a ratio (root).
+    Connect(bench::ConnectArgs),
+}
+
+#[derive(Args)]
+struct LintArgs {
+    /// Licences, bans and sources of dependencies too (installs cargo-deny where missing: minutes).
+    #[arg(long)]
+    deny: bool,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> Result<()> {
+    match task {
+        Task::Setup => setup::setup(),
+        Task::Build { release } => setup::setup().and_then(|()| build::agent(release)).map(|path| {
+            println!("{}", path.display());
+        }),
+        Task::Bpf => setup::setup().and_then(|()| build::kernel_half()),
+        Task::Demo(args) => demo::demo(&args),
+        Task::Test(args) => setup::setup().and_then(|()| test::test(&args)),
+        Task::Ci => ci::ci(),
+        Task::Layers => layers::layers(),
+        Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),
+        Task::Bench(Bench::Connect(args)) => bench::connect(&args),
+        Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),
+    }
+}

@@ -61,7 +61,7 @@ pub struct Event {
     pub netns_cookie: u64,
     /// Payload bytes sent, retransmissions not counted twice.
     pub bytes_sent: u64,
-    /// Payload bytes received; where this end closed first, the peer's FIN may count as one more.
+    /// Payload bytes received.
     pub bytes_received: u64,
     /// Near address: the socket's, or a dropped packet's source.
     pub local: Address,

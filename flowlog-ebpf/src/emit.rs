@@ -60,7 +60,9 @@ pub(crate) fn emit(ctx: &impl aya_ebpf::EbpfContext, kind: u8, fill: impl FnOnce
 /// `NO_WAKEUP` unless the ring is half full: the agent drains by a timer, a wake-up costs 2 µs a connect.
 #[inline(always)]
 fn wake_flag(sequence: u64) -> u64 {
-    if sequence % WAKE_CHECK_EVERY == 0 && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load() {
+    if sequence.is_multiple_of(WAKE_CHECK_EVERY)
+        && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load()
+    {
         u64::from(BPF_RB_FORCE_WAKEUP)
     } else {
         u64::from(BPF_RB_NO_WAKEUP)

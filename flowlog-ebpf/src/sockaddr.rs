@@ -5,6 +5,7 @@ use crate::offsets::{
     SKC_DADDR, SKC_DPORT, SKC_FAMILY, SKC_NUM, SKC_RCV_SADDR, SKC_V6_DADDR, SKC_V6_RCV_SADDR, Sock, load,
 };
 use aya_ebpf::{Global, bindings::bpf_sock_addr, cty::c_void};
+use core::mem::offset_of;
 use flowlog_common::event::{Address, Event};
 
 /// `AF_INET`.
@@ -18,37 +19,35 @@ pub(crate) fn mapped(address: u32) -> Address {
     [0, 0, 0xffff_u32.to_be(), address]
 }
 
+/// A word of a cgroup/connect program's context, as wide as the kernel allows its loads.
+#[inline(always)]
+pub(crate) fn context_word(sock_addr: *const bpf_sock_addr, offset: usize) -> u32 {
+    let at = sock_addr.wrapping_byte_add(offset).cast::<u32>();
+    // SAFETY: callers pass offsets of 32-bit members of the context; the verifier admits no others.
+    unsafe { at.read_volatile() }
+}
+
 /// What an IPv4 socket is asked to connect to.
 #[inline(always)]
-pub(crate) fn fill_requested4(event: &mut Event, sock_addr: *mut bpf_sock_addr) {
+pub(crate) fn fill_requested4(event: &mut Event, sock_addr: *const bpf_sock_addr) {
     event.family = AF_INET;
-    // SAFETY: the context of a cgroup/connect4 program; a load of 4 bytes at this member is allowed.
-    let address = unsafe { (&raw const (*sock_addr).user_ip4).read_volatile() };
-    event.remote = mapped(address);
+    event.remote = mapped(context_word(sock_addr, offset_of!(bpf_sock_addr, user_ip4)));
     event.remote_port = requested_port(sock_addr);
 }
 
 /// What an IPv6 socket is asked to connect to.
 #[inline(always)]
-pub(crate) fn fill_requested6(event: &mut Event, sock_addr: *mut bpf_sock_addr) {
+pub(crate) fn fill_requested6(event: &mut Event, sock_addr: *const bpf_sock_addr) {
+    let word = |index: usize| context_word(sock_addr, offset_of!(bpf_sock_addr, user_ip6) + index * 4);
     event.family = AF_INET6;
-    // SAFETY: the context of a cgroup/connect6 program; loads of 4 bytes in this member are allowed.
-    event.remote[0] = unsafe { (&raw const (*sock_addr).user_ip6[0]).read_volatile() };
-    // SAFETY: as above.
-    event.remote[1] = unsafe { (&raw const (*sock_addr).user_ip6[1]).read_volatile() };
-    // SAFETY: as above.
-    event.remote[2] = unsafe { (&raw const (*sock_addr).user_ip6[2]).read_volatile() };
-    // SAFETY: as above.
-    event.remote[3] = unsafe { (&raw const (*sock_addr).user_ip6[3]).read_volatile() };
+    event.remote = [word(0), word(1), word(2), word(3)];
     event.remote_port = requested_port(sock_addr);
 }
 
+/// The low half of the word holds the port, in network order.
 #[inline(always)]
-fn requested_port(sock_addr: *mut bpf_sock_addr) -> u16 {
-    // SAFETY: the context of a cgroup/connect program; a load of 4 bytes at this member is allowed, of which
-    // the low two hold the port in network order.
-    let port = unsafe { (&raw const (*sock_addr).user_port).read_volatile() };
-    u16::from_be(port as u16)
+fn requested_port(sock_addr: *const bpf_sock_addr) -> u16 {
+    u16::from_be(context_word(sock_addr, offset_of!(bpf_sock_addr, user_port)) as u16)
 }
 
 /// Both ends of a socket, as it stands now.

@@ -115,7 +115,8 @@ impl KernelTypes {
 
     /// Names and values of an enum; empty where the kernel has none of that name.
     pub fn find_enum(&self, name: &str) -> Vec<(String, u64)> {
-        let Some(header) = self.named(KIND_ENUM, name).next().or_else(|| self.named(KIND_ENUM64, name).next())
+        let Some(header) =
+            self.named(KIND_ENUM, name).next().or_else(|| self.named(KIND_ENUM64, name).next())
         else {
             return Vec::new();
         };
@@ -195,7 +196,9 @@ impl KernelTypes {
     }
 
     fn string_is(&self, offset: u32, wanted: &str) -> bool {
-        let Some(start) = usize::try_from(offset).ok().map(|offset| self.strings + offset) else { return false };
+        let Some(start) = usize::try_from(offset).ok().map(|offset| self.strings + offset) else {
+            return false;
+        };
         let Some(found) = self.bytes.get(start..start + wanted.len() + 1) else { return false };
         found[..wanted.len()] == *wanted.as_bytes() && found[wanted.len()] == 0
     }
@@ -262,7 +265,10 @@ mod tests {
         assert_eq!(types.find_tracepoint("inet_sock_set_state"), Some(3));
         assert_eq!(types.find_tracepoint("no_such_tracepoint"), None);
         let reasons = types.find_enum("skb_drop_reason");
-        assert!(reasons.iter().any(|(name, value)| name == "SKB_DROP_REASON_NO_SOCKET" && *value > 2), "{reasons:?}");
+        assert!(
+            reasons.iter().any(|(name, value)| name == "SKB_DROP_REASON_NO_SOCKET" && *value > 2),
+            "{reasons:?}"
+        );
     }
 
     #[test]

@@ -65,12 +65,8 @@ impl Cgroups {
             path: root.to_owned(),
             source: io::Error::other(format!("does not lie below the cgroup2 mount {}", mount.display())),
         })?;
-        let mut cgroups = Self {
-            mount: mount.to_owned(),
-            scope: scope.to_owned(),
-            entries: HashMap::new(),
-            forgotten: 0,
-        };
+        let mut cgroups =
+            Self { mount: mount.to_owned(), scope: scope.to_owned(), entries: HashMap::new(), forgotten: 0 };
         cgroups.rescan()?;
         Ok(cgroups)
     }
@@ -81,8 +77,7 @@ impl Cgroups {
     /// The mount itself cannot be read; cgroups that vanish during the scan are passed over.
     pub fn rescan(&mut self) -> Result<(), ScanError> {
         let mount = self.mount.clone();
-        let metadata =
-            fs::metadata(&mount).map_err(|source| ScanError { path: mount.clone(), source })?;
+        let metadata = fs::metadata(&mount).map_err(|source| ScanError { path: mount.clone(), source })?;
         self.insert(metadata.ino(), Path::new(""));
         let mut folders = vec![mount];
         while let Some(folder) = folders.pop() {
@@ -92,7 +87,8 @@ impl Cgroups {
                 if metadata.is_dir() {
                     let path = entry.path();
                     if let Ok(relative) = path.strip_prefix(&self.mount) {
-                        self.insert(metadata.ino(), &relative.to_owned());
+                        let relative = relative.to_owned();
+                        self.insert(metadata.ino(), &relative);
                     }
                     folders.push(path);
                 }
@@ -208,12 +204,18 @@ mod tests {
     fn every_layout_is_read_from_its_end() {
         let underscored = UID.replace('-', "_");
         let rows = [
-            ("cgroupfs, best effort", format!("kubepods/besteffort/pod{UID}/{CONTAINER}"), pod(Some(CONTAINER))),
+            (
+                "cgroupfs, best effort",
+                format!("kubepods/besteffort/pod{UID}/{CONTAINER}"),
+                pod(Some(CONTAINER)),
+            ),
             ("cgroupfs, guaranteed", format!("kubepods/pod{UID}/{CONTAINER}"), pod(Some(CONTAINER))),
             ("cgroupfs, the pod itself", format!("kubepods/burstable/pod{UID}"), pod(None)),
             (
                 "systemd, containerd",
-                format!("kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/cri-containerd-{CONTAINER}.scope"),
+                format!(
+                    "kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/cri-containerd-{CONTAINER}.scope"
+                ),
                 pod(Some(CONTAINER)),
             ),
             (
@@ -228,10 +230,16 @@ mod tests {
             ),
             (
                 "nested node",
-                format!("docker/{CONTAINER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{underscored}.slice/cri-containerd-{CONTAINER}.scope"),
+                format!(
+                    "docker/{CONTAINER}/kubelet.slice/kubelet-kubepods.slice/kubelet-kubepods-burstable.slice/kubelet-kubepods-burstable-pod{underscored}.slice/cri-containerd-{CONTAINER}.scope"
+                ),
                 pod(Some(CONTAINER)),
             ),
-            ("delegated below the container", format!("kubepods/pod{UID}/{CONTAINER}/init.scope"), pod(Some(CONTAINER))),
+            (
+                "delegated below the container",
+                format!("kubepods/pod{UID}/{CONTAINER}/init.scope"),
+                pod(Some(CONTAINER)),
+            ),
             (
                 "static pod",
                 "kubepods/burstable/pod0123456789abcdef0123456789abcdef".to_owned(),

@@ -36,7 +36,8 @@ impl Clock {
 
     /// Wall-clock time of a boot time; the epoch for what no wall clock can have shown.
     pub fn wall(&self, boot_ns: u64) -> Timestamp {
-        Timestamp::from_nanosecond(i128::from(boot_ns) + self.boot_to_wall_ns).unwrap_or(Timestamp::UNIX_EPOCH)
+        Timestamp::from_nanosecond(i128::from(boot_ns) + self.boot_to_wall_ns)
+            .unwrap_or(Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -259,12 +259,17 @@ mod tests {
     fn each_kind_becomes_its_fact() {
         let mut drop = event(7);
         drop[94..96].copy_from_slice(&2_u16.to_ne_bytes());
-        let rows: [(&str, Vec<u8>, fn(&Fact) -> bool); 6] = [
+        type Holds = fn(&Fact) -> bool;
+        let rows: [(&str, Vec<u8>, Holds); 6] = [
             ("established", event(2), |fact| matches!(fact, Fact::Established { syn_retries: 0 })),
             ("failed without errno", event(3), |fact| matches!(fact, Fact::Failed { errno: None, .. })),
             ("inbound", event(5), |fact| matches!(fact, Fact::Inbound)),
             ("retransmit", event(6), |fact| matches!(fact, Fact::SynRetransmitted)),
-            ("drop", drop, |fact| matches!(fact, Fact::Dropped { reason, no_socket: false } if reason == "NETFILTER_DROP")),
+            (
+                "drop",
+                drop,
+                |fact| matches!(fact, Fact::Dropped { reason, no_socket: false } if reason == "NETFILTER_DROP"),
+            ),
             ("sent", event(9), |fact| matches!(fact, Fact::Sent { errno: None, .. })),
         ];
         for (name, bytes, holds) in rows {
@@ -281,8 +286,16 @@ mod tests {
         icmp[3] = 1;
         let rows = [
             ("empty", Vec::new(), DecodeError::Length { found: 0, expected: LENGTH }),
-            ("short", event(1)[..LENGTH - 1].to_vec(), DecodeError::Length { found: LENGTH - 1, expected: LENGTH }),
-            ("long", [event(1), vec![0]].concat(), DecodeError::Length { found: LENGTH + 1, expected: LENGTH }),
+            (
+                "short",
+                event(1)[..LENGTH - 1].to_vec(),
+                DecodeError::Length { found: LENGTH - 1, expected: LENGTH },
+            ),
+            (
+                "long",
+                [event(1), vec![0]].concat(),
+                DecodeError::Length { found: LENGTH + 1, expected: LENGTH },
+            ),
             ("other build", other_build, DecodeError::Version { found: ABI_VERSION + 1 }),
             ("kind 0", event(0), DecodeError::Kind { found: 0 }),
             ("kind 200", event(200), DecodeError::Kind { found: 200 }),

@@ -47,13 +47,17 @@ pub enum LoadError {
     #[error("{0}; `flowlog check` tells what this host lacks")]
     Types(#[from] BtfError),
     /// A kernel struct has not the member that is read.
-    #[error("this kernel has no {member}; flowlog does not know its layout (please report the kernel's version)")]
+    #[error(
+        "this kernel has no {member}; flowlog does not know its layout (please report the kernel's version)"
+    )]
     Layout {
         /// `struct.member`.
         member: String,
     },
     /// The kernel refuses the object or a map.
-    #[error("load the kernel half: {what}; needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: `flowlog check` tells")]
+    #[error(
+        "load the kernel half: {what}; needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: `flowlog check` tells"
+    )]
     Object {
         /// The chain of causes.
         what: String,
@@ -322,5 +326,48 @@ fn chain(error: &dyn std::error::Error) -> String {
     match text.char_indices().nth_back(1_500) {
         Some((start, _)) => format!("…{}", &text[start..]),
         None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{OBJECT, OBJECT_SOURCE, OFFSETS, offset_of, reason_names, reason_table};
+    use crate::capture::btf::{KernelTypes, VMLINUX};
+    use crate::capture::hooks::{DROP_REASONS, HOOKS};
+    use flowlog_common::settings::{REASON_DROP, REASON_IGNORED, REASON_NO_SOCKET};
+    use std::path::Path;
+
+    #[test]
+    fn the_embedded_object_carries_the_hash_of_its_sources() {
+        assert_eq!(OBJECT_SOURCE.len(), 32);
+        assert!(OBJECT.windows(32).any(|window| window == OBJECT_SOURCE.as_bytes()));
+    }
+
+    #[test]
+    fn every_hook_has_its_program_in_the_object() {
+        for hook in HOOKS {
+            let name = hook.program.as_bytes();
+            assert!(OBJECT.windows(name.len()).any(|window| window == name), "{}", hook.program);
+        }
+    }
+
+    #[test]
+    fn every_offset_is_found_in_the_running_kernel() {
+        let types = KernelTypes::read(Path::new(VMLINUX)).unwrap();
+        for (symbol, members) in OFFSETS {
+            assert!(offset_of(&types, members).is_ok(), "{symbol}");
+        }
+    }
+
+    #[test]
+    fn reasons_are_told_apart_by_the_running_kernels_names() {
+        let types = KernelTypes::read(Path::new(VMLINUX)).unwrap();
+        let (names, table) = (reason_names(&types), reason_table(&types));
+        let known = names.iter().flatten().filter(|name| DROP_REASONS.contains(&name.as_str())).count();
+        assert_eq!(table.iter().filter(|entry| **entry == REASON_DROP).count(), known);
+        assert!(known > 5, "{names:?}");
+        assert_eq!(table.iter().filter(|entry| **entry == REASON_NO_SOCKET).count(), 1);
+        let other = names.iter().position(|name| name.as_deref() == Some("OTHERHOST")).unwrap();
+        assert_eq!(table[other], REASON_IGNORED);
     }
 }

@@ -15,6 +15,6 @@ mod process;
 mod ring;
 
 pub use cgroups::{Cgroups, Owner};
-pub use load::{Capture, HookState, HookStatus, LoadError, Options};
+pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options};
 pub use process::find_exe;
 pub use ring::{Batch, KernelCounts};

@@ -113,7 +113,8 @@ impl Rings {
         Ok(Self {
             events: events.map_err(|error| refused("EVENTS", &error))?,
             cgroups: RingBuf::try_from(take("CGROUPS")?).map_err(|error| refused("CGROUPS", &error))?,
-            counters: PerCpuArray::try_from(take("COUNTERS")?).map_err(|error| refused("COUNTERS", &error))?,
+            counters: PerCpuArray::try_from(take("COUNTERS")?)
+                .map_err(|error| refused("COUNTERS", &error))?,
             decoder,
             logger,
         })

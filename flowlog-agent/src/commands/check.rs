@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 /// Arguments of `flowlog check`.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Args {
+pub(super) struct Args {
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
@@ -93,7 +93,7 @@ enum Mark {
 type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Look and tell.
-pub fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &Args) -> ExitCode {
     let root = Path::new("/");
     let host = Host::read(root);
     let report = match &host.types {

@@ -7,14 +7,20 @@ mod check;
 mod run;
 mod schema;
 
+use crate::capture::OBJECT_SOURCE;
 use clap::{Parser, Subcommand};
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::LazyLock;
+
+/// Version, and the sources of the embedded kernel half.
+static LONG_VERSION: LazyLock<String> =
+    LazyLock::new(|| format!("{} (kernel half {OBJECT_SOURCE})", env!("CARGO_PKG_VERSION")));
 
 /// Logs denied connections on Kubernetes nodes: what the declared policies say of a connection, and what the
 /// network did with it, on one JSON line. Observes only: it never changes traffic.
 #[derive(Debug, Parser)]
-#[command(name = "flowlog", version, max_term_width = 100)]
+#[command(name = "flowlog", version, long_version = LONG_VERSION.as_str(), max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -29,8 +35,10 @@ enum Command {
         > cluster/all.yaml")]
     Run(Box<run::Args>),
     /// Tell what this host can and cannot do, hook by hook, and how to mend it.
-    #[command(after_help = "Exit code: 0 everything is there, 1 flowlog runs and sees less, 2 it cannot run.\n\n\
-        Examples:\n  flowlog check\n  flowlog check --output json")]
+    #[command(
+        after_help = "Exit code: 0 everything is there, 1 flowlog runs and sees less, 2 it cannot run.\n\n\
+        Examples:\n  flowlog check\n  flowlog check --output json"
+    )]
     Check(check::Args),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]

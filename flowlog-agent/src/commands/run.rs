@@ -75,10 +75,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     telemetry::start_log(&args.log, args.log_format)?;
     let file = args.config.as_deref().map(config::load).transpose()?;
     let settings = Settings::resolve(file.as_ref(), &args.overrides())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("start the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(capture_and_write(settings))
 }
 
@@ -179,8 +177,10 @@ fn cluster_settings(settings: &Settings) -> anyhow::Result<cluster::Settings> {
 fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
     let mounts = host::read_mounts(Path::new("/"))?;
     let Some(mount) = mounts.cgroup2.into_iter().next() else {
-        bail!("no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with \
-               systemd.unified_cgroup_hierarchy=1; `flowlog check` tells what this host lacks");
+        bail!(
+            "no cgroup2 hierarchy is mounted: `mount -t cgroup2 none /sys/fs/cgroup/unified`, or boot with \
+               systemd.unified_cgroup_hierarchy=1; `flowlog check` tells what this host lacks"
+        );
     };
     let cgroup_root = match &settings.cgroup_root {
         Some(root) => root

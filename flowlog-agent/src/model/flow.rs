@@ -84,8 +84,7 @@ pub struct Flow {
     pub duration_ns: Option<u64>,
     /// Payload bytes that the opener sent, for connections that have closed.
     pub bytes_sent: Option<u64>,
-    /// Payload bytes that the opener received, for connections that have closed; may count one more for each
-    /// that the opener closed first.
+    /// Payload bytes that the opener received, for connections that have closed.
     pub bytes_received: Option<u64>,
     /// Segments retransmitted over the connections' life.
     pub retransmits: Option<u64>,

@@ -58,7 +58,7 @@ pub enum Fact {
     Closed {
         /// Payload bytes sent, retransmissions not counted twice.
         bytes_sent: u64,
-        /// Payload bytes received; where this end closed first, the peer's FIN may count as one more.
+        /// Payload bytes received.
         bytes_received: u64,
         /// Segments retransmitted in its life.
         retransmits: u32,

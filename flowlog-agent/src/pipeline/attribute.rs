@@ -232,7 +232,10 @@ impl Surroundings for View<'_> {
 }
 
 fn container_name(pod: &Pod, id: &str) -> Option<String> {
-    pod.containers.iter().find(|container| container.id.as_deref() == Some(id)).map(|found| found.name.clone())
+    pod.containers
+        .iter()
+        .find(|container| container.id.as_deref() == Some(id))
+        .map(|found| found.name.clone())
 }
 
 fn unknown(reason: String, pod_uid: Option<String>) -> Endpoint {

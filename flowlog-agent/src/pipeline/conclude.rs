@@ -125,7 +125,13 @@ impl Facts {
             (self.drop.is_some(), Evidence::KernelDrop),
             (self.no_socket, Evidence::FarEndNoSocket),
             (refused, Evidence::Reset),
-            (matches!(state, State::Unreachable | State::Rejected) && errno.is_some() && !refused && errno != Some(EPERM), Evidence::IcmpError),
+            (
+                matches!(state, State::Unreachable | State::Rejected)
+                    && errno.is_some()
+                    && !refused
+                    && errno != Some(EPERM),
+                Evidence::IcmpError,
+            ),
             (errno == Some(ETIMEDOUT), Evidence::TimedOut),
             (self.syn_retries > 0, Evidence::SynRetransmitted),
             (by_process, Evidence::ClosedByProcess),
@@ -203,7 +209,13 @@ mod tests {
             (
                 "drop, the process gave up",
                 Protocol::Tcp,
-                Facts { end: End::Failed(None), drop: dropped(), syn_retries: 2, syn_sent: true, ..Facts::default() },
+                Facts {
+                    end: End::Failed(None),
+                    drop: dropped(),
+                    syn_retries: 2,
+                    syn_sent: true,
+                    ..Facts::default()
+                },
                 State::Dropped,
                 vec![E::KernelDrop, E::SynRetransmitted, E::ClosedByProcess],
             ),

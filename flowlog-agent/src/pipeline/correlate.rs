@@ -86,6 +86,8 @@ pub(super) struct Tried {
     pub(super) id: FlowId,
     pub(super) origin: Origin,
     pub(super) time: Timestamp,
+    /// When the latest of what is told was seen.
+    pub(super) last: Timestamp,
     pub(super) protocol: Protocol,
     /// Cgroup of the local end.
     pub(super) cgroup_id: Option<u64>,
@@ -238,11 +240,6 @@ impl Correlator {
         }
     }
 
-    /// Sockets and packets held.
-    pub(super) fn size(&self) -> (usize, usize) {
-        (self.sockets.len(), self.packets.len())
-    }
-
     fn attempt(&mut self, seen: Observation, out: &mut Vec<Told>) {
         // Linux takes connect to port 0 of the unspecified address; it goes nowhere, but it is an attempt.
         let requested = seen.remote.unwrap_or(NOWHERE);
@@ -322,7 +319,9 @@ impl Correlator {
 
     /// The listener's side. Where the opener is known here it is one flow, told at the opener.
     fn inbound(&mut self, seen: Observation, out: &mut Vec<Told>) {
-        let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else { return };
+        let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else {
+            return;
+        };
         if let Some(entry) = self.opener_mut(seen.protocol, opener, listener) {
             entry.facts.accepted = true;
             if listener != entry.tried.requested {
@@ -354,6 +353,7 @@ impl Correlator {
         let Some(cookie) = seen.cookie else { return };
         if let Some(entry) = self.sockets.get_mut(&cookie) {
             entry.facts.error = Some(errno);
+            entry.tried.last = seen.time;
             if seen.protocol == Protocol::Udp && entry.told.is_some() {
                 tell(entry, out);
             }
@@ -395,10 +395,11 @@ impl Correlator {
         let due_ns = seen.boot_ns + ORPHAN_NS;
         self.packets_due.push(Reverse((due_ns, key)));
         let orphan = Orphan { observation: seen, due_ns, told: false };
-        if let Some((evicted, orphan)) = self.packets.push(key, orphan) {
-            if evicted != key && !orphan.told {
-                self.tell_packet(orphan, around, out);
-            }
+        if let Some((evicted, orphan)) = self.packets.push(key, orphan)
+            && evicted != key
+            && !orphan.told
+        {
+            self.tell_packet(orphan, around, out);
         }
     }
 
@@ -435,15 +436,14 @@ impl Correlator {
         self.connecting.remove(&cookie);
         let Some(entry) = self.sockets.peek_mut(&cookie) else { return };
         let datagram = entry.tried.protocol == Protocol::Udp;
-        if entry.told.is_some() {
-            // A stream's end is always told; a datagram socket's time for late news is over.
-            if datagram {
-                self.forget(Some(cookie));
-            }
+        if datagram && entry.told.is_some() {
+            // The time for late news is over.
+            self.forget(Some(cookie));
             return;
         }
         entry.facts.overdue = true;
         tell(entry, out);
+        // A stream's end is always seen; until then it is held for its close.
         if datagram {
             let due_ns = entry.due_ns + DATAGRAM_KEPT_NS;
             self.postpone(Some(cookie), due_ns);
@@ -485,10 +485,8 @@ impl Correlator {
     }
 
     fn tell_again(&mut self, cookie: u64, out: &mut Vec<Told>) {
-        if let Some(entry) = self.sockets.peek_mut(&cookie) {
-            if entry.told.is_some() {
-                tell(entry, out);
-            }
+        if let Some(entry) = self.sockets.peek_mut(&cookie).filter(|entry| entry.told.is_some()) {
+            tell(entry, out);
         }
     }
 
@@ -501,6 +499,7 @@ impl Correlator {
         }
         self.connecting.remove(&cookie);
         let entry = self.sockets.get_mut(&cookie)?;
+        entry.tried.last = seen.time;
         if entry.tried.origin == Origin::Opener {
             if let Some(local) = seen.local.filter(|local| local.port() != 0) {
                 entry.facts.syn_sent = true;
@@ -517,7 +516,12 @@ impl Correlator {
 
     /// The opener's side of an accepted connection. Loopback addresses are the same in every network namespace,
     /// so there the listener's must be the one that was asked for.
-    fn opener_mut(&mut self, protocol: Protocol, opener: SocketAddr, listener: SocketAddr) -> Option<&mut Entry> {
+    fn opener_mut(
+        &mut self,
+        protocol: Protocol,
+        opener: SocketAddr,
+        listener: SocketAddr,
+    ) -> Option<&mut Entry> {
         let cookie = self.by_opener.get(&(protocol, opener))?;
         let entry = self.sockets.get_mut(cookie)?;
         let same = !opener.ip().is_loopback() || entry.tried.requested == listener;
@@ -595,6 +599,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             id: FlowId((u128::from(seen.boot_ns) << 64) | u128::from(cookie)),
             origin,
             time: seen.time,
+            last: seen.time,
             protocol: seen.protocol,
             cgroup_id: seen.cgroup_id,
             task,
@@ -613,6 +618,10 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
 fn take_packet(entry: &mut Entry, seen: &Observation) {
     let Fact::Dropped { reason, no_socket } = &seen.fact else { return };
     entry.facts.syn_sent = true;
+    // A repeat of what was told is no news.
+    if entry.told.is_none() {
+        entry.tried.last = seen.time;
+    }
     entry.tried.opener = entry.tried.opener.or(seen.local);
     if let Some(destination) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
         entry.tried.taken = entry.tried.taken.or(Some(destination));

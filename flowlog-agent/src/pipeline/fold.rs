@@ -1,7 +1,9 @@
 //! Repeats into one: the first flow of a key is written at once, the rest are added up and written every
 //! interval. A connection's sums come when it closes, and are added to its key's.
 
-use crate::model::{Attribution, Class, Direction, DropPlace, Endpoint, Flow, FlowId, Party, PolicyRef, Protocol, State};
+use crate::model::{
+    Attribution, Class, Direction, DropPlace, Endpoint, Flow, FlowId, Party, PolicyRef, Protocol, State,
+};
 use jiff::Timestamp;
 use lru::LruCache;
 use std::net::IpAddr;
@@ -154,18 +156,13 @@ impl Folder {
         }
     }
 
-    /// Keys held.
-    pub(super) fn size(&self) -> usize {
-        self.keys.len()
-    }
-
     fn remember(&mut self, key: Arc<Key>, flow: &Flow, due_ns: u64, out: &mut Vec<Flow>) {
         let mut folded = Folded { flow: flow.clone(), changed: false, due_ns };
         take(&mut folded);
-        if let Some((_, mut evicted)) = self.keys.push(key, folded) {
-            if evicted.changed {
-                out.push(take(&mut evicted));
-            }
+        if let Some((_, mut evicted)) = self.keys.push(key, folded)
+            && evicted.changed
+        {
+            out.push(take(&mut evicted));
         }
     }
 

@@ -22,9 +22,8 @@ impl Losses {
         count: u64,
         time: Timestamp,
     ) {
-        let same = |loss: &&mut Loss| {
-            (loss.stage, loss.cause, loss.what, loss.class) == (stage, cause, what, class)
-        };
+        let same =
+            |loss: &&mut Loss| (loss.stage, loss.cause, loss.what, loss.class) == (stage, cause, what, class);
         match self.held.iter_mut().find(same) {
             Some(loss) => {
                 loss.count += count;
@@ -48,7 +47,15 @@ impl Losses {
         rows.push((LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)));
         rows.push((LossCause::TableFull, "sent", counts.table_full.saturating_sub(before.table_full)));
         for (cause, what, count) in rows.into_iter().filter(|(_, _, count)| *count > 0) {
-            self.held.push(Loss { stage: LossStage::Kernel, cause, what, class: None, count, first: since, last: now });
+            self.held.push(Loss {
+                stage: LossStage::Kernel,
+                cause,
+                what,
+                class: None,
+                count,
+                first: since,
+                last: now,
+            });
         }
         cgroups > 0
     }

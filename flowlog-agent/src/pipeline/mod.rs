@@ -11,16 +11,14 @@ mod correlate;
 mod fold;
 mod losses;
 mod reload;
-mod waiting;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use crate::capture::{Batch, Capture, Cgroups, KernelCounts, clock, find_exe};
 use crate::cluster::{self, Snapshot, Store};
 use crate::config::Settings;
-use crate::model::{
-    Attribution, Class, Fact, Flow, LossCause, LossStage, Node, Observation, Process,
-};
+use crate::model::{Attribution, Class, Fact, Flow, LossCause, LossStage, Node, Observation, Process};
 use crate::record::{
     Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Line, SnapshotState, Start, Stop,
 };
@@ -84,7 +82,8 @@ pub struct Parts {
 /// # Errors
 /// The kernel half can no longer be read.
 pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Result<Counters, PipelineError> {
-    let Parts { settings, mut capture, cgroups, store, fingerprint, encoder, sinks, start, mut hangup } = parts;
+    let Parts { settings, mut capture, cgroups, store, fingerprint, encoder, sinks, start, mut hangup } =
+        parts;
     let drain = settings.drain;
     let mut reload = Reload::new(settings.manifests.clone(), fingerprint, store);
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks);
@@ -226,6 +225,10 @@ impl Spine {
         }
         match self.view(now).attribute(&tried) {
             Attributed::Ends(ends) => self.follow(&tried, *ends, now_ns),
+            // What became of an attempt that has waited already is told at once.
+            Attributed::NotYet(_) if tried.update && !self.waiting.holds(tried.id) => {
+                self.last_attribute(&tried, now_ns, now, None);
+            }
             Attributed::NotYet(_) => {
                 if let Err(tried) = self.waiting.hold(tried, now_ns) {
                     self.last_attribute(&tried, now_ns, now, None);
@@ -276,13 +279,8 @@ impl Spine {
 
     /// Declared verdict × observed outcome.
     fn judge(&self, tried: &Tried, ends: Ends) -> Flow {
-        let verdict = self.snapshot.evaluate(
-            &ends.source,
-            &ends.destination,
-            &ends.target,
-            tried.protocol,
-            tried.time,
-        );
+        let verdict =
+            self.snapshot.evaluate(&ends.source, &ends.destination, &ends.target, tried.protocol, tried.time);
         let class = Class::of(&verdict, &tried.outcome);
         let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
         Flow {
@@ -291,7 +289,7 @@ impl Spine {
             protocol: tried.protocol,
             count: u64::from(!tried.update),
             first: tried.time,
-            last: tried.time,
+            last: tried.last,
             update: tried.update,
             duration_ns: totals.map(|totals| totals.duration_ns),
             bytes_sent: totals.map(|totals| totals.bytes_sent),
@@ -313,7 +311,8 @@ impl Spine {
     fn record(&mut self, flows: Vec<Flow>) {
         for mut flow in flows {
             if let Some(process) = &mut flow.process {
-                process.exe = process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
+                process.exe =
+                    process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
             }
             match self.encoder.flow(&flow) {
                 Ok(line) => {
@@ -370,7 +369,7 @@ impl Spine {
         if let Some(snapshot) = reload.look(now) {
             self.take_snapshot(snapshot, reload.problem(), now);
         }
-        if self.turns % SELDOM == 0 {
+        if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
             self.cgroups.expire(now);
         }
@@ -428,7 +427,9 @@ impl Spine {
         self.record(written);
         match capture.counts() {
             Ok(counts) => self.settle(&counts, now),
-            Err(error) => tracing::error!(%error, "the kernel half's counters cannot be read: losses are not known"),
+            Err(error) => {
+                tracing::error!(%error, "the kernel half's counters cannot be read: losses are not known");
+            }
         }
         self.tell_losses(now);
         if !self.sinks.flush(LAST_WORDS) {

@@ -1,0 +1,481 @@
+//! The stages without a kernel: observations in, what is told out.
+
+use super::correlate::{Correlator, Origin, Surroundings, Told, Totals, Tried};
+use super::fold::{Folder, Intervals};
+use crate::model::{
+    Basis, Class, Decision, Direction, DirectionVerdict, Endpoint, Evidence, External, Fact, Flow, FlowId,
+    Observation, Outcome, Party, Protocol, State, Task, Tier, Verdict,
+};
+use jiff::Timestamp;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+const SECOND: u64 = 1_000_000_000;
+const POD: u64 = 7;
+const OPENER: &str = "10.244.1.10:40000";
+const LISTENER: &str = "10.244.1.20:5432";
+const SERVICE: &str = "10.96.0.10:80";
+
+/// Cgroup 7 has 10.244.1.10, the service leads to the listener, and the listener serves its port.
+struct Around;
+
+impl Surroundings for Around {
+    fn owns(&self, cgroup_id: u64, address: IpAddr) -> Option<bool> {
+        Some(cgroup_id == POD && address == ip(OPENER))
+    }
+
+    fn leads_to(&self, dialed: SocketAddr, backend: SocketAddr, _: Protocol) -> bool {
+        dialed == at(SERVICE) && backend == at(LISTENER)
+    }
+
+    fn serves(&self, address: SocketAddr, _: Protocol) -> bool {
+        address == at(LISTENER)
+    }
+}
+
+fn at(address: &str) -> SocketAddr {
+    address.parse().unwrap()
+}
+
+fn ip(address: &str) -> IpAddr {
+    at(address).ip()
+}
+
+fn task() -> Task {
+    Task { pid: 1, comm: "curl".to_owned() }
+}
+
+struct Seen(Observation);
+
+fn seen(boot_ns: u64, fact: Fact) -> Seen {
+    let time = Timestamp::from_nanosecond(i128::from(boot_ns)).unwrap();
+    Seen(Observation {
+        time,
+        boot_ns,
+        protocol: Protocol::Tcp,
+        cgroup_id: None,
+        cookie: None,
+        local: None,
+        remote: None,
+        fact,
+    })
+}
+
+impl Seen {
+    fn cookie(mut self, cookie: u64) -> Self {
+        self.0.cookie = Some(cookie);
+        self
+    }
+
+    fn cgroup(mut self, id: u64) -> Self {
+        self.0.cgroup_id = Some(id);
+        self
+    }
+
+    fn ends(mut self, local: &str, remote: &str) -> Self {
+        self.0.local = (!local.is_empty()).then(|| at(local));
+        self.0.remote = Some(at(remote));
+        self
+    }
+
+    fn udp(mut self) -> Self {
+        self.0.protocol = Protocol::Udp;
+        self
+    }
+}
+
+fn attempt(boot_ns: u64, cookie: u64, to: &str) -> Seen {
+    seen(boot_ns, Fact::Attempt { task: task() }).cookie(cookie).cgroup(POD).ends("", to)
+}
+
+fn sent(boot_ns: u64, cookie: u64) -> Seen {
+    let fact = Fact::Sent { task: task(), errno: None };
+    seen(boot_ns, fact).cookie(cookie).cgroup(POD).ends(OPENER, LISTENER).udp()
+}
+
+fn established(boot_ns: u64, cookie: u64, to: &str) -> Seen {
+    seen(boot_ns, Fact::Established { syn_retries: 0 }).cookie(cookie).ends(OPENER, to)
+}
+
+fn failed(boot_ns: u64, cookie: u64, errno: Option<u16>) -> Seen {
+    seen(boot_ns, Fact::Failed { errno, syn_retries: 0 }).cookie(cookie).ends(OPENER, LISTENER)
+}
+
+fn dropped(boot_ns: u64, from: &str, to: &str) -> Seen {
+    seen(boot_ns, Fact::Dropped { reason: "NETFILTER_DROP".to_owned(), no_socket: false }).ends(from, to)
+}
+
+fn no_socket(boot_ns: u64, from: &str, to: &str) -> Seen {
+    seen(boot_ns, Fact::Dropped { reason: "NO_SOCKET".to_owned(), no_socket: true }).ends(from, to)
+}
+
+fn closed(boot_ns: u64, cookie: u64) -> Seen {
+    let fact = Fact::Closed { bytes_sent: 100, bytes_received: 7, retransmits: 0, srtt_us: None };
+    seen(boot_ns, fact).cookie(cookie).ends(OPENER, LISTENER)
+}
+
+/// Everything that is told of these observations until `until_ns`.
+fn tell(observations: impl IntoIterator<Item = Seen>, until_ns: u64) -> Vec<Told> {
+    let mut correlator = Correlator::new();
+    let mut told = Vec::new();
+    for Seen(observation) in observations {
+        correlator.tick(observation.boot_ns, &Around, &mut told);
+        correlator.observe(observation, &Around, &mut told);
+    }
+    correlator.tick(until_ns, &Around, &mut told);
+    told
+}
+
+fn tried(told: Vec<Told>) -> Vec<Tried> {
+    let only_tried = |told| match told {
+        Told::Tried(tried) => Some(*tried),
+        Told::Closed { .. } => None,
+    };
+    told.into_iter().filter_map(only_tried).collect()
+}
+
+fn only(told: Vec<Told>) -> Tried {
+    let mut all = tried(told);
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+#[test]
+fn an_attempt_and_its_handshake_become_one_and_the_close_is_told_later() {
+    let told =
+        tell([attempt(1, 5, LISTENER), established(1_000, 5, LISTENER), closed(9 * SECOND, 5)], 9 * SECOND);
+    assert_eq!(told.len(), 2, "{told:?}");
+    let Told::Closed { totals, .. } = &told[1] else { panic!("{told:?}") };
+    assert_eq!((totals.bytes_sent, totals.bytes_received), (100, 7));
+    let first = only(told);
+    assert_eq!(first.outcome.state, State::Established);
+    assert_eq!(first.connect_ns, Some(999));
+    assert_eq!(first.opener, Some(at(OPENER)));
+}
+
+#[test]
+fn a_short_connection_is_told_once_with_its_sums() {
+    let told = tell([attempt(1, 5, LISTENER), established(1_000, 5, LISTENER), closed(2_000, 5)], SECOND);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(only(told).closed.map(|totals| totals.bytes_sent), Some(100));
+}
+
+#[test]
+fn a_drop_in_the_forward_chain_finds_its_attempt_by_who_dialed_where_it_goes() {
+    let told = tell([attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER)], SECOND);
+    let told = only(told);
+    assert_eq!(told.outcome.state, State::Dropped);
+    assert_eq!(told.outcome.drop.unwrap().reason, "NETFILTER_DROP");
+    assert_eq!(told.opener, Some(at(OPENER)));
+}
+
+#[test]
+fn a_drop_behind_a_service_address_finds_its_attempt_and_tells_the_backend() {
+    let told = only(tell([attempt(1, 5, SERVICE), dropped(50, OPENER, LISTENER)], SECOND));
+    assert_eq!(told.requested, at(SERVICE));
+    assert_eq!(told.taken, Some(at(LISTENER)));
+}
+
+#[test]
+fn a_drop_of_another_pod_is_not_taken_for_this_ones() {
+    let told = tried(tell([attempt(1, 5, LISTENER), dropped(50, "10.244.1.99:40000", LISTENER)], 4 * SECOND));
+    let told: Vec<_> = told.iter().map(|tried| (tried.origin, tried.outcome.state)).collect();
+    assert_eq!(told.len(), 2);
+    assert!(told.contains(&(Origin::Packet, State::Dropped)), "{told:?}");
+    assert!(
+        told.contains(&(Origin::Opener, State::Unknown)),
+        "nothing was seen of the attempt itself: {told:?}"
+    );
+}
+
+#[test]
+fn a_rejected_attempt_is_told_once_with_both_facts() {
+    let told =
+        tell([attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER), failed(60, 5, Some(111))], SECOND);
+    let told = only(told);
+    assert_eq!(told.outcome.state, State::Rejected);
+    assert_eq!(told.outcome.evidence, [Evidence::KernelDrop, Evidence::Reset]);
+}
+
+#[test]
+fn repeats_of_a_dropped_syn_are_not_told_again() {
+    let drops = (0..4).map(|n| dropped(50 + n * SECOND, OPENER, LISTENER));
+    let told = tell([attempt(1, 5, LISTENER)].into_iter().chain(drops), 10 * SECOND);
+    assert_eq!(only(told).outcome.state, State::Dropped);
+}
+
+#[test]
+fn pending_is_told_after_the_first_retransmission_and_what_became_of_it_as_an_update() {
+    let retransmitted = seen(SECOND, Fact::SynRetransmitted).cookie(5).ends(OPENER, LISTENER);
+    let told =
+        tried(tell([attempt(1, 5, LISTENER), retransmitted, failed(20 * SECOND, 5, Some(110))], 30 * SECOND));
+    let states: Vec<_> = told.iter().map(|tried| (tried.outcome.state, tried.update)).collect();
+    assert_eq!(states, [(State::Pending, false), (State::Dropped, true)]);
+    assert_eq!(told[0].id, told[1].id);
+}
+
+#[test]
+fn a_connection_that_comes_about_after_a_drop_is_told_again() {
+    let told = tried(tell(
+        [attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER), established(2 * SECOND, 5, LISTENER)],
+        3 * SECOND,
+    ));
+    let states: Vec<_> = told.iter().map(|tried| (tried.outcome.state, tried.update)).collect();
+    assert_eq!(states, [(State::Dropped, false), (State::Established, true)]);
+}
+
+#[test]
+fn a_refusal_on_this_node_says_that_the_far_end_had_no_socket() {
+    let told =
+        tell([attempt(1, 5, LISTENER), no_socket(40, OPENER, LISTENER), failed(50, 5, Some(111))], SECOND);
+    let told = only(told);
+    assert_eq!(told.outcome.state, State::Refused);
+    assert_eq!(told.outcome.evidence, [Evidence::FarEndNoSocket, Evidence::Reset]);
+}
+
+#[test]
+fn the_listeners_side_of_an_opener_on_this_node_is_not_a_second_flow() {
+    let inbound = seen(1_100, Fact::Inbound).cookie(6).cgroup(8).ends(LISTENER, OPENER);
+    let told = tell(
+        [
+            attempt(1, 5, SERVICE),
+            established(1_000, 5, SERVICE),
+            inbound,
+            closed(3 * SECOND, 6),
+            closed(4 * SECOND, 5),
+        ],
+        5 * SECOND,
+    );
+    assert_eq!(told.iter().filter(|told| matches!(told, Told::Closed { .. })).count(), 1);
+    let first = only(told);
+    assert_eq!(first.taken, Some(at(LISTENER)), "the backend that was taken");
+    assert_eq!(first.outcome.evidence, [Evidence::Handshake, Evidence::Accepted]);
+}
+
+#[test]
+fn an_opener_from_elsewhere_is_told_at_the_listener() {
+    let inbound = seen(1, Fact::Inbound).cookie(6).cgroup(8).ends(LISTENER, "198.51.100.7:50000");
+    let told = only(tell([inbound], SECOND));
+    assert_eq!((told.origin, told.opener), (Origin::Listener, Some(at("198.51.100.7:50000"))));
+    assert_eq!(told.requested, at(LISTENER));
+}
+
+#[test]
+fn loopback_addresses_of_different_namespaces_are_not_paired() {
+    let told = tried(tell(
+        [
+            attempt(1, 5, "127.0.0.1:80"),
+            seen(2, Fact::Established { syn_retries: 0 }).cookie(5).ends("127.0.0.1:40000", "127.0.0.1:80"),
+            seen(3, Fact::Inbound).cookie(6).cgroup(8).ends("127.0.0.1:9999", "127.0.0.1:40000"),
+        ],
+        SECOND,
+    ));
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told.iter().all(|tried| tried.taken.is_none()));
+}
+
+#[test]
+fn a_datagrams_drop_and_error_come_before_its_send_returns_and_are_still_its() {
+    let error = seen(20, Fact::Error { errno: 111 }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
+    let told = only(tell([dropped(10, OPENER, LISTENER).udp(), error, sent(30, 5)], SECOND));
+    assert_eq!(told.outcome.state, State::Rejected);
+    assert_eq!(told.origin, Origin::Opener);
+}
+
+#[test]
+fn a_late_error_corrects_what_was_told_of_a_datagram() {
+    let error =
+        seen(2 * SECOND, Fact::Error { errno: 111 }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
+    let told = tried(tell([sent(1, 5), error], 3 * SECOND));
+    let states: Vec<_> = told.iter().map(|tried| (tried.outcome.state, tried.update)).collect();
+    assert_eq!(states, [(State::Sent, false), (State::Refused, true)]);
+}
+
+#[test]
+fn a_socket_that_turns_to_another_peer_is_told_for_each() {
+    let told = tried(tell([sent(1, 5), sent(2, 5)], SECOND));
+    assert_eq!(told.len(), 2);
+}
+
+#[test]
+fn an_unconnected_datagrams_drop_is_a_flow_of_its_own_and_its_repeats_are_not() {
+    let told = tell((0..3).map(|n| dropped(1 + n * SECOND, OPENER, LISTENER).udp()), 5 * SECOND);
+    let told = only(told);
+    assert_eq!((told.origin, told.outcome.state), (Origin::Packet, State::Dropped));
+}
+
+#[test]
+fn a_dropped_answer_is_no_flow() {
+    assert!(
+        tell([dropped(1, LISTENER, OPENER).udp()], SECOND).is_empty(),
+        "from a port that its sender serves"
+    );
+    let told = tell([sent(1, 5), dropped(2, "10.244.1.30:53", OPENER).udp()], SECOND);
+    assert_eq!(only(told).outcome.state, State::Sent, "to a socket that asked");
+}
+
+#[test]
+fn a_stray_packet_without_a_socket_is_no_flow() {
+    assert!(tell([no_socket(1, OPENER, LISTENER).udp()], SECOND).is_empty());
+}
+
+#[test]
+fn outcomes_of_sockets_that_were_never_seen_are_left_alone() {
+    assert!(tell([established(1, 5, LISTENER), closed(2, 5)], SECOND).is_empty());
+}
+
+#[test]
+fn every_attempt_is_told_at_the_end() {
+    let mut correlator = Correlator::new();
+    let mut told = Vec::new();
+    for cookie in 1..=1_000 {
+        correlator.observe(attempt(cookie, cookie, LISTENER).0, &Around, &mut told);
+    }
+    correlator.finish(&Around, &mut told);
+    assert_eq!(tried(told).len(), 1_000);
+}
+
+#[test]
+fn attempts_beyond_the_tables_bound_are_told_and_not_lost() {
+    let mut correlator = Correlator::new();
+    let mut told = Vec::new();
+    for cookie in 1..=70_000 {
+        correlator.observe(attempt(cookie, cookie, LISTENER).0, &Around, &mut told);
+    }
+    assert_eq!(told.len(), 70_000 - 65_536);
+    correlator.finish(&Around, &mut told);
+    assert_eq!(told.len(), 70_000);
+}
+
+fn direction_verdict() -> DirectionVerdict {
+    DirectionVerdict {
+        decision: Decision::Allow,
+        basis: Basis::Unselected,
+        tier: Some(Tier::Default),
+        policies: Vec::new(),
+        reason: None,
+    }
+}
+
+fn flow(id: u128, class: Class, state: State) -> Flow {
+    let party = |address: &str| Party {
+        endpoint: Endpoint::External(External::default()),
+        ip: Some(ip(address)),
+        port: Some(at(address).port()),
+    };
+    let outcome = Outcome { state, errno: None, syn_retries: None, drop: None, evidence: Vec::new() };
+    Flow {
+        id: FlowId(id),
+        direction: Direction::Egress,
+        protocol: Protocol::Tcp,
+        count: 1,
+        first: Timestamp::from_second(i64::try_from(id).unwrap()).unwrap(),
+        last: Timestamp::from_second(i64::try_from(id).unwrap()).unwrap(),
+        update: false,
+        duration_ns: None,
+        bytes_sent: None,
+        bytes_received: None,
+        retransmits: None,
+        connect_ns: None,
+        source: party(OPENER),
+        destination: party(LISTENER),
+        dialed: None,
+        process: None,
+        verdict: Verdict {
+            decision: Decision::Allow,
+            egress: direction_verdict(),
+            ingress: direction_verdict(),
+            mixed: None,
+            snapshot: 1,
+            as_of: Timestamp::UNIX_EPOCH,
+            stale_since: None,
+            settling: false,
+            trial: None,
+        },
+        outcome,
+        class,
+        attribution: None,
+    }
+}
+
+fn folder(each: bool) -> Folder {
+    Folder::new(Intervals { denied: Duration::from_secs(10), other: Duration::from_secs(60), each })
+}
+
+#[test]
+fn the_first_of_a_key_is_written_at_once_and_repeats_after_the_interval_of_their_class() {
+    let rows = [(Class::DeniedAttempt, State::Dropped, 10), (Class::Unrestricted, State::Established, 60)];
+    for (class, state, seconds) in rows {
+        let (mut folder, mut written) = (folder(false), Vec::new());
+        for id in 1..=5 {
+            folder.fold(flow(id, class, state), 0, &mut written);
+        }
+        assert_eq!(written.len(), 1, "{class:?}");
+        folder.tick(seconds * SECOND - 1, &mut written);
+        assert_eq!(written.len(), 1, "{class:?}");
+        folder.tick(seconds * SECOND, &mut written);
+        assert_eq!(written.len(), 2, "{class:?}");
+        assert_eq!((written[1].count, written[1].id), (4, FlowId(2)));
+        assert_eq!((written[1].first.as_second(), written[1].last.as_second()), (2, 5));
+    }
+}
+
+#[test]
+fn a_quiet_key_is_forgotten_and_its_next_flow_is_written_at_once() {
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    folder.fold(flow(1, Class::DeniedAttempt, State::Dropped), 0, &mut written);
+    folder.tick(10 * SECOND, &mut written);
+    folder.fold(flow(2, Class::DeniedAttempt, State::Dropped), 11 * SECOND, &mut written);
+    assert_eq!(written.len(), 2);
+}
+
+#[test]
+fn another_state_is_another_key() {
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    folder.fold(flow(1, Class::DeniedAttempt, State::Dropped), 0, &mut written);
+    folder.fold(flow(2, Class::DeniedAttempt, State::Rejected), 0, &mut written);
+    assert_eq!(written.len(), 2);
+}
+
+#[test]
+fn a_closes_sums_come_with_the_next_writing_and_count_no_attempt() {
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    folder.fold(flow(1, Class::Unrestricted, State::Established), 0, &mut written);
+    let totals = Totals { duration_ns: 5, bytes_sent: 10, bytes_received: 20, retransmits: 1 };
+    folder.close(FlowId(1), Timestamp::from_second(9).unwrap(), &totals);
+    folder.finish(&mut written);
+    assert_eq!(written.len(), 2);
+    assert_eq!((written[1].count, written[1].update, written[1].bytes_sent), (0, true, Some(10)));
+    assert_eq!(folder.closes_unmatched, 0);
+}
+
+#[test]
+fn with_each_every_flow_is_written_on_its_own() {
+    let (mut folder, mut written) = (folder(true), Vec::new());
+    for id in 1..=5 {
+        folder.fold(flow(id, Class::Unrestricted, State::Established), 0, &mut written);
+    }
+    folder.finish(&mut written);
+    assert_eq!(written.iter().map(|flow| flow.count).collect::<Vec<_>>(), [1; 5]);
+}
+
+#[test]
+fn no_count_is_lost_when_there_are_more_keys_than_fit() {
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    for round in 0..2 {
+        for port in 0..20_000_u16 {
+            let mut flow = flow(u128::from(port) + 1, Class::DeniedAttempt, State::Dropped);
+            flow.destination.port = Some(port);
+            folder.fold(flow, round, &mut written);
+        }
+    }
+    folder.finish(&mut written);
+    assert_eq!(written.iter().map(|flow| flow.count).sum::<u64>(), 40_000);
+}
+
+#[test]
+fn totals_of_a_listener_are_told_as_the_openers() {
+    let totals = Totals { bytes_sent: 1, bytes_received: 2, ..Totals::default() };
+    let opener = totals.as_opener(Direction::Ingress);
+    assert_eq!((opener.bytes_sent, opener.bytes_received), (2, 1));
+}

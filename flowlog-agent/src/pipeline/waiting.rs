@@ -14,14 +14,10 @@ const MOST: usize = 65_536;
 /// The stage.
 pub(super) struct Waiting {
     patience_ns: u64,
-    held: HashMap<FlowId, Held>,
+    held: HashMap<FlowId, Tried>,
     order: VecDeque<(u64, FlowId)>,
     /// Attempts that could not wait since too many did.
     pub(super) crowded: u64,
-}
-
-struct Held {
-    tried: Box<Tried>,
 }
 
 impl Waiting {
@@ -47,7 +43,7 @@ impl Waiting {
             return Ok(());
         }
         self.order.push_back((now_ns.saturating_add(self.patience_ns), id));
-        self.held.insert(id, Held { tried });
+        self.held.insert(id, *tried);
         Ok(())
     }
 
@@ -59,33 +55,33 @@ impl Waiting {
     /// A connection that waits has closed.
     pub(super) fn close(&mut self, id: FlowId, totals: Totals) {
         if let Some(held) = self.held.get_mut(&id) {
-            held.tried.closed = Some(totals);
+            held.closed = Some(totals);
         }
     }
 
     /// Attempts whose time is over at `now_ns`.
-    pub(super) fn take_due(&mut self, now_ns: u64) -> Vec<Box<Tried>> {
+    pub(super) fn take_due(&mut self, now_ns: u64) -> Vec<Tried> {
         let mut due = Vec::new();
         while let Some((until_ns, id)) = self.order.front().copied() {
             if until_ns > now_ns {
                 break;
             }
             self.order.pop_front();
-            due.extend(self.held.remove(&id).map(|held| held.tried));
+            due.extend(self.held.remove(&id));
         }
         due
     }
 
     /// Attempts for which `ready` holds by now, in the order in which they came.
-    pub(super) fn take_ready(&mut self, ready: impl Fn(&Tried) -> bool) -> Vec<Box<Tried>> {
+    pub(super) fn take_ready(&mut self, ready: impl Fn(&Tried) -> bool) -> Vec<Tried> {
         let held = &mut self.held;
         let mut taken = Vec::new();
         self.order.retain(|(_, id)| {
             let Some(waiting) = held.get(id) else { return false };
-            if !ready(&waiting.tried) {
+            if !ready(waiting) {
                 return true;
             }
-            taken.extend(held.remove(id).map(|held| held.tried));
+            taken.extend(held.remove(id));
             false
         });
         taken
@@ -98,9 +94,9 @@ impl Waiting {
 
     fn merge(&mut self, newer: Tried) {
         if let Some(held) = self.held.get_mut(&newer.id) {
-            let told_before = held.tried.update;
-            *held.tried = newer;
-            held.tried.update = told_before;
+            let told_before = held.update;
+            *held = newer;
+            held.update = told_before;
         }
     }
 }
@@ -120,6 +116,7 @@ mod tests {
             id: FlowId(id),
             origin: Origin::Opener,
             time: Timestamp::UNIX_EPOCH,
+            last: Timestamp::UNIX_EPOCH,
             protocol: Protocol::Tcp,
             cgroup_id: Some(7),
             task: None,

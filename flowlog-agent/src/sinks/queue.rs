@@ -223,12 +223,14 @@ impl Queue {
         }
     }
 
-    pub(super) fn set_broken(&self, broken: bool) {
+    pub(super) fn set_broken(&self) {
         let mut state = self.lock();
-        state.broken = broken;
-        if broken {
-            state.counters.failures = state.counters.failures.saturating_add(1);
-        }
+        state.broken = true;
+        state.counters.failures = state.counters.failures.saturating_add(1);
+    }
+
+    pub(super) fn set_writing(&self) {
+        self.lock().broken = false;
     }
 
     pub(super) fn count_failure(&self) {

@@ -30,13 +30,10 @@ pub(super) struct Writer {
     next_tick: Instant,
     told_losses: Option<Instant>,
     end: Option<Instant>,
-    /// The destination is broken until it could be opened anew.
-    retry: Option<Retry>,
-}
-
-struct Retry {
-    at: Instant,
-    after: Duration,
+    /// The destination is broken; it is opened anew at this moment.
+    retry: Option<Instant>,
+    /// The last time between two tries; forgotten when lines are written again.
+    failing: Option<Duration>,
 }
 
 impl Writer {
@@ -58,6 +55,7 @@ impl Writer {
             told_losses: None,
             end: None,
             retry: None,
+            failing: None,
         }
     }
 
@@ -78,7 +76,7 @@ impl Writer {
             self.end = Some(deadline);
             // One more try at once: nobody waits for the next one.
             if let Some(retry) = &mut self.retry {
-                retry.at = Instant::now();
+                *retry = Instant::now();
             }
         }
         let open = self.tend(orders.reopen) && (self.retry.is_some() || self.write());
@@ -88,7 +86,7 @@ impl Writer {
     fn wait(&self) -> Orders {
         let mut until = self.next_tick;
         if let Some(retry) = &self.retry {
-            until = until.min(retry.at);
+            until = until.min(*retry);
         }
         if let Some(end) = self.end {
             until = until.min(end);
@@ -110,7 +108,7 @@ impl Writer {
     /// Open anew where that is due, look around where that is due; false when the reader is gone.
     fn tend(&mut self, reopen: bool) -> bool {
         let now = Instant::now();
-        if reopen || self.retry.as_ref().is_some_and(|retry| now >= retry.at) {
+        if reopen || self.retry.is_some_and(|retry| now >= retry) {
             match self.output.reopen() {
                 Ok(()) => self.is_open_again(),
                 Err(error) => self.is_broken(&error),
@@ -143,7 +141,10 @@ impl Writer {
             seq = seq.saturating_add(1);
         }
         match self.output.write(&self.buffer, POLL) {
-            Ok(()) => self.wrote(self.buffer.len()),
+            Ok(()) => {
+                self.wrote(self.buffer.len());
+                self.is_writing_again();
+            }
             Err(WriteError::NotReady) => {}
             Err(WriteError::Closed { written }) => {
                 self.wrote(written);
@@ -182,22 +183,31 @@ impl Writer {
         self.queue.wrote(&written, bytes, &self.batch);
     }
 
+    /// Open again; whether lines go through shows at the next write (a full disk can be opened).
     fn is_open_again(&mut self) {
-        if self.retry.take().is_some() {
-            tracing::info!("the output is open again");
-        }
-        self.queue.set_broken(false);
+        self.retry = None;
         self.queue.count_reopened();
     }
 
+    fn is_writing_again(&mut self) {
+        if self.failing.take().is_some() {
+            tracing::info!("the output takes lines again");
+            self.queue.set_writing();
+        }
+    }
+
     fn is_broken(&mut self, error: &io::Error) {
-        let after = match &self.retry {
-            Some(retry) => retry.after.saturating_mul(2).min(LAST_RETRY),
+        let after = match self.failing {
+            Some(last) => last.saturating_mul(2).min(LAST_RETRY),
             None => FIRST_RETRY,
         };
-        tracing::error!(%error, retry_after = ?after, "the output does not take lines; they wait, then get lost");
-        self.retry = Some(Retry { at: later(after), after });
-        self.queue.set_broken(true);
+        if self.failing.is_none() {
+            tracing::error!(%error, "the output does not take lines; they wait, then get lost, until it does");
+        }
+        tracing::debug!(%error, ?after, "the output is opened anew after a while");
+        self.failing = Some(after);
+        self.retry = Some(later(after));
+        self.queue.set_broken();
     }
 
     fn is_closed(&self) -> bool {

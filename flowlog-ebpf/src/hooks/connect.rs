@@ -6,7 +6,7 @@
 use crate::{
     emit::{counters, emit, fill_task},
     maps::{SEND_HOOK, UNSENT},
-    sockaddr::{fill_requested4, fill_requested6},
+    sockaddr::{context_word, fill_requested4, fill_requested6},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -14,6 +14,7 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie},
     programs::SockAddrContext,
 };
+use core::mem::offset_of;
 use flowlog_common::event::{ATTEMPT, Event};
 
 const SOCK_STREAM: u32 = 1;
@@ -34,12 +35,10 @@ pub(crate) fn observe6(ctx: &SockAddrContext) {
 }
 
 #[inline(always)]
-fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *mut bpf_sock_addr)) {
+fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const bpf_sock_addr)) {
     let sock_addr = ctx.sock_addr;
-    // SAFETY: the context of a cgroup/connect program; a load of 4 bytes at this member is allowed.
-    let socket_type = unsafe { (&raw const (*sock_addr).type_).read_volatile() };
-    // SAFETY: as above.
-    let protocol = unsafe { (&raw const (*sock_addr).protocol).read_volatile() };
+    let socket_type = context_word(sock_addr, offset_of!(bpf_sock_addr, type_));
+    let protocol = context_word(sock_addr, offset_of!(bpf_sock_addr, protocol));
     match socket_type {
         SOCK_STREAM => attempt(ctx, fill_requested),
         SOCK_DGRAM if protocol == IPPROTO_UDP => note_unsent(ctx),
@@ -48,7 +47,7 @@ fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *mut b
 }
 
 #[inline(always)]
-fn attempt(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *mut bpf_sock_addr)) {
+fn attempt(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const bpf_sock_addr)) {
     emit(ctx, ATTEMPT, |event| {
         fill_requested(event, ctx.sock_addr);
         event.protocol = IPPROTO_TCP;
@@ -70,9 +69,9 @@ fn note_unsent(ctx: &SockAddrContext) {
     }
     // SAFETY: the helper takes the program's own context.
     let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-    if UNSENT.insert(cookie, 1, 0).is_err() {
-        if let Some(counters) = counters() {
-            counters.table_full += 1;
-        }
+    if UNSENT.insert(cookie, 1, 0).is_err()
+        && let Some(counters) = counters()
+    {
+        counters.table_full += 1;
     }
 }

@@ -8,8 +8,9 @@ use crate::{
     emit::emit,
     hooks::{connect::IPPROTO_TCP, send::IPPROTO_UDP},
     offsets::{
-        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_PROTOCOL, SKC_COOKIE, SKC_STATE, Sock, TCP_BYTES_RECEIVED,
-        TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load, socket_cgroup_id,
+        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_FLAGS, SK_PROTOCOL, SKC_COOKIE, SKC_STATE, Sock,
+        TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load,
+        socket_cgroup_id,
     },
     sockaddr::fill_socket,
 };
@@ -25,14 +26,12 @@ const TCP_ESTABLISHED: i32 = 1;
 const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
 const TCP_CLOSE: i32 = 7;
-const TCP_TIME_WAIT: i32 = 6;
-const TCP_CLOSE_WAIT: i32 = 8;
-const TCP_LAST_ACK: i32 = 9;
 const TCP_LISTEN: i32 = 10;
-const TCP_CLOSING: i32 = 11;
 const TCP_NEW_SYN_RECV: i32 = 12;
 
 const IPPROTO_MPTCP: u16 = 262;
+/// Bit 1 of `sk_flags` (`enum sock_flags` in include/net/sock.h), set when a FIN is received and only then.
+const SOCK_DONE: u64 = 1 << 1;
 
 /// A TCP socket goes from one state to another.
 #[inline(always)]
@@ -49,7 +48,7 @@ pub(crate) fn observe_state(ctx: &BtfTracePointContext, sock: Sock, old: i32, ne
         (TCP_SYN_SENT, TCP_ESTABLISHED) => established(ctx, sock),
         (TCP_SYN_SENT, TCP_CLOSE) => failed(ctx, sock),
         (TCP_SYN_RECV | TCP_NEW_SYN_RECV | TCP_LISTEN | TCP_CLOSE, TCP_CLOSE) => {}
-        (_, TCP_CLOSE) => closed(ctx, sock, old),
+        (_, TCP_CLOSE) => closed(ctx, sock),
         _ => {}
     }
 }
@@ -76,10 +75,10 @@ fn failed(ctx: &BtfTracePointContext, sock: Sock) {
 }
 
 #[inline(always)]
-fn closed(ctx: &BtfTracePointContext, sock: Sock, old: i32) {
+fn closed(ctx: &BtfTracePointContext, sock: Sock) {
     emit_known(ctx, CLOSED, sock, |event| {
-        // The kernel counts the peer's FIN as a byte; in these states it has surely come.
-        if matches!(old, TCP_CLOSE_WAIT | TCP_LAST_ACK | TCP_CLOSING | TCP_TIME_WAIT) && event.bytes_received > 0 {
+        // The kernel counts the peer's FIN as a byte, and marks the socket when it comes.
+        if load::<u64>(sock, &SK_FLAGS) & SOCK_DONE != 0 && event.bytes_received > 0 {
             event.bytes_received -= 1;
         }
     });

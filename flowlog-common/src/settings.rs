@@ -23,7 +23,7 @@ macro_rules! for_each_offset {
             SK_PROTOCOL: "sock" "sk_protocol";
             SK_ERR: "sock" "sk_err";
             SK_ERR_SOFT: "sock" "sk_err_soft";
-            SK_FLAGS: "sock" "sk_flags";
+            SKC_FLAGS: "sock_common" "skc_flags";
             SK_CGRP_DATA: "sock" "sk_cgrp_data";
             INET_SPORT: "inet_sock" "inet_sport";
             TCP_BYTES_SENT: "tcp_sock" "bytes_sent";

@@ -8,7 +8,7 @@ use crate::{
     emit::emit,
     hooks::{connect::IPPROTO_TCP, send::IPPROTO_UDP},
     offsets::{
-        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_FLAGS, SK_PROTOCOL, SKC_COOKIE, SKC_STATE, Sock,
+        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_PROTOCOL, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock,
         TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load,
         socket_cgroup_id,
     },
@@ -30,7 +30,7 @@ const TCP_LISTEN: i32 = 10;
 const TCP_NEW_SYN_RECV: i32 = 12;
 
 const IPPROTO_MPTCP: u16 = 262;
-/// Bit 1 of `sk_flags` (`enum sock_flags` in include/net/sock.h), set when a FIN is received and only then.
+/// Bit 1 of `skc_flags` (`enum sock_flags` in include/net/sock.h), set when a FIN is received and only then.
 const SOCK_DONE: u64 = 1 << 1;
 
 /// A TCP socket goes from one state to another.
@@ -78,7 +78,7 @@ fn failed(ctx: &BtfTracePointContext, sock: Sock) {
 fn closed(ctx: &BtfTracePointContext, sock: Sock) {
     emit_known(ctx, CLOSED, sock, |event| {
         // The kernel counts the peer's FIN as a byte, and marks the socket when it comes.
-        if load::<u64>(sock, &SK_FLAGS) & SOCK_DONE != 0 && event.bytes_received > 0 {
+        if load::<u64>(sock, &SKC_FLAGS) & SOCK_DONE != 0 && event.bytes_received > 0 {
             event.bytes_received -= 1;
         }
     });

@@ -77,6 +77,9 @@ pub(super) fn controller(metadata: &ObjectMeta) -> Option<Workload> {
     Some(Workload { kind: owner.kind.clone(), name: owner.name.clone() })
 }
 
+/// Where the API's mirror of a static pod tells the uid that the kubelet runs it under.
+const STATIC_UID: &str = "kubernetes.io/config.hash";
+
 pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
     let core::Pod { metadata, spec, status } = pod;
     let controller = controller(&metadata);
@@ -89,6 +92,7 @@ pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
         namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),
+        static_uid: metadata.annotations.as_ref().and_then(|all| all.get(STATIC_UID)).cloned(),
         labels: metadata.labels.unwrap_or_default(),
         namespace_labels: Arc::default(),
         workload: None,

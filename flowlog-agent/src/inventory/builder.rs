@@ -116,6 +116,9 @@ fn by_uid(pods: &[Arc<Pod>]) -> HashMap<String, Arc<Pod>> {
     let mut by_uid = HashMap::with_capacity(pods.len());
     for pod in pods.iter().filter(|pod| !pod.uid.is_empty()) {
         by_uid.insert(pod.uid.clone(), Arc::clone(pod));
+        if let Some(uid) = &pod.static_uid {
+            by_uid.insert(uid.clone(), Arc::clone(pod));
+        }
     }
     by_uid
 }

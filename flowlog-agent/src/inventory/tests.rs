@@ -268,3 +268,14 @@ fn a_backend_is_the_pod_that_its_slice_refers_to() {
     assert_eq!(twins(None), ambiguous);
     assert_eq!(twins(Some("far")), ambiguous, "a reference to a pod with another address names nobody");
 }
+
+#[test]
+fn a_static_pod_is_found_by_the_uid_that_its_cgroup_names() {
+    let mut mirror = (*pod("kube-system/etcd-n1").uid("mirror").build()).clone();
+    mirror.static_uid = Some("0123456789abcdef0123456789abcdef".to_owned());
+    let inventory = builder().pod(mirror).build(None, at(0));
+    for uid in ["mirror", "0123456789abcdef0123456789abcdef"] {
+        let found = inventory.find_pod_by_uid(uid, at(0)).map(|found| found.pod().name.clone());
+        assert_eq!(found.as_deref(), Some("etcd-n1"), "{uid}");
+    }
+}

@@ -51,6 +51,9 @@ pub struct Pod {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
+    /// Annotation `kubernetes.io/config.hash`: the uid under which the kubelet runs a static pod, and names its
+    /// cgroups; the API's mirror of it has another.
+    pub static_uid: Option<String>,
     /// The pod's labels.
     pub labels: Labels,
     /// Labels of its namespace, `kubernetes.io/metadata.name` included.

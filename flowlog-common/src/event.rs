@@ -30,6 +30,10 @@ pub const FLAG_NO_SOCKET: u32 = 1;
 /// Flag of [`Event::flags`]: `pid` and `comm` are those of the process concerned.
 pub const FLAG_TASK: u32 = 2;
 
+/// Flag of [`Event::flags`]: the socket failed by an error, which the process had taken (`SO_ERROR`) before its
+/// number could be read.
+pub const FLAG_ERROR_CONSUMED: u32 = 4;
+
 /// Bytes of a command name, the terminating zero included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
 

@@ -24,6 +24,7 @@ macro_rules! for_each_offset {
             SK_ERR: "sock" "sk_err";
             SK_ERR_SOFT: "sock" "sk_err_soft";
             SKC_FLAGS: "sock_common" "skc_flags";
+            SK_SHUTDOWN: "sock" "sk_shutdown";
             SK_CGRP_DATA: "sock" "sk_cgrp_data";
             INET_SPORT: "inet_sock" "inet_sport";
             TCP_BYTES_SENT: "tcp_sock" "bytes_sent";

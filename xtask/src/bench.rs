@@ -57,12 +57,13 @@ pub(crate) fn connect(args: &ConnectArgs) -> Result<()> {
         interrupt.check()?;
         let pair = if number % 2 == 0 {
             let base = worker.round()?;
-            (base, bench.round_with_agent(&mut worker)?)
+            Pair { base, with: bench.round_with_agent(&mut worker)? }
         } else {
             let with = bench.round_with_agent(&mut worker)?;
-            (worker.round()?, with)
+            Pair { base: worker.round()?, with }
         };
-        say(&format!("pair {}: {} ns alone, {} ns with the agent", number + 1, pair.0, pair.1));
+        let (base, with) = (pair.base.wall_ns, pair.with.wall_ns);
+        say(&format!("pair {} of {}: {base} ns alone, {with} ns with the agent", number + 1, args.pairs));
         pairs.push(pair);
     }
     println!("{}", summary(&pairs));
@@ -72,6 +73,20 @@ pub(crate) fn connect(args: &ConnectArgs) -> Result<()> {
 fn release_traffic() -> Result<PathBuf> {
     run(command::cargo()?.args(["build", "--locked", "--release", "--package", "flowlog-tests", "--bins"]))?;
     Ok(target()?.join("release/flowlog-traffic"))
+}
+
+/// Of one connection.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    wall_ns: u32,
+    cpu_ns: u32,
+}
+
+/// Two rounds, one after the other.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    base: Cost,
+    with: Cost,
 }
 
 struct Bench<'args> {
@@ -134,7 +149,7 @@ impl<'args> Bench<'args> {
     }
 
     /// Attach, measure, detach; a round that the agent did not see measures nothing.
-    fn round_with_agent(&self, worker: &mut Worker) -> Result<u32> {
+    fn round_with_agent(&self, worker: &mut Worker) -> Result<Cost> {
         let args: [OsString; 7] = [
             "run".into(),
             "--node".into(),
@@ -165,11 +180,13 @@ struct Worker {
 }
 
 impl Worker {
-    /// Nanoseconds per connection.
-    fn round(&mut self) -> Result<u32> {
+    fn round(&mut self) -> Result<Cost> {
         writeln!(self.stdin, "go").context("tell the worker to go")?;
         let line = self.line()?;
-        line.parse().with_context(|| format!("the worker says `{line}`"))
+        let numbers =
+            line.split_once(' ').and_then(|(wall, cpu)| Some((wall.parse().ok()?, cpu.parse().ok()?)));
+        let (wall_ns, cpu_ns) = numbers.with_context(|| format!("the worker says `{line}`"))?;
+        Ok(Cost { wall_ns, cpu_ns })
     }
 
     fn line(&mut self) -> Result<String> {
@@ -229,16 +246,20 @@ fn objects() -> Vec<Value> {
     ]
 }
 
-/// Medians, and the spread of the pairs' ratios; the last line that a script reads.
-fn summary(pairs: &[(u32, u32)]) -> Value {
-    let ratios = sorted(pairs.iter().map(|(base, with)| f64::from(*with) / f64::from(*base)));
-    let base = sorted(pairs.iter().map(|(base, _)| f64::from(*base) / 1000.0));
-    let with = sorted(pairs.iter().map(|(_, with)| f64::from(*with) / 1000.0));
+/// Medians, and the spread of the pairs' ratios; the last line that a script reads. `cpu_ratio` leaves out
+/// the time in which the worker waited for a CPU: where it differs much, the machine was busy.
+fn summary(pairs: &[Pair]) -> Value {
+    let ratios = sorted(pairs.iter().map(|pair| f64::from(pair.with.wall_ns) / f64::from(pair.base.wall_ns)));
+    let cpu_ratios =
+        sorted(pairs.iter().map(|pair| f64::from(pair.with.cpu_ns) / f64::from(pair.base.cpu_ns)));
+    let base = sorted(pairs.iter().map(|pair| f64::from(pair.base.wall_ns) / 1000.0));
+    let with = sorted(pairs.iter().map(|pair| f64::from(pair.with.wall_ns) / 1000.0));
     json!({
         "bench": "connect",
         "ratio": quantile(&ratios, 2),
         "ratio_p25": quantile(&ratios, 1),
         "ratio_p75": quantile(&ratios, 3),
+        "cpu_ratio": quantile(&cpu_ratios, 2),
         "base_us": quantile(&base, 2),
         "with_us": quantile(&with, 2),
         "rounds": pairs.len(),
@@ -261,20 +282,25 @@ fn quantile(sorted: &[f64], quarters: usize) -> Option<f64> {
 mod tests {
     use super::*;
 
+    fn pair((base, with): (u32, u32)) -> Pair {
+        let cost = |ns| Cost { wall_ns: ns, cpu_ns: ns / 2 };
+        Pair { base: cost(base), with: cost(with) }
+    }
+
     #[test]
     fn the_summary_is_of_pairs_not_of_sums() {
         let pairs =
             [(30_000, 33_000), (60_000, 63_000), (30_000, 31_500), (30_000, 30_000), (30_000, 36_000)];
         let expected = json!({
-            "bench": "connect", "ratio": 1.05, "ratio_p25": 1.05, "ratio_p75": 1.1,
+            "bench": "connect", "ratio": 1.05, "ratio_p25": 1.05, "ratio_p75": 1.1, "cpu_ratio": 1.05,
             "base_us": 30.0, "with_us": 33.0, "rounds": 5,
         });
-        assert_eq!(summary(&pairs), expected);
+        assert_eq!(summary(&pairs.map(pair)), expected);
     }
 
     #[test]
     fn one_pair_is_its_own_median() {
-        assert_eq!(summary(&[(10_000, 11_000)])["ratio"], 1.1);
+        assert_eq!(summary(&[pair((10_000, 11_000))])["ratio"], 1.1);
         assert_eq!(quantile(&[], 2), None);
     }
 }

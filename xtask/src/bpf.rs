@@ -17,14 +17,17 @@ pub(crate) const LINKER: &str = "bpf-linker";
 pub(crate) const LINKER_VERSION: &str = "0.13.0";
 
 const TARGET: &str = "bpfel-unknown-none";
-const OBJECT: &str = "flowlog";
+const PACKAGE: &str = "flowlog-ebpf";
+/// Profile in the workspace's `Cargo.toml`; the folder of its results has the same name.
+const PROFILE: &str = "bpf";
 /// Section of the object that holds the hash of its sources, 32 hex digits.
 const SOURCE_SECTION_BYTES: usize = 32;
 /// What the object is made from, beside the compiler.
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
+    "Cargo.toml",
+    "Cargo.lock",
     "flowlog-ebpf/src",
     "flowlog-ebpf/Cargo.toml",
-    "flowlog-ebpf/Cargo.lock",
     "flowlog-common/src",
     "flowlog-common/Cargo.toml",
 ];
@@ -163,7 +166,7 @@ pub(crate) fn build(repository: &Path, target_dir: &Path) -> Result<PathBuf, Err
     if !output.status.success() {
         return Err(Error::Compiler { stderr: String::from_utf8_lossy(&output.stderr).into_owned() });
     }
-    let object = target_dir.join(TARGET).join("release").join(OBJECT);
+    let object = target_dir.join(TARGET).join(PROFILE).join(PACKAGE);
     verify(&object, &hash)?;
     Ok(object)
 }
@@ -231,17 +234,19 @@ fn run_cargo(
     if *toolchain == Toolchain::Debian {
         command.env("RUSTC", "/usr/bin/rustc").env("RUSTC_BOOTSTRAP", "1");
     }
-    let mut flags = vec![format!("-Clinker={}", linker.display())];
-    // Bytes must not depend on where the repository or cargo's home lie.
-    flags.push(format!("--remap-path-prefix={}=flowlog", repository.display()));
+    // Bytes must not depend on where the repository or cargo's home lie. (Cargo names crates by their flags, too,
+    // but for these and for the linker where it comes by this variable.)
+    let mut flags = vec![format!("--remap-path-prefix={}=flowlog", repository.display())];
     if let Some(home) = cargo_home() {
         flags.push(format!("--remap-path-prefix={}=cargo", home.display()));
     }
     command
-        .current_dir(repository.join("flowlog-ebpf"))
+        .current_dir(repository)
         .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"))
+        .env("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", linker)
         .env("FLOWLOG_SOURCE", hash)
-        .args(["build", "--release", "--locked", "-Zbuild-std=core", "--target", TARGET, "--target-dir"])
+        .args(["build", "--locked", "-Zbuild-std=core", "--package", PACKAGE])
+        .args(["--profile", PROFILE, "--target", TARGET, "--target-dir"])
         .arg(target_dir);
     command.output().map_err(|source| io_error(format!("run {command:?}"), source))
 }
@@ -284,4 +289,74 @@ fn collect_files(path: &Path, into: &mut Vec<PathBuf>) -> Result<(), Error> {
 
 fn io_error(what: String, source: io::Error) -> Error {
     Error::Io { what, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, SOURCES, build, find_linker, hash_sources, verify};
+    use std::fs;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+
+    fn repository() -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+    }
+
+    /// A checkout elsewhere, with the kernel half's sources alone, and the linker where it is looked for.
+    fn copy(to: &Path) {
+        // Cargo wants to see every member of the workspace.
+        for source in SOURCES.into_iter().chain(["flowlog-agent", "tests", "xtask"]) {
+            let into = to.join(source);
+            fs::create_dir_all(into.parent().unwrap()).unwrap();
+            let copied = Command::new("cp").arg("-r").arg(repository().join(source)).arg(&into).status();
+            assert!(copied.unwrap().success(), "{source}");
+        }
+        let linker = find_linker(&repository()).unwrap();
+        if linker.is_absolute() {
+            let into = to.join("target/tools/bin");
+            fs::create_dir_all(&into).unwrap();
+            fs::copy(linker, into.join(super::LINKER)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_change_of_any_source_changes_the_hash() {
+        let folder = tempfile::tempdir().unwrap();
+        copy(folder.path());
+        let before = hash_sources(folder.path()).unwrap();
+        assert_eq!(before, hash_sources(&repository()).unwrap(), "the hash does not depend on the place");
+        for source in ["flowlog-ebpf/src/emit.rs", "flowlog-common/src/event.rs", "Cargo.lock"] {
+            let path = folder.path().join(source);
+            let contents = fs::read_to_string(&path).unwrap();
+            fs::write(&path, format!("{contents}\n")).unwrap();
+            assert_ne!(hash_sources(folder.path()).unwrap(), before, "{source}");
+            fs::write(&path, contents).unwrap();
+        }
+        assert_eq!(hash_sources(folder.path()).unwrap(), before);
+    }
+
+    #[test]
+    fn an_object_of_other_sources_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let object = folder.path().join("object");
+        fs::write(&object, [b"ELF".as_slice(), &[b'0'; 32], b"tail"].concat()).unwrap();
+        assert!(verify(&object, &"0".repeat(32)).is_ok());
+        assert!(matches!(verify(&object, &"1".repeat(32)), Err(Error::Stale { .. })));
+    }
+
+    #[test]
+    #[ignore = "kernel half: builds it anew, a minute"]
+    fn two_builds_in_two_places_are_the_same_bytes() {
+        let here = build(&repository(), &repository().join("target/bpf")).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        copy(folder.path());
+        let there = build(folder.path(), &folder.path().join("target/bpf")).unwrap();
+        assert!(fs::read(&here).unwrap() == fs::read(&there).unwrap(), "{} differs", there.display());
+
+        // What breaks the build can not leave yesterday's object to be taken for today's.
+        let source = folder.path().join("flowlog-ebpf/src/emit.rs");
+        fs::write(&source, "this is no Rust").unwrap();
+        let broken = build(folder.path(), &folder.path().join("target/bpf"));
+        assert!(matches!(broken, Err(Error::Compiler { .. })), "{broken:?}");
+    }
 }

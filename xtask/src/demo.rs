@@ -48,8 +48,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     let interrupt = Interrupt::hold()?;
     let scenario = args.scenario.as_deref().map_or_else(Scenario::demo, Scenario::read)?;
     say("building a node: namespaces, cgroups, services, enforcement");
-    // The agent is dropped before the world whose cgroups it is attached to.
-    let (world, _servers) = scenario.stage().inspect_err(|_| drop(interrupt.check()))?;
+    let (world, servers) = scenario.stage().inspect_err(|_| drop(interrupt.check()))?;
     interrupt.check()?;
     let agent = start(&scenario, &world, program)?;
     let played = play(&scenario, &world, &agent, &interrupt);
@@ -58,6 +57,8 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
         Err(error) => return interrupt.check().and(Err(error)),
     };
     let ended = agent.stop()?;
+    drop(servers);
+    drop(world);
     table(&ended)?;
     conclude(&scenario, &wrong)
 }
@@ -95,13 +96,18 @@ fn play(scenario: &Scenario, world: &World, agent: &Agent, interrupt: &Interrupt
     Ok(wrong)
 }
 
+/// A flow may be told again with the same id when more is known (`pending`, then what became of it).
 fn await_record(act: &Act, agent: &Agent, first: usize) -> Result<Option<String>> {
-    let find = |lines: &[Value]| lines.iter().skip(first).find(|line| act.is_told_by(line)).cloned();
     let part = act.record();
+    let told = |lines: &[Value]| -> Vec<Value> {
+        lines.iter().skip(first).filter(|line| act.is_told_by(line)).cloned().collect()
+    };
+    let find = |lines: &[Value]| told(lines).iter().any(|line| matching::contains(line, &part)).then_some(());
     Ok(match agent.wait_until(RECORD, find)? {
-        Ok(line) if matching::contains(&line, &part) => None,
-        Ok(line) => Some(format!("{}: expected {part}; {}", act.about, matching::nearest(&[line], &part))),
-        Err(_) => Some(format!("{}: no record within {RECORD:?}", act.about)),
+        Ok(()) => None,
+        Err(lines) => {
+            Some(format!("{}: expected {part}; {}", act.about, matching::nearest(&told(&lines), &part)))
+        }
     })
 }
 
@@ -115,13 +121,17 @@ fn announce(act: &Act) {
     }
 }
 
-/// One row a class, from the openers' records, and the sum of attempts.
+/// One row a class, from the last that openers' records say of each flow, and the sum of attempts.
 fn table(ended: &Ended) -> Result<()> {
-    let flows: Vec<&Value> = ended
-        .lines
-        .iter()
-        .filter(|line| line["kind"] == "flow" && line["flow"]["direction"] == "egress")
-        .collect();
+    let openers =
+        ended.lines.iter().filter(|line| line["kind"] == "flow" && line["flow"]["direction"] == "egress");
+    let mut flows: Vec<&Value> = Vec::new();
+    for line in openers {
+        match flows.iter_mut().find(|flow| flow["flow"]["id"] == line["flow"]["id"]) {
+            Some(earlier) => *earlier = line,
+            None => flows.push(line),
+        }
+    }
     let mut rows = vec![["class", "flows", "example", "declared", "outcome", "drop"].map(str::to_owned)];
     for class in CLASSES {
         let of_class: Vec<_> = flows.iter().filter(|line| line["class"] == class).collect();

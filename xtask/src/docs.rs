@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 /// What the binary prints with these arguments is what stands in this file.
-const GENERATED: [(&str, &[&str]); 1] = [("deploy/schema/flowlog.schema.json", &["schema"])];
+const GENERATED: [(&str, &[&str]); 1] = [("deploy/schema/flowlog.v1.schema.json", &["schema"])];
 
 /// Check them, or write them.
 pub(crate) fn docs(write: bool) -> Result<()> {

@@ -4,8 +4,8 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// SIGINT, SIGTERM and SIGHUP, held back from the moment this is made. Children start with nothing held
-/// back: the terminal's Ctrl-C reaches them directly.
+/// SIGINT, SIGTERM and SIGHUP, held back from the moment this is made. The traffic program, and what it
+/// becomes, takes them again: the terminal's Ctrl-C reaches the children directly.
 #[derive(Debug)]
 pub(crate) struct Interrupt(SignalFd);
 

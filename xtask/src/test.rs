@@ -25,7 +25,7 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     let traffic = build::traffic()?;
     let mut command = cargo()?;
     command
-        .args(["test", "--locked", "--workspace", "--no-fail-fast", "--", "--include-ignored"])
+        .args(["test", "--locked", "--no-fail-fast", "--", "--include-ignored"])
         .env("FLOWLOG_BIN", agent)
         .env("FLOWLOG_TRAFFIC", traffic);
     if env::var_os(CASES).is_none() {

@@ -6,7 +6,7 @@ use crate::model::{Fact, Observation, Protocol, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
     ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, CgroupEvent, DROP, ERROR, ESTABLISHED, Event, FAILED,
-    FLAG_NO_SOCKET, INBOUND, PATH_BYTES, SENT, SYN_RETRANSMIT,
+    FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, SENT, SYN_RETRANSMIT,
 };
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -103,7 +103,11 @@ impl Decoder {
         Ok(match bytes[offset_of!(Event, kind)] {
             ATTEMPT => Fact::Attempt { task: task_at(bytes) },
             ESTABLISHED => Fact::Established { syn_retries: retransmits },
-            FAILED => Fact::Failed { errno: (errno != 0).then_some(errno), syn_retries: retransmits },
+            FAILED => Fact::Failed {
+                errno: (errno != 0).then_some(errno),
+                error_consumed: u32_at(bytes, offset_of!(Event, flags)) & FLAG_ERROR_CONSUMED != 0,
+                syn_retries: retransmits,
+            },
             CLOSED => Fact::Closed {
                 bytes_sent: u64_at(bytes, offset_of!(Event, bytes_sent)),
                 bytes_received: u64_at(bytes, offset_of!(Event, bytes_received)),

@@ -51,6 +51,8 @@ pub enum Fact {
     Failed {
         /// `sk_err`, else `sk_err_soft`; absent where both were 0.
         errno: Option<u16>,
+        /// An error ended it, and the process had taken its number already.
+        error_consumed: bool,
         /// SYN retransmissions.
         syn_retries: u32,
     },

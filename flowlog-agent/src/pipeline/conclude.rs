@@ -33,6 +33,8 @@ pub(super) struct Facts {
     pub(super) end: End,
     /// An error that was reported to the socket, or by the send call.
     pub(super) error: Option<u16>,
+    /// The socket closed by an error whose number the process took before it could be read.
+    pub(super) error_consumed: bool,
     /// The kernel dropped its packet.
     pub(super) drop: Option<Drop>,
     /// The far end's own stack had no socket for it (same node).
@@ -93,8 +95,11 @@ impl Facts {
             Some(EHOSTUNREACH | ENETUNREACH) if filtered => State::Rejected,
             Some(ETIMEDOUT) => State::Dropped,
             Some(_) => State::Unreachable,
+            None if self.error_consumed && filtered => State::Rejected,
+            None if self.error_consumed => State::Unreachable,
             None if filtered || self.syn_retries > 0 => State::Dropped,
-            None => State::Aborted,
+            None if self.syn_sent => State::Aborted,
+            None => State::Unknown,
         }
     }
 
@@ -118,25 +123,22 @@ impl Facts {
         let refused = errno == Some(ECONNREFUSED);
         let failed = matches!(self.end, End::Failed(_));
         let stream = protocol == Protocol::Tcp;
-        let by_process = stream && failed && errno.is_none();
+        let by_process = stream && failed && self.syn_sent && errno.is_none() && !self.error_consumed;
+        let gave_up = failed && errno.is_none() && !self.error_consumed && self.drop.is_none();
+        let no_syn = stream && !self.syn_sent && (gave_up || (self.end == End::Open && self.overdue));
+        let icmp = !refused && errno != Some(EPERM) && (errno.is_some() || self.error_consumed);
         let rows = [
             (self.end == End::Established, Evidence::Handshake),
             (self.accepted, Evidence::Accepted),
             (self.drop.is_some(), Evidence::KernelDrop),
             (self.no_socket, Evidence::FarEndNoSocket),
             (refused, Evidence::Reset),
-            (
-                matches!(state, State::Unreachable | State::Rejected)
-                    && errno.is_some()
-                    && !refused
-                    && errno != Some(EPERM),
-                Evidence::IcmpError,
-            ),
+            (matches!(state, State::Unreachable | State::Rejected) && icmp, Evidence::IcmpError),
             (errno == Some(ETIMEDOUT), Evidence::TimedOut),
             (self.syn_retries > 0, Evidence::SynRetransmitted),
             (by_process, Evidence::ClosedByProcess),
-            (self.end == End::Sent, Evidence::DatagramSent),
-            (stream && self.end == End::Open && self.overdue && !self.syn_sent, Evidence::NoSynSent),
+            (self.end == End::Sent && self.error != Some(EPERM), Evidence::DatagramSent),
+            (no_syn, Evidence::NoSynSent),
         ];
         let evidence: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, fact)| fact).collect();
         if evidence.is_empty() { vec![Evidence::None] } else { evidence }
@@ -200,6 +202,13 @@ mod tests {
                 vec![E::KernelDrop, E::IcmpError],
             ),
             (
+                "reject, ICMP prohibited, taken by the process before the kernel half could read it",
+                Protocol::Tcp,
+                Facts { end: End::Failed(None), error_consumed: true, drop: dropped(), ..Facts::default() },
+                State::Rejected,
+                vec![E::KernelDrop, E::IcmpError],
+            ),
+            (
                 "drop, first packet",
                 Protocol::Tcp,
                 Facts { drop: dropped(), syn_sent: true, ..Facts::default() },
@@ -248,6 +257,13 @@ mod tests {
                 vec![E::ClosedByProcess],
             ),
             (
+                "no free port, or another program refused it",
+                Protocol::Tcp,
+                Facts { end: End::Failed(None), ..Facts::default() },
+                State::Unknown,
+                vec![E::NoSynSent],
+            ),
+            (
                 "no SYN followed",
                 Protocol::Tcp,
                 Facts { overdue: true, ..Facts::default() },
@@ -281,7 +297,7 @@ mod tests {
                 Protocol::Udp,
                 Facts { end: End::Sent, error: Some(1), drop: dropped(), ..Facts::default() },
                 State::Rejected,
-                vec![E::KernelDrop, E::DatagramSent],
+                vec![E::KernelDrop],
             ),
             (
                 "unconnected datagram dropped",

@@ -173,11 +173,14 @@ pub(super) struct Correlator {
     /// Reasons for which no flow was made of what was seen.
     pub(super) unmatched: Unmatched,
     next_packet: u64,
+    /// The hooks would have shown a SYN: its outcome, or that it was sent again.
+    sees_syns: bool,
 }
 
 impl Correlator {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(sees_syns: bool) -> Self {
         Self {
+            sees_syns,
             sockets: LruCache::new(bound(MOST_SOCKETS)),
             by_opener: HashMap::new(),
             connecting: HashMap::new(),
@@ -196,7 +199,7 @@ impl Correlator {
             Fact::Attempt { .. } => self.attempt(seen, out),
             Fact::Sent { .. } => self.sent(seen, out),
             Fact::Established { syn_retries } => self.established(&seen, syn_retries),
-            Fact::Failed { errno, syn_retries } => self.failed(&seen, errno, syn_retries, out),
+            Fact::Failed { .. } => self.failed(&seen, out),
             Fact::Closed { .. } => self.closed(&seen, out),
             Fact::Inbound => self.inbound(seen, out),
             Fact::SynRetransmitted => self.retransmitted(&seen, out),
@@ -287,9 +290,11 @@ impl Correlator {
         self.postpone(seen.cookie, due_ns);
     }
 
-    fn failed(&mut self, seen: &Observation, errno: Option<u16>, syn_retries: u32, out: &mut Vec<Told>) {
+    fn failed(&mut self, seen: &Observation, out: &mut Vec<Told>) {
+        let Fact::Failed { errno, error_consumed, syn_retries } = seen.fact else { return };
         let Some(entry) = self.known(seen) else { return };
         entry.facts.end = End::Failed(errno);
+        entry.facts.error_consumed = error_consumed;
         entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
         tell(entry, out);
         self.forget(seen.cookie);
@@ -308,7 +313,9 @@ impl Correlator {
             bytes_received,
             retransmits: u64::from(retransmits),
         };
-        if entry.told.is_some() {
+        // It may have been established, and closed, since something else was told of it.
+        let told = entry.facts.conclude(entry.tried.protocol).state;
+        if entry.told == Some(told) {
             out.push(Told::Closed { id: entry.tried.id, time: seen.time, totals });
         } else {
             entry.tried.closed = Some(totals);
@@ -434,6 +441,7 @@ impl Correlator {
 
     fn overdue(&mut self, cookie: u64, out: &mut Vec<Told>) {
         self.connecting.remove(&cookie);
+        let sees_syns = self.sees_syns;
         let Some(entry) = self.sockets.peek_mut(&cookie) else { return };
         let datagram = entry.tried.protocol == Protocol::Udp;
         if datagram && entry.told.is_some() {
@@ -441,7 +449,7 @@ impl Correlator {
             self.forget(Some(cookie));
             return;
         }
-        entry.facts.overdue = true;
+        entry.facts.overdue = sees_syns;
         tell(entry, out);
         // A stream's end is always seen; until then it is held for its close.
         if datagram {
@@ -620,7 +628,8 @@ fn take_packet(entry: &mut Entry, seen: &Observation) {
     entry.facts.syn_sent = true;
     // A repeat of what was told is no news.
     if entry.told.is_none() {
-        entry.tried.last = seen.time;
+        entry.tried.time = entry.tried.time.min(seen.time);
+        entry.tried.last = entry.tried.last.max(seen.time);
     }
     entry.tried.opener = entry.tried.opener.or(seen.local);
     if let Some(destination) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
@@ -629,7 +638,8 @@ fn take_packet(entry: &mut Entry, seen: &Observation) {
     if *no_socket {
         entry.facts.no_socket = true;
     } else if entry.facts.drop.is_none() {
-        let place = if seen.cookie.is_some() { DropPlace::Opener } else { DropPlace::Node };
+        let own = seen.cookie.is_some() || seen.cgroup_id.is_some();
+        let place = if own { DropPlace::Opener } else { DropPlace::Node };
         entry.facts.drop = Some(Drop { reason: reason.clone(), place });
     }
 }

@@ -32,8 +32,9 @@ pub(super) struct Intervals {
 /// Who stands at an end, as far as folding tells ends apart.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum End {
-    Pod(String),
-    Service(String, String),
+    /// By uid; a pod's two addresses are told apart by family.
+    Pod(String, bool),
+    Service(String, String, bool),
     Address(Option<IpAddr>),
 }
 
@@ -101,8 +102,8 @@ impl Folder {
         }
         match self.keys.get_mut(&key) {
             Some(folded) => {
-                // An update that says what was said of others already adds nothing.
-                if flow.count > 0 {
+                // An update that says what was said of others already adds no more than its sums.
+                if flow.count > 0 || flow.duration_ns.is_some() {
                     self.folded += flow.count;
                     add(folded, &flow);
                 }
@@ -244,10 +245,11 @@ fn key_of(flow: &Flow) -> Key {
 }
 
 fn end_of(party: &Party) -> End {
+    let v6 = party.ip.is_some_and(|ip| ip.is_ipv6());
     match &party.endpoint {
-        Endpoint::Pod(pod) => End::Pod(pod.uid.clone()),
-        Endpoint::Service(service) => End::Service(service.namespace.clone(), service.name.clone()),
-        Endpoint::Unknown { pod_uid: Some(uid), .. } => End::Pod(uid.clone()),
+        Endpoint::Pod(pod) => End::Pod(pod.uid.clone(), v6),
+        Endpoint::Service(service) => End::Service(service.namespace.clone(), service.name.clone(), v6),
+        Endpoint::Unknown { pod_uid: Some(uid), .. } => End::Pod(uid.clone(), v6),
         Endpoint::Node(_) | Endpoint::External(_) | Endpoint::Local | Endpoint::Unknown { .. } => {
             End::Address(party.ip)
         }

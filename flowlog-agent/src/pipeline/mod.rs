@@ -15,7 +15,7 @@ mod reload;
 mod tests;
 mod waiting;
 
-use crate::capture::{Batch, Capture, Cgroups, KernelCounts, clock, find_exe};
+use crate::capture::{Batch, Capture, Cgroups, HookStatus, KernelCounts, clock, find_exe};
 use crate::cluster::{self, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{Attribution, Class, Fact, Flow, LossCause, LossStage, Node, Observation, Process};
@@ -86,7 +86,8 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         parts;
     let drain = settings.drain;
     let mut reload = Reload::new(settings.manifests.clone(), fingerprint, store);
-    let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks);
+    let sees_syns = sees_syns(&capture);
+    let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
     spine.tell_start(start);
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
@@ -137,6 +138,7 @@ impl Spine {
         snapshot: Arc<Snapshot>,
         encoder: Encoder,
         sinks: Sinks,
+        sees_syns: bool,
     ) -> Self {
         let intervals =
             Intervals { denied: settings.fold_denied, other: settings.fold_other, each: settings.each };
@@ -146,7 +148,7 @@ impl Spine {
             cgroups,
             snapshot,
             changed: false,
-            correlate: Correlator::new(),
+            correlate: Correlator::new(sees_syns),
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
             losses: Losses::default(),
@@ -411,7 +413,7 @@ impl Spine {
     fn finish(mut self, capture: &mut Capture, reason: &str) -> Result<Counters, PipelineError> {
         let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
         let mut told = Vec::new();
-        let mut correlate = std::mem::replace(&mut self.correlate, Correlator::new());
+        let mut correlate = std::mem::replace(&mut self.correlate, Correlator::new(true));
         correlate.finish(&self.view(now), &mut told);
         self.correlate = correlate;
         for told in told {
@@ -494,6 +496,14 @@ impl Spine {
             sinks: self.sinks.counters(),
         }
     }
+}
+
+/// Whether a SYN that leaves shows: by its outcome, or by being sent again.
+fn sees_syns(capture: &Capture) -> bool {
+    let attached = |name| {
+        capture.hooks.iter().any(|state| state.hook.name == name && state.status == HookStatus::Attached)
+    };
+    attached("set_state") && attached("retransmit")
 }
 
 /// The process at the local end. An accepted connection's event comes from the network, not from a process.

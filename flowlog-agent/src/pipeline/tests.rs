@@ -98,7 +98,9 @@ fn established(boot_ns: u64, cookie: u64, to: &str) -> Seen {
 }
 
 fn failed(boot_ns: u64, cookie: u64, errno: Option<u16>) -> Seen {
-    seen(boot_ns, Fact::Failed { errno, syn_retries: 0 }).cookie(cookie).ends(OPENER, LISTENER)
+    seen(boot_ns, Fact::Failed { errno, error_consumed: false, syn_retries: 0 })
+        .cookie(cookie)
+        .ends(OPENER, LISTENER)
 }
 
 fn dropped(boot_ns: u64, from: &str, to: &str) -> Seen {
@@ -116,7 +118,7 @@ fn closed(boot_ns: u64, cookie: u64) -> Seen {
 
 /// Everything that is told of these observations until `until_ns`.
 fn tell(observations: impl IntoIterator<Item = Seen>, until_ns: u64) -> Vec<Told> {
-    let mut correlator = Correlator::new();
+    let mut correlator = Correlator::new(true);
     let mut told = Vec::new();
     for Seen(observation) in observations {
         correlator.tick(observation.boot_ns, &Around, &mut told);
@@ -212,6 +214,40 @@ fn pending_is_told_after_the_first_retransmission_and_what_became_of_it_as_an_up
     let states: Vec<_> = told.iter().map(|tried| (tried.outcome.state, tried.update)).collect();
     assert_eq!(states, [(State::Pending, false), (State::Dropped, true)]);
     assert_eq!(told[0].id, told[1].id);
+}
+
+#[test]
+fn a_connection_that_comes_about_and_closes_after_it_was_told_pending_is_told_again() {
+    let retransmitted = seen(SECOND, Fact::SynRetransmitted).cookie(5).ends(OPENER, LISTENER);
+    let told = tried(tell(
+        [
+            attempt(1, 5, LISTENER),
+            retransmitted,
+            established(2 * SECOND, 5, LISTENER),
+            closed(2 * SECOND + 1_000, 5),
+        ],
+        3 * SECOND,
+    ));
+    let states: Vec<_> = told.iter().map(|tried| (tried.outcome.state, tried.update)).collect();
+    assert_eq!(states, [(State::Pending, false), (State::Established, true)]);
+    assert_eq!(told[1].closed.map(|totals| totals.bytes_sent), Some(100));
+}
+
+#[test]
+fn without_hooks_that_would_show_a_syn_none_is_said_to_be_missing() {
+    for (sees_syns, evidence) in [(true, Evidence::NoSynSent), (false, Evidence::None)] {
+        let mut correlator = Correlator::new(sees_syns);
+        let mut told = Vec::new();
+        correlator.observe(attempt(1, 5, LISTENER).0, &Around, &mut told);
+        correlator.tick(4 * SECOND, &Around, &mut told);
+        assert_eq!(only(told).outcome.evidence, [evidence]);
+    }
+}
+
+#[test]
+fn times_of_what_is_merged_stay_in_order() {
+    let told = only(tell([dropped(10, OPENER, LISTENER).udp(), sent(30, 5)], SECOND));
+    assert!(told.time <= told.last, "{told:?}");
 }
 
 #[test]
@@ -326,7 +362,7 @@ fn outcomes_of_sockets_that_were_never_seen_are_left_alone() {
 
 #[test]
 fn every_attempt_is_told_at_the_end() {
-    let mut correlator = Correlator::new();
+    let mut correlator = Correlator::new(true);
     let mut told = Vec::new();
     for cookie in 1..=1_000 {
         correlator.observe(attempt(cookie, cookie, LISTENER).0, &Around, &mut told);
@@ -337,7 +373,7 @@ fn every_attempt_is_told_at_the_end() {
 
 #[test]
 fn attempts_beyond_the_tables_bound_are_told_and_not_lost() {
-    let mut correlator = Correlator::new();
+    let mut correlator = Correlator::new(true);
     let mut told = Vec::new();
     for cookie in 1..=70_000 {
         correlator.observe(attempt(cookie, cookie, LISTENER).0, &Around, &mut told);

@@ -64,11 +64,12 @@ fn attempt(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const
 /// A second connect of the same socket, to another peer, makes its next send a first one again.
 #[inline(always)]
 fn note_unsent(ctx: &SockAddrContext) {
+    // SAFETY: the helper takes the program's own context. It makes the cookie, by which errors are told of the
+    // socket even where no hook tells of its sends.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     if SEND_HOOK.load() == 0 {
         return;
     }
-    // SAFETY: the helper takes the program's own context.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
     if UNSENT.insert(cookie, 1, 0).is_err()
         && let Some(counters) = counters()
     {

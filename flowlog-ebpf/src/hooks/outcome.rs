@@ -8,7 +8,7 @@ use crate::{
     emit::emit,
     hooks::{connect::IPPROTO_TCP, send::IPPROTO_UDP},
     offsets::{
-        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_PROTOCOL, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock,
+        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_PROTOCOL, SK_SHUTDOWN, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock,
         TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load,
         socket_cgroup_id,
     },
@@ -19,7 +19,9 @@ use aya_ebpf::{
     helpers::generated::{bpf_get_socket_cookie, bpf_skc_to_tcp_sock},
     programs::BtfTracePointContext,
 };
-use flowlog_common::event::{CLOSED, ERROR, ESTABLISHED, Event, FAILED, INBOUND, SYN_RETRANSMIT};
+use flowlog_common::event::{
+    CLOSED, ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, INBOUND, SYN_RETRANSMIT,
+};
 
 // include/net/tcp_states.h
 const TCP_ESTABLISHED: i32 = 1;
@@ -71,7 +73,15 @@ fn established(ctx: &BtfTracePointContext, sock: Sock) {
 
 #[inline(always)]
 fn failed(ctx: &BtfTracePointContext, sock: Sock) {
-    emit_known(ctx, FAILED, sock, |event| event.errno = error_of(sock));
+    emit_known(ctx, FAILED, sock, |event| {
+        event.errno = error_of(sock);
+        // `__tcp_close` shuts the socket down before its state changes, `tcp_done` after: without an errno and not
+        // shut down, an error ended it that the process has polled away on another CPU. A connect that found no free
+        // port looks the same, but for the port.
+        if event.errno == 0 && event.local_port != 0 && load::<u8>(sock, &SK_SHUTDOWN) == 0 {
+            event.flags |= FLAG_ERROR_CONSUMED;
+        }
+    });
 }
 
 #[inline(always)]

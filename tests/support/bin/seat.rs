@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use nix::sched::{CloneFlags, CpuSet, sched_setaffinity, setns};
 use nix::sys::prctl;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -34,6 +34,8 @@ impl SeatArgs {
     /// Go there, before anything else is done.
     pub(crate) fn take(&self) -> Result<()> {
         self.parent.map_or(Ok(()), end_with)?;
+        // A parent that holds signals back for itself hands that on; what starts here takes them.
+        SigSet::all().thread_unblock().context("take signals")?;
         if let Some(cgroup) = &self.cgroup {
             let file = cgroup.join("cgroup.procs");
             fs::write(&file, std::process::id().to_string())

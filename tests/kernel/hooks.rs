@@ -1,0 +1,196 @@
+//! Every hook can be switched off; the kernel's verifier takes what is left, and the start record says what is
+//! missing.
+
+use crate::stage::{API, Family, Net, Stage, allow_ports, do_step, end, small, told};
+use flowlog_tests::{Agent, Outcome, Step};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const OPTIONAL: [&str; 5] = ["cgroup_rmdir", "drop", "retransmit", "error_report", "send"];
+const NEEDED: [&str; 4] = ["cgroup_mkdir", "set_state", "connect4", "connect6"];
+
+fn stage() -> (Net, Stage) {
+    let net = Net::new();
+    let mut objects = small(net);
+    objects.push(allow_ports("api-ports", "api", &[7000, 8080]));
+    (net, Stage::new(net, &objects))
+}
+
+fn off(stage: &Stage, hooks: &[&str]) -> Agent {
+    let more: Vec<&str> = hooks.iter().flat_map(|hook| ["--hook-off", hook]).collect();
+    stage.agent(&more)
+}
+
+fn start_record(agent: &Agent) -> Value {
+    told(agent, &json!({"kind": "agent", "agent": {"event": "start"}}))
+}
+
+/// The named hooks are off, with what is missing without them; all others are attached.
+#[track_caller]
+fn check_hooks(start: &Value, off: &[&str]) {
+    let hooks = start["agent"]["hooks"].as_array().unwrap();
+    assert_eq!(hooks.len(), OPTIONAL.len() + NEEDED.len(), "{hooks:?}");
+    for hook in hooks {
+        let name = hook["name"].as_str().unwrap();
+        let (state, told) = if off.contains(&name) { ("off", true) } else { ("attached", false) };
+        assert_eq!(
+            (hook["state"].as_str(), hook["why"].is_string()),
+            (Some(state), told),
+            "{hook} with {off:?} off"
+        );
+    }
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn with_all_hooks_on_all_are_attached() {
+    let (_, stage) = stage();
+    let agent = off(&stage, &[]);
+    check_hooks(&start_record(&agent), &[]);
+    end(agent);
+}
+
+/// Without any one of them, or all, connections are told still: the outcome is at least as the opener saw it.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn each_optional_hook_can_be_off_and_connections_are_told_all_the_same() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let mut client = stage.actor("client");
+    for hooks in OPTIONAL.iter().map(std::slice::from_ref).chain([&OPTIONAL[..]]) {
+        let agent = off(&stage, hooks);
+        check_hooks(&start_record(&agent), hooks);
+        do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+        do_step(&mut client, &Step::connect(net.at(Family::V6, API, 7000)), Outcome::Error);
+        told(
+            &agent,
+            &json!({"source": {"pod": "client"}, "class": "allowed", "outcome": {"state": "established"}}),
+        );
+        told(
+            &agent,
+            &json!({"source": {"pod": "client"}, "class": "refused", "outcome": {"errno": "ECONNREFUSED"}}),
+        );
+        end(agent);
+    }
+}
+
+/// Without the drop hook a drop is inferred from silence, and says so: no drop reason is made up.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn without_the_drop_hook_a_drop_is_inferred_and_not_proven() {
+    let (net, stage) = stage();
+    let rules = "table inet plugin {
+        chain forward {
+            type filter hook forward priority filter; policy accept;
+            tcp dport 8001 drop
+        }
+    }";
+    stage.world.enforce(rules).unwrap();
+    let agent = off(&stage, &["drop"]);
+    let mut client = stage.actor("client");
+    let step = Step::connect(net.at(Family::V4, API, 8001)).within(Duration::from_millis(1_500));
+    do_step(&mut client, &step, Outcome::Timeout);
+    let first =
+        told(&agent, &json!({"destination": {"port": 8001}, "outcome": {"state": "pending", "drop": null}}));
+    let part = json!({
+        "flow": {"id": first["flow"]["id"], "update": true},
+        "class": "denied_attempt",
+        "outcome": {"state": "dropped", "drop": null, "evidence": ["syn_retransmitted", "closed_by_process"]},
+    });
+    told(&agent, &part);
+    end(agent);
+}
+
+/// Without the send hook connected datagrams are not seen as sent, only as refused.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn without_the_send_hook_refused_datagrams_are_told_still() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let agent = off(&stage, &["send"]);
+    let mut client = stage.actor("client");
+    do_step(&mut client, &Step::udp(net.at(Family::V4, API, 8080)), Outcome::Answered);
+    do_step(&mut client, &Step::udp(net.at(Family::V4, API, 7000)), Outcome::Error);
+    let part = json!({
+        "flow": {"protocol": "udp", "count": 1},
+        "source": {"pod": "client"},
+        "destination": {"pod": "api", "port": 7000},
+        "outcome": {"state": "refused", "errno": "ECONNREFUSED"},
+        "class": "refused",
+    });
+    told(&agent, &part);
+    let ended = end(agent);
+    assert_eq!(ended.matching(&json!({"kind": "flow"})).len(), 1, "{:#?}", ended.lines);
+}
+
+/// A person may switch off what flowlog cannot do without, too: it runs, and says what it misses.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_needed_hook_can_be_off_and_its_absence_is_told() {
+    let (_, stage) = stage();
+    let all: Vec<&str> = NEEDED.iter().chain(&OPTIONAL).copied().collect();
+    for hooks in NEEDED.iter().map(std::slice::from_ref).chain([&all[..]]) {
+        let agent = off(&stage, hooks);
+        check_hooks(&start_record(&agent), hooks);
+        let ended = end(agent);
+        for hook in hooks {
+            assert!(ended.stderr.contains(hook), "the own log names {hook}:\n{}", ended.stderr);
+        }
+    }
+}
+
+/// Without the hook of one family the opener is not seen; the listener's end is.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn without_connect4_the_listeners_end_is_told() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let agent = off(&stage, &["connect4"]);
+    let mut client = stage.actor("client");
+    do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    do_step(&mut client, &Step::connect(net.at(Family::V6, API, 8080)), Outcome::Established);
+    let end_of = |direction: &str, family: &str| {
+        json!({
+            "flow": {"direction": direction, "family": family, "count": 1},
+            "source": {"pod": "client"},
+            "destination": {"pod": "api", "port": 8080},
+            "class": "allowed",
+        })
+    };
+    told(&agent, &end_of("ingress", "ipv4"));
+    told(&agent, &end_of("egress", "ipv6"));
+    end(agent);
+}
+
+/// Without the outcome hook nothing is claimed of what became of an attempt, least of all that it was not made.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn without_the_outcome_hook_no_outcome_is_claimed() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let agent = off(&stage, &["set_state"]);
+    do_step(&mut stage.actor("client"), &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    let record = told(
+        &agent,
+        &json!({"flow": {"count": 1}, "source": {"pod": "client"}, "destination": {"pod": "api", "port": 8080}}),
+    );
+    assert_eq!(record["outcome"]["state"], "unknown", "{record}");
+    assert_eq!(record["outcome"]["evidence"], json!(["none"]), "{record}");
+    end(agent);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn the_kernel_halfs_own_debug_lines_load_and_change_nothing() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let agent = stage.agent(&["--kernel-log", "--log", "debug"]);
+    check_hooks(&start_record(&agent), &[]);
+    do_step(&mut stage.actor("client"), &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    told(
+        &agent,
+        &json!({"source": {"pod": "client"}, "class": "allowed", "outcome": {"state": "established"}}),
+    );
+    let ended = end(agent);
+    assert!(ended.matching(&json!({"kind": "loss"})).is_empty(), "{:#?}", ended.lines);
+}

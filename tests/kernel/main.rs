@@ -1,0 +1,27 @@
+//! The real binary on the real kernel: sockets, filters and pods of a world of namespaces, and what the lines
+//! say of them.
+
+#[cfg(test)]
+mod addresses;
+#[cfg(test)]
+mod attribution;
+#[cfg(test)]
+mod books;
+#[cfg(test)]
+mod cut;
+#[cfg(test)]
+mod ending;
+#[cfg(test)]
+mod hooks;
+#[cfg(test)]
+mod outcomes;
+#[cfg(test)]
+mod outputs;
+#[cfg(test)]
+mod reload;
+#[cfg(test)]
+mod resolver;
+#[cfg(test)]
+mod services;
+#[cfg(test)]
+mod stage;

@@ -1,0 +1,87 @@
+//! Where lines go: a reader that leaves, a file that is rotated.
+
+use crate::stage::{API, Family, Net, SOON, Stage, check_lines, do_step, end, small};
+use flowlog_tests::traffic::Held;
+use flowlog_tests::traffic::process;
+use flowlog_tests::traffic::step::Seat;
+use flowlog_tests::{Outcome, Step, program, wait};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::Stdio;
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_reader_that_leaves_ends_it_with_exit_code_0() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let child = process::command(&Seat::default())
+        .unwrap()
+        .args(["exec", "--"])
+        .arg(program::flowlog().unwrap())
+        .args(stage.arguments(&["--each"]))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut agent = Held::new(child);
+    let mut line = String::new();
+    let mut stdout = BufReader::new(agent.child().stdout.take().unwrap());
+    stdout.read_line(&mut line).unwrap();
+    assert!(line.contains(r#""event":"start""#), "{line}");
+    drop(stdout);
+    let mut client = stage.actor("client");
+    let mut status = None;
+    wait::until("the agent ends", SOON, || {
+        client.act(&Step::connect(net.at(Family::V4, API, 8080)))?;
+        status = agent.child().try_wait()?;
+        Ok(status.is_some())
+    })
+    .unwrap();
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut agent.child().stderr.take().unwrap(), &mut said).unwrap();
+    assert_eq!(status.unwrap().code(), Some(0), "{said}");
+    assert!(!said.contains("panic"), "{said}");
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    assert!(text.is_empty() || text.ends_with('\n'), "the last line is whole");
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// logrotate renames the file and sends SIGHUP, while connections go on.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_file_that_is_rotated_loses_nothing() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let logs = tempfile::tempdir().unwrap();
+    let (file, rotated) = (logs.path().join("flows.json"), logs.path().join("flows.json.1"));
+    let outputs = ["--each", "--output", "stdout", "--output", file.to_str().unwrap()];
+    let agent = stage.agent(&outputs);
+    let mut client = stage.actor("client");
+    let mut connect = || {
+        do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    };
+    (0..20).for_each(|_| connect());
+    wait::until("the file has its first lines", SOON, || Ok(fs::metadata(&file)?.len() > 0)).unwrap();
+    fs::rename(&file, &rotated).unwrap();
+    (0..20).for_each(|_| connect());
+    agent.signal(Signal::SIGHUP).unwrap();
+    wait::until("a new file is there", SOON, || Ok(file.exists())).unwrap();
+    (0..20).for_each(|_| connect());
+    let ended = end(agent);
+    let (before, after) = (lines(&rotated), lines(&file));
+    assert!(!before.is_empty() && !after.is_empty(), "{} and {} lines", before.len(), after.len());
+    let all = [before, after].concat();
+    check_lines(&all);
+    assert_eq!(all, ended.lines, "the file has what standard output has");
+    let sink = &ended.stop_record().unwrap()["agent"]["counters"]["sinks"][file.to_str().unwrap()];
+    assert_eq!((&sink["reopened"], &sink["lost_lines"]), (&json!(1), &json!(0)), "{sink}");
+}

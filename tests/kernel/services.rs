@@ -1,0 +1,199 @@
+//! Service addresses, connections from outside, and policies that are declared and not enforced.
+
+use crate::stage::{
+    API, CLIENT, FAMILIES, Family, Net, Stage, base, deny_ingress, do_step, end, internet, place, pod,
+    policy, small, sum, told,
+};
+use flowlog_tests::{Listen, Outcome, Place, Step};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+
+/// `shop/web`: 80 leads to 8080 of the two backends.
+fn service(net: Net, backends: &[u8]) -> Vec<Value> {
+    let [v4, v6] = FAMILIES.map(|family| net.service(family, 10));
+    let slice = |family: Family, kind: &str| {
+        let endpoints: Vec<Value> =
+            backends.iter().map(|last| json!({"addresses": [net.ip(family, *last)]})).collect();
+        json!({
+            "apiVersion": "discovery.k8s.io/v1",
+            "kind": "EndpointSlice",
+            "metadata": {"namespace": "shop", "name": format!("web-{kind}").to_lowercase(), "labels": {"kubernetes.io/service-name": "web"}},
+            "addressType": kind,
+            "ports": [{"name": "http", "port": 8080, "protocol": "TCP"}],
+            "endpoints": endpoints,
+        })
+    };
+    vec![
+        json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"namespace": "shop", "name": "web"},
+            "spec": {"type": "ClusterIP", "clusterIP": v4, "clusterIPs": [v4, v6], "ports": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8080}]},
+        }),
+        slice(Family::V4, "IPv4"),
+        slice(Family::V6, "IPv6"),
+    ]
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_connection_by_a_service_is_one_flow_with_what_was_dialed_and_the_backend_taken() {
+    let net = Net::new();
+    let mut objects = base(net);
+    objects.extend([pod(net, "client", CLIENT), pod(net, "web-a", 31), pod(net, "web-b", 32)]);
+    objects.extend(service(net, &[31, 32]));
+    let mut stage = Stage::new(net, &objects);
+    let _servers = ["web-a", "web-b"].map(|name| {
+        stage.world.serve(&place(name), Some("web"), &Listen::tcp("[::]:8080".parse().unwrap())).unwrap()
+    });
+    let agent = stage.agent(&["--each"]);
+    let mut client = stage.actor("client");
+    const TRIES: u64 = 12;
+    for family in FAMILIES {
+        let to = SocketAddr::new(net.service(family, 10), 80);
+        for _ in 0..TRIES {
+            do_step(&mut client, &Step::connect(to), Outcome::Established);
+        }
+        told(&agent, &json!({"dialed": {"ip": to.ip()}}));
+    }
+    let ended = end(agent);
+    let all = ended.matching(&json!({"kind": "flow"}));
+    assert_eq!(sum(&all), TRIES * 2, "one flow each, told at the opener alone: {all:#?}");
+    for family in FAMILIES {
+        let dialed = json!({
+            "flow": {"direction": "egress"},
+            "source": {"pod": "client", "container": "main"},
+            "dialed": {"ip": net.service(family, 10), "port": 80,
+                "service": {"namespace": "shop", "name": "web", "port_name": "http"}, "note": null},
+            "outcome": {"state": "established", "evidence": ["handshake", "accepted"]},
+            "class": "unrestricted",
+        });
+        assert_eq!(sum(&ended.matching(&dialed)), TRIES, "{family:?}");
+        // Both backends are met in 12 tries, but for one chance in 2^11; which one, the packets decide.
+        let taken = ["web-a", "web-b"].iter().zip([31, 32]).map(|(name, last)| {
+            let part = json!({"destination": {"kind": "pod", "pod": name, "ip": net.ip(family, last), "port": 8080}});
+            sum(&ended.matching(&part))
+        });
+        let taken: Vec<u64> = taken.collect();
+        assert!(taken.iter().all(|count| *count > 0), "{taken:?}");
+        assert_eq!(taken.iter().sum::<u64>(), TRIES, "{taken:?}");
+    }
+}
+
+/// The backend that was taken is judged, not the service as a whole.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn the_verdict_by_a_service_is_that_of_the_backend_taken() {
+    let net = Net::new();
+    let mut objects = base(net);
+    objects.extend([pod(net, "client", CLIENT), pod(net, "web-a", 31), pod(net, "web-b", 32)]);
+    objects.extend(service(net, &[31, 32]));
+    objects.push(deny_ingress("web-b-closed", "web-b"));
+    let mut stage = Stage::new(net, &objects);
+    let _servers = ["web-a", "web-b"].map(|name| {
+        stage.world.serve(&place(name), Some("web"), &Listen::tcp("[::]:8080".parse().unwrap())).unwrap()
+    });
+    let agent = stage.agent(&["--each"]);
+    let mut client = stage.actor("client");
+    for _ in 0..16 {
+        do_step(
+            &mut client,
+            &Step::connect(SocketAddr::new(net.service(Family::V4, 10), 80)),
+            Outcome::Established,
+        );
+    }
+    told(
+        &agent,
+        &json!({"destination": {"pod": "web-a"}, "class": "unrestricted", "verdict": {"decision": "allow"}}),
+    );
+    told(
+        &agent,
+        &json!({
+            "destination": {"pod": "web-b"},
+            "class": "policy_not_enforced",
+            "severity": "high",
+            "verdict": {"decision": "deny", "ingress": {"basis": "isolated", "policies": [{"name": "web-b-closed"}]}},
+        }),
+    );
+    let ended = end(agent);
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 16);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_connection_from_outside_is_told_at_the_listener() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    stage.world.add_outside(FAMILIES.map(|family| internet(family, 77))).unwrap();
+    let agent = stage.agent(&[]);
+    let mut outside = stage.world.actor(&Place::Outside, Some("visitor")).unwrap();
+    for family in FAMILIES {
+        let answer = do_step(&mut outside, &Step::connect(net.at(family, API, 8080)), Outcome::Established);
+        let opener = answer.local.unwrap();
+        let record = told(
+            &agent,
+            &json!({
+                "kind": "flow",
+                "flow": {"direction": "ingress", "count": 1},
+                "source": {"kind": "external", "ip": opener.ip(), "port": opener.port(), "pod": null},
+                "destination": {"kind": "pod", "pod": "api", "ip": net.ip(family, API), "port": 8080, "container": "main"},
+                "outcome": {"state": "established", "evidence": ["accepted"]},
+                "class": "unrestricted",
+                "attribution": null,
+            }),
+        );
+        assert_eq!(record["process"]["pid"], Value::Null, "no process accepted yet: {record}");
+    }
+    end(agent);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_declared_deny_that_does_not_hold_is_told_at_the_opener_and_at_the_listener() {
+    let net = Net::new();
+    let mut objects = small(net);
+    // 198.51.100.0/28 may come in; .77 is outside it.
+    let block = json!({"policyTypes": ["Ingress"], "ingress": [{"from": [{"ipBlock": {"cidr": "198.51.100.0/28"}}]}]});
+    objects.push(policy("api-from-partner", "api", block));
+    let mut stage = Stage::new(net, &objects);
+    let _server = stage.serve_api();
+    stage.world.add_outside([internet(Family::V4, 77)]).unwrap();
+    let agent = stage.agent(&[]);
+    let step = Step::connect(net.at(Family::V4, API, 8080));
+    let not_enforced = |direction: &str, source: Value| {
+        json!({
+            "class": "policy_not_enforced",
+            "severity": "high",
+            "flow": {"direction": direction, "count": 1},
+            "source": source,
+            "destination": {"pod": "api", "port": 8080},
+            "outcome": {"state": "established"},
+            "verdict": {"decision": "deny", "ingress": {"decision": "deny", "basis": "isolated",
+                "policies": [{"kind": "NetworkPolicy", "namespace": "shop", "name": "api-from-partner"}]}},
+        })
+    };
+    do_step(&mut stage.actor("client"), &step, Outcome::Established);
+    told(&agent, &not_enforced("egress", json!({"pod": "client"})));
+    let mut outside = stage.world.actor(&Place::Outside, Some("visitor")).unwrap();
+    let opener = do_step(&mut outside, &step, Outcome::Established).local.unwrap();
+    assert_eq!(opener.ip(), internet(Family::V4, 77));
+    told(&agent, &not_enforced("ingress", json!({"kind": "external", "ip": opener.ip()})));
+    end(agent);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_closed_connection_tells_its_bytes_at_the_openers_count() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let agent = stage.agent(&[]);
+    let step = json!({"do": "connect", "to": net.at(Family::V4, API, 8080), "send": 4000, "receive": 3000});
+    do_step(&mut stage.actor("client"), &serde_json::from_value(step).unwrap(), Outcome::Established);
+    let ended = end(agent);
+    let closed = ended.matching(&json!({"source": {"pod": "client"}, "flow": {"bytes_sent": 4000}}));
+    assert_eq!(closed.len(), 1, "{:#?}", ended.lines);
+    let received = closed[0]["flow"]["bytes_received"].as_u64().unwrap();
+    assert!((3000..=4000).contains(&received), "{received}");
+}

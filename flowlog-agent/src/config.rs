@@ -215,7 +215,13 @@ impl std::fmt::Display for Origin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Flag(key) => {
-                write!(f, "from --{} or FLOWLOG_{}", key.replace('_', "-"), key.to_ascii_uppercase())
+                // What may be given several times is named by one of its values.
+                let flag = match *key {
+                    "outputs" => "output".to_owned(),
+                    "hooks_off" => "hook-off".to_owned(),
+                    other => other.replace('_', "-"),
+                };
+                write!(f, "from --{flag} or FLOWLOG_{}", key.to_ascii_uppercase())
             }
             Self::File(path) => write!(f, "from {}", path.display()),
             Self::Default => f.write_str("the default"),

@@ -173,6 +173,9 @@ impl Stage {
     pub(crate) fn of(net: Net, world: World, told: &[Value]) -> Self {
         let stage = Self { net, world, folder: tempfile::tempdir().unwrap() };
         stage.tell(told);
+        // Several cases have the node send one pod ICMP errors at a time; it would hold back all but the first.
+        let unlimited = [("ipv4/icmp_ratelimit", "0"), ("ipv6/icmp/ratelimit", "0")];
+        stage.world.netns(&Place::Node).unwrap().sysctl(&unlimited).unwrap();
         stage
     }
 

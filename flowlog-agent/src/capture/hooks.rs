@@ -71,7 +71,8 @@ pub const HOOKS: [Hook; 9] = [
         name: "drop",
         program: "flowlog_drop",
         attach: tracepoint("kfree_skb", 3),
-        kernel: "5.17",
+        // The argument came with 5.17, the reason of netfilter's drops with 5.18.
+        kernel: "5.18",
         gives: "proof that the node dropped a packet, with the kernel's reason; denied UDP",
         without: "a drop is inferred from silence, and a denial of unconnected UDP is not seen",
         needed: false,

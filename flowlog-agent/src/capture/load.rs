@@ -213,6 +213,9 @@ impl Capture {
                     "the tracepoint {name} has {found} arguments, {arguments} are needed (since {})",
                     hook.kernel
                 )),
+                Some(_) if hook.name == "drop" && !names_filter_drops(types) => {
+                    Err(format!("the kernel gives no reason for netfilter's drops (since {})", hook.kernel))
+                }
                 Some(_) => attach_tracepoint(program, name, btf).map_err(|error| chain(&error)),
             },
             Attach::Cgroup => {
@@ -300,6 +303,10 @@ fn reason_table(types: &KernelTypes) -> [u8; REASONS] {
         }
     }
     table
+}
+
+fn names_filter_drops(types: &KernelTypes) -> bool {
+    reason_names(types).iter().flatten().any(|name| name == DROP_REASONS[0])
 }
 
 /// Names of the running kernel's reasons, by number: they differ from kernel to kernel.

@@ -31,7 +31,8 @@ enum Command {
     /// Capture on this node and write records.
     #[command(after_help = "Examples:\n  flowlog run --manifests ./cluster --node node-1\n  \
         flowlog run --manifests ./cluster --node node-1 --output /var/log/flowlog/flows.json\n  \
-        kubectl get -A -o yaml pods,namespaces,services,endpointslices,networkpolicies,nodes,replicasets,deployments \
+kubectl get -A -o yaml \\\n      \
+        pods,namespaces,services,endpointslices,networkpolicies,nodes,replicasets,jobs \\\n      \
         > cluster/all.yaml")]
     Run(Box<run::Args>),
     /// Tell what this host can and cannot do, hook by hook, and how to mend it.
@@ -54,9 +55,34 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// An error with those of its causes that it does not tell itself.
+fn told(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |text, cause| match text.as_str() {
+        "" => cause,
+        told if told.contains(&cause) => text,
+        told => format!("{told}: {cause}"),
+    })
+}
+
 /// What could not be done, with its causes, in one line on stderr.
 fn refuse(error: &anyhow::Error) -> ExitCode {
     // Nothing can be done where stderr is gone, too.
-    let _ = writeln!(std::io::stderr(), "flowlog: {error:#}");
+    let _ = writeln!(std::io::stderr(), "flowlog: {}", told(error));
     ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told;
+    use anyhow::Context as _;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let missing = std::fs::read("/no/such/file").unwrap_err();
+        let cause = missing.to_string();
+        let repeated = anyhow::anyhow!(missing).context(format!("read /no/such/file: {cause}"));
+        assert_eq!(told(&repeated), format!("read /no/such/file: {cause}"));
+        let own = Err::<(), _>(anyhow::anyhow!("no")).context("start").unwrap_err();
+        assert_eq!(told(&own), "start: no");
+    }
 }

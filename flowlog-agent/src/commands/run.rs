@@ -111,6 +111,9 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let loaded = cluster::load(&folder)?;
     let fingerprint = loaded.fingerprint.clone();
+    for (kind, count) in loaded.objects.skipped() {
+        tracing::info!(kind = %kind, count, "kind not read: it takes no part in names and verdicts");
+    }
     let store = Store::start(cluster_settings(&settings)?, loaded, Timestamp::now())?;
     let options = capture_options(&settings)?;
     let (capture, cgroups) = Capture::start(&options)?;

@@ -100,6 +100,10 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
             ready = capture.ready(drain) => ready.map_err(PipelineError::Ring)?,
         }
         spine.drain(&mut capture)?;
+        let now = Timestamp::now();
+        if let Some(snapshot) = reload.take_found(now) {
+            spine.take_snapshot(snapshot, reload.problems(), now);
+        }
         if Instant::now() >= next_housekeeping {
             next_housekeeping = Instant::now() + HOUSEKEEPING;
             spine.keep_house(&mut capture, &mut reload)?;
@@ -368,9 +372,7 @@ impl Spine {
                 tracing::warn!(%error, "cgroups that came meanwhile are not known");
             }
         }
-        if let Some(snapshot) = reload.look(now) {
-            self.take_snapshot(snapshot, reload.problem(), now);
-        }
+        reload.look();
         if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
             self.cgroups.expire(now);
@@ -378,17 +380,17 @@ impl Spine {
         Ok(())
     }
 
-    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problem: Option<String>, now: Timestamp) {
+    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problems: &[String], now: Timestamp) {
         self.registry.snapshots.one();
         self.node = node_of(&snapshot, &self.node.name);
-        let event = AgentEvent::Snapshot(state_of(&snapshot, problem));
+        let event = AgentEvent::Snapshot(state_of(&snapshot, problems));
         self.snapshot = snapshot;
         self.changed = true;
         self.tell_agent(event, now);
     }
 
     fn tell_start(&mut self, mut start: Start) {
-        start.snapshot = Some(state_of(&self.snapshot, None));
+        start.snapshot = Some(state_of(&self.snapshot, &[]));
         self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
     }
 
@@ -526,14 +528,15 @@ fn node_of(snapshot: &Snapshot, name: &str) -> Arc<Node> {
     }
 }
 
-fn state_of(snapshot: &Snapshot, problem: Option<String>) -> SnapshotState {
+fn state_of(snapshot: &Snapshot, problems: &[String]) -> SnapshotState {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let objects = BTreeMap::from([
         ("pods".to_owned(), count(snapshot.inventory.pods().count())),
         ("nodes".to_owned(), count(snapshot.inventory.nodes().count())),
         ("policies".to_owned(), count(snapshot.policies.policies().len())),
     ]);
-    let problems = snapshot.problems.iter().map(ToString::to_string).chain(problem).collect();
+    let problems =
+        snapshot.problems.iter().map(ToString::to_string).chain(problems.iter().cloned()).collect();
     SnapshotState {
         revision: snapshot.revision,
         as_of: snapshot.as_of,

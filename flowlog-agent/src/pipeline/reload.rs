@@ -17,12 +17,12 @@ pub(super) struct Reload {
     fingerprint: Option<Fingerprint>,
     store: Store,
     looking: Option<JoinHandle<Look>>,
-    problem: Option<String>,
+    problems: Vec<String>,
 }
 
 impl Reload {
     pub(super) fn new(folder: Option<PathBuf>, fingerprint: Fingerprint, store: Store) -> Self {
-        Self { folder, fingerprint: Some(fingerprint), store, looking: None, problem: None }
+        Self { folder, fingerprint: Some(fingerprint), store, looking: None, problems: Vec::new() }
     }
 
     /// The snapshot to judge with.
@@ -31,27 +31,24 @@ impl Reload {
     }
 
     /// Why the last look brought no new snapshot, if it did not.
-    pub(super) fn problem(&self) -> Option<String> {
-        self.problem.clone()
+    pub(super) fn problems(&self) -> &[String] {
+        &self.problems
     }
 
-    /// Take what the last look found, and start the next. Answers a snapshot where something changed: a new one,
-    /// or the last good one, marked stale.
-    pub(super) fn look(&mut self, now: Timestamp) -> Option<Arc<Snapshot>> {
-        let folder = self.folder.clone()?;
-        match self.looking.take() {
-            Some(looking) if !looking.is_finished() => {
-                self.looking = Some(looking);
-                None
-            }
-            finished => {
-                let found = finished.and_then(finish);
-                let snapshot = found.and_then(|(fingerprint, loaded)| self.take(fingerprint, loaded, now));
-                let before = self.fingerprint.clone();
-                self.looking = Some(tokio::task::spawn_blocking(move || look(&folder, before.as_ref())));
-                snapshot
-            }
+    /// Start a look, unless one is under way.
+    pub(super) fn look(&mut self) {
+        if let (Some(folder), None) = (self.folder.clone(), &self.looking) {
+            let before = self.fingerprint.clone();
+            self.looking = Some(tokio::task::spawn_blocking(move || look(&folder, before.as_ref())));
         }
+    }
+
+    /// Take what a look has found. Answers a snapshot where something changed: a new one, or the last good one,
+    /// marked stale.
+    pub(super) fn take_found(&mut self, now: Timestamp) -> Option<Arc<Snapshot>> {
+        let looking = self.looking.take_if(|looking| looking.is_finished())?;
+        let (fingerprint, loaded) = finish(looking)?;
+        self.take(fingerprint, loaded, now)
     }
 
     fn take(
@@ -63,20 +60,28 @@ impl Reload {
         self.fingerprint = fingerprint;
         match self.store.reload(loaded, now) {
             Ok(snapshot) => {
-                self.problem = None;
+                self.problems.clear();
                 tracing::info!(revision = snapshot.revision, "manifests changed: new snapshot");
                 Some(snapshot)
             }
             Err(error) => {
-                let problem = error.to_string();
-                if self.problem.as_ref() == Some(&problem) {
+                let problems = problems_of(&error);
+                if self.problems == problems {
                     return None;
                 }
-                tracing::error!(error = %problem, "manifests changed and cannot be used: the last good snapshot stays");
-                self.problem = Some(problem);
+                tracing::error!(%error, "manifests changed and cannot be used: the last good snapshot stays");
+                self.problems = problems;
                 Some(self.store.snapshot())
             }
         }
+    }
+}
+
+/// Each with its file, document and field, where it is about the files' contents.
+fn problems_of(error: &ClusterError) -> Vec<String> {
+    match error {
+        ClusterError::Problems { problems, .. } => problems.iter().map(ToString::to_string).collect(),
+        ClusterError::Folder { .. } | ClusterError::Empty { .. } => vec![error.to_string()],
     }
 }
 

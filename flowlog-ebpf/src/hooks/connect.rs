@@ -21,6 +21,7 @@ const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
 pub(crate) const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u32 = 17;
+const IPPROTO_MPTCP: u32 = 262;
 
 /// A connect to an IPv4 address.
 #[inline(always)]
@@ -40,7 +41,9 @@ fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const
     let socket_type = context_word(sock_addr, offset_of!(bpf_sock_addr, type_));
     let protocol = context_word(sock_addr, offset_of!(bpf_sock_addr, protocol));
     match socket_type {
-        SOCK_STREAM => attempt(ctx, fill_requested),
+        SOCK_STREAM if protocol == u32::from(IPPROTO_TCP) || protocol == IPPROTO_MPTCP => {
+            attempt(ctx, fill_requested);
+        }
         SOCK_DGRAM if protocol == IPPROTO_UDP => note_unsent(ctx),
         _ => {}
     }

@@ -1,1 +1,10 @@
-//! x
+//! The real binary in a fresh directory: what it prints, what it refuses and how, its exit codes.
+
+#[cfg(test)]
+mod bin;
+#[cfg(test)]
+mod check;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod schema;

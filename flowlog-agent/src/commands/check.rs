@@ -478,7 +478,7 @@ mod tests {
         assert_eq!(degraded.result, Ability::Degraded);
         assert_eq!(degraded.exit_code(), ExitCode::from(1));
         assert_eq!(row(&degraded, "drop").state, Mark::Missing);
-        assert!(row(&degraded, "drop").remedy.as_ref().unwrap().contains("5.17"));
+        assert!(row(&degraded, "drop").remedy.as_ref().unwrap().contains("5.18"));
 
         let too_few: Tracepoints<'_> = &|name| Some(if name == "kfree_skb" { 2 } else { 9 });
         assert!(row(&report(&tree(&[]), Some(too_few), None), "drop").found.contains("tells too little"));

@@ -68,7 +68,10 @@ impl Place {
             .args(&words[1..])
             .current_dir(self.0.path())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").as_deref().unwrap_or(OsStr::new("/usr/sbin:/usr/bin:/sbin:/bin")))
+            .env(
+                "PATH",
+                std::env::var_os("PATH").as_deref().unwrap_or(OsStr::new("/usr/sbin:/usr/bin:/sbin:/bin")),
+            )
             .stdin(Stdio::null())
             .stdout(file("stdout"))
             .stderr(file("stderr"))
@@ -101,5 +104,9 @@ pub(crate) fn refused(name: &str, said: &Said, parts: &[&str]) {
         assert!(said.stderr.contains(part), "{name}: `{part}` is not in: {}", said.stderr);
     }
     let causes: Vec<&str> = said.stderr.trim_end().split(": ").collect();
-    assert!(causes.windows(2).all(|pair| pair[0] != pair[1]), "{name}: a cause is told twice: {}", said.stderr);
+    assert!(
+        causes.windows(2).all(|pair| pair[0] != pair[1]),
+        "{name}: a cause is told twice: {}",
+        said.stderr
+    );
 }

@@ -54,7 +54,11 @@ fn json_has_every_row_and_the_exit_code_is_what_they_come_to() {
 fn text_has_every_row_on_80_columns() {
     let said = Place::new().flowlog(&["check"]);
     for name in HOST.iter().chain(&HOOKS) {
-        assert!(said.stdout.lines().any(|line| line.split_whitespace().nth(1) == Some(name)), "{name}:\n{}", said.stdout);
+        assert!(
+            said.stdout.lines().any(|line| line.split_whitespace().nth(1) == Some(name)),
+            "{name}:\n{}",
+            said.stdout
+        );
     }
     let long: Vec<&str> = said.stdout.lines().filter(|line| line.chars().count() > 80).collect();
     assert!(long.is_empty(), "{long:#?}");
@@ -79,7 +83,8 @@ fn a_missing_capability_is_named_with_its_remedy() {
         let said = Place::new().under(&["setpriv", bounds], &["check", "--output", "json"]);
         assert_eq!(said.code, Some(2), "{said:?}");
         let report: Value = serde_json::from_str(&said.stdout).unwrap();
-        let row = rows(&report, "host").into_iter().find(|row| row["name"] == "capabilities").unwrap().clone();
+        let row =
+            rows(&report, "host").into_iter().find(|row| row["name"] == "capabilities").unwrap().clone();
         assert_eq!((&row["state"], &row["found"]), (&"missing".into(), &missing.into()), "{row}");
         assert!(row["remedy"].as_str().unwrap().contains("CAP_PERFMON"), "{row}");
     }

@@ -21,11 +21,20 @@ fn wrong_words_are_refused_by_name() {
         ),
         ("a value of another type", &["run", "--config", "type.yaml"], &["type.yaml:2:"]),
         ("a configuration that is no YAML", &["run", "--config", "torn.yaml"], &["torn.yaml:"]),
-        ("a configuration that is not there", &["run", "--config", "none.yaml"], &["none.yaml", "No such file"]),
+        (
+            "a configuration that is not there",
+            &["run", "--config", "none.yaml"],
+            &["none.yaml", "No such file"],
+        ),
         (
             "a ring that is no power of two",
             &["run", "--manifests", "good", "--events-ring-bytes", "70000"],
-            &["`events_ring_bytes` is 70000", "--events-ring-bytes", "FLOWLOG_EVENTS_RING_BYTES", "a power of two"],
+            &[
+                "`events_ring_bytes` is 70000",
+                "--events-ring-bytes",
+                "FLOWLOG_EVENTS_RING_BYTES",
+                "a power of two",
+            ],
         ),
         (
             "a ring that is too small",
@@ -37,7 +46,11 @@ fn wrong_words_are_refused_by_name() {
             &["run", "--manifests", "good", "--fold-denied-ms", "1"],
             &["`fold_denied_ms` is 1", "100 to 3600000 milliseconds"],
         ),
-        ("a log level that is none", &["run", "--manifests", "good", "--log", "lots=x=y"], &["lots=x=y", "debug"]),
+        (
+            "a log level that is none",
+            &["run", "--manifests", "good", "--log", "lots=x=y"],
+            &["lots=x=y", "debug"],
+        ),
         ("an unknown flag", &["run", "--manifest", "good"], &["--manifest", "--manifests"]),
         ("an unknown subcommand", &["walk"], &["walk"]),
     ];
@@ -88,7 +101,11 @@ fn what_may_not_be_read_is_named() {
     use std::os::unix::fs::PermissionsExt;
     let place = Place::new();
     place.write("file", "");
-    refused("a file for a folder", &place.flowlog(&["run", "--manifests", "file"]), &["file", "Not a directory"]);
+    refused(
+        "a file for a folder",
+        &place.flowlog(&["run", "--manifests", "file"]),
+        &["file", "Not a directory"],
+    );
     let nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
     let mode = |path: &str, mode: u32| {
         let path = place.path().join(path);
@@ -99,7 +116,9 @@ fn what_may_not_be_read_is_named() {
     mode("", 0o755);
     mode("shut", 0o700);
     mode("open/node.yaml", 0o600);
-    for (folder, parts) in [("shut", ["shut", "Permission denied"]), ("open", ["open/node.yaml", "Permission denied"])] {
+    for (folder, parts) in
+        [("shut", ["shut", "Permission denied"]), ("open", ["open/node.yaml", "Permission denied"])]
+    {
         // The binary may lie where nobody else may go: it is copied to where it can be run.
         let binary = place.path().join("flowlog");
         std::fs::copy(flowlog_tests::program::flowlog().unwrap(), &binary).unwrap();
@@ -114,12 +133,17 @@ fn what_may_not_be_read_is_named() {
 fn what_the_kernel_half_cannot_use_is_named() {
     let place = Place::new();
     place.write("good/node.yaml", NODE);
-    let run = |more: &[&str]| place.flowlog(&[&["run", "--node", "one", "--manifests", "good"], more].concat());
+    let run =
+        |more: &[&str]| place.flowlog(&[&["run", "--node", "one", "--manifests", "good"], more].concat());
     let table: [(&str, &[&str], &[&str]); 6] = [
         ("no such cgroup", &["--cgroup-root", "/nowhere"], &["/nowhere", "No such file"]),
         ("a folder that is no cgroup", &["--cgroup-root", "/tmp"], &["/tmp", "cgroup2"]),
         ("an unknown hook", &["--hook-off", "conect4"], &["conect4", "connect4", "error_report"]),
-        ("an output whose folder is not there", &["--output", "no/such/flows.json"], &["no/such", "create it first"]),
+        (
+            "an output whose folder is not there",
+            &["--output", "no/such/flows.json"],
+            &["no/such", "create it first"],
+        ),
         ("an output that is a folder", &["--output", "good"], &["good", "directory"]),
         ("an output twice", &["--output", "a.json", "--output", "a.json"], &["a.json"]),
     ];
@@ -143,7 +167,8 @@ fn a_missing_capability_is_named() {
         let said = place.under(&["setpriv", bounds], &["run", "--node", "one", "--manifests", "good"]);
         refused(bounds, &said, missing);
         refused(bounds, &said, &["flowlog check"]);
-        for other in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"].iter().filter(|name| !missing.contains(name)) {
+        for other in ["CAP_BPF", "CAP_PERFMON", "CAP_NET_ADMIN"].iter().filter(|name| !missing.contains(name))
+        {
             assert!(!said.stderr.contains(other), "{bounds}: {other} is there: {}", said.stderr);
         }
     }

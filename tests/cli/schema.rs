@@ -14,7 +14,9 @@ fn the_schema_is_one_that_a_validator_takes_and_refuses_unknown_keys() {
 
 #[test]
 fn help_and_version_are_answers() {
-    for (args, word) in [(&["--help"][..], "Usage"), (&["--version"], "flowlog "), (&["run", "--help"], "--manifests")] {
+    for (args, word) in
+        [(&["--help"][..], "Usage"), (&["--version"], "flowlog "), (&["run", "--help"], "--manifests")]
+    {
         let said = Place::new().flowlog(args);
         assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{args:?}");
         assert!(said.stdout.contains(word), "{args:?}: {}", said.stdout);

@@ -1,12 +1,16 @@
 //! A burst of connects: every one is accounted for, exactly, whether or not the kernel half could hand it over.
 
 use crate::stage::{API, Family, Net, Stage, allow_ports, count_of, end, number, small, sum};
-use flowlog_tests::{Ended, Step, wait};
+use flowlog_tests::{Ended, Server, Step, wait};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 const BURST: u64 = 20_000;
+
+/// One burst at a time: the hooks on tracepoints see those of the whole machine.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn counters(ended: &Ended) -> &Value {
     &ended.stop_record().unwrap()["agent"]["counters"]
@@ -39,13 +43,15 @@ fn burst(stage: &Stage, net: Net, while_it_runs: impl FnOnce(), after: impl FnOn
     );
 }
 
-fn stage() -> (Net, Stage, flowlog_tests::Server) {
+/// For as long as the guard lives, no other burst of these tests runs.
+fn stage() -> (Net, Stage, Server, MutexGuard<'static, ()>) {
+    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let net = Net::new();
     let mut objects = small(net);
     objects.push(allow_ports("api-ports", "api", &[8080]));
     let mut stage = Stage::new(net, &objects);
     let server = stage.serve_api();
-    (net, stage, server)
+    (net, stage, server, alone)
 }
 
 #[track_caller]
@@ -75,16 +81,23 @@ fn check_burst(ended: &Ended) {
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn a_burst_of_connects_is_accounted_for_exactly() {
-    let (net, stage, _server) = stage();
+    let (net, stage, _server, _alone) = stage();
     let agent = stage.agent(&[]);
     burst(&stage, net, || (), || ());
     let ended = end(agent);
     check_burst(&ended);
-    assert_eq!(lost(&ended, "attempt"), 0, "the default ring holds a burst: {:#}", counters(&ended));
+    // Unless something else on this machine connects as fast at the same time, and takes the ring's room.
+    let others = count_of(&counters(&ended)["attempts"]["out_of_scope"]);
+    assert!(
+        lost(&ended, "attempt") == 0 || others > BURST,
+        "the default ring holds a burst: {:#}",
+        counters(&ended)
+    );
     // A full accept queue drops a SYN now and then: told as pending first, and as established after all.
     let flows = ended.matching(&json!({"kind": "flow"}));
     let states = |state: &str| ended.matching(&json!({"outcome": {"state": state}}));
-    assert_eq!(sum(&states("established")) + sum(&states("pending")), BURST, "{flows:#?}");
+    let told = sum(&states("established")) + sum(&states("pending"));
+    assert_eq!(told + lost(&ended, "attempt"), BURST, "{flows:#?}");
     assert!(sum(&states("pending")) < BURST / 100, "{flows:#?}");
     assert!(flows.len() < 100, "repeats are folded: {}", flows.len());
 }
@@ -93,7 +106,7 @@ fn a_burst_of_connects_is_accounted_for_exactly() {
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn a_burst_of_connects_is_told_one_by_one_where_that_is_asked_for() {
-    let (net, stage, _server) = stage();
+    let (net, stage, _server, _alone) = stage();
     let agent = stage.agent(&["--each"]);
     burst(&stage, net, || (), || ());
     let ended = end(agent);
@@ -107,7 +120,7 @@ fn a_burst_of_connects_is_told_one_by_one_where_that_is_asked_for() {
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn what_does_not_fit_into_the_ring_is_counted_and_told() {
-    let (net, stage, _server) = stage();
+    let (net, stage, _server, _alone) = stage();
     let agent = stage.agent(&["--events-ring-bytes", "65536"]);
     let stopped = || {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();

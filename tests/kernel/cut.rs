@@ -44,6 +44,17 @@ fn program() -> Vec<u8> {
 
 const HEADER_BYTES: usize = 64;
 
+/// A row of the section table, with the section's bytes.
+struct Section<'a> {
+    name: u32,
+    kind: u32,
+    flags: u64,
+    bytes: &'a [u8],
+    link: u32,
+    info: u32,
+    entry: u64,
+}
+
 /// The smallest ELF object that holds it (elf(5), little- or big-endian as this machine).
 fn object() -> Vec<u8> {
     let program = program();
@@ -58,15 +69,16 @@ fn object() -> Vec<u8> {
     ]
     .concat();
     let symbols = [vec![0; symbol.len()], symbol].concat();
-    // Name, type, flags, bytes, link, info, entry size.
-    let sections: [(u32, u32, u64, &[u8], u32, u32, u64); 4] = [
-        (7, 1, 6, &program, 0, 0, 0),
-        (18, 1, 2, b"GPL\0", 0, 0, 0),
-        (26, 2, 0, &symbols, 4, 1, 24),
-        (34, 3, 0, strings, 0, 0, 0),
+    let section =
+        |name, kind, flags, bytes, link, info, entry| Section { name, kind, flags, bytes, link, info, entry };
+    let sections = [
+        section(7, 1, 6, &program[..], 0, 0, 0),
+        section(18, 1, 2, b"GPL\0", 0, 0, 0),
+        section(26, 2, 0, &symbols, 4, 1, 24),
+        section(34, 3, 0, strings, 0, 0, 0),
     ];
     let (mut body, mut table) = (Vec::new(), vec![0; HEADER_BYTES]);
-    for (name, kind, flags, bytes, link, info, entry) in sections {
+    for Section { name, kind, flags, bytes, link, info, entry } in sections {
         body.resize(body.len().next_multiple_of(8), 0);
         let offset = u64::try_from(HEADER_BYTES + body.len()).unwrap();
         let length = u64::try_from(bytes.len()).unwrap();

@@ -326,10 +326,14 @@ fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
+        let told = cause.to_string();
+        if !text.contains(&told) {
+            text.push_str(": ");
+            text.push_str(&told);
+        }
         source = cause.source();
     }
+    let text = text.replace(" Verifier output: :", ":");
     match text.char_indices().nth_back(1_500) {
         Some((start, _)) => format!("…{}", &text[start..]),
         None => text,

@@ -116,6 +116,7 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
     }
     let store = Store::start(cluster_settings(&settings)?, loaded, Timestamp::now())?;
     let options = capture_options(&settings)?;
+    refuse_without_privileges()?;
     let (capture, cgroups) = Capture::start(&options)?;
     let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
     let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default())?;
@@ -150,6 +151,19 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
         "stopped: nothing of flowlog is left in the kernel"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Said by name before the kernel refuses one thing or another for want of them.
+fn refuse_without_privileges() -> anyhow::Result<()> {
+    let missing = host::read_privileges(Path::new("/"))?.missing();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "capture needs {}, which this process has not: run it as root, or give the container the capability; \
+         `flowlog check` tells what this host lacks",
+        missing.join(" and ")
+    )
 }
 
 fn cluster_settings(settings: &Settings) -> anyhow::Result<cluster::Settings> {

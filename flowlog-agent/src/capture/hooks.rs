@@ -83,7 +83,7 @@ pub const HOOKS: [Hook; 9] = [
         attach: tracepoint("tcp_retransmit_skb", 1),
         kernel: "5.10",
         gives: "`pending` after one second without an answer",
-        without: "an attempt without an answer is told when the process or the kernel gives up, after up to 130 s",
+        without: "an attempt without an answer is told after 3 s as `unknown`, and corrected when it ends, after up to 130 s",
         needed: false,
     },
     Hook {

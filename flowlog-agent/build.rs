@@ -16,10 +16,10 @@ fn main() -> Result<(), String> {
 fn embed() -> Result<(), Box<dyn Error>> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
     let repository = manifest_dir.parent().ok_or("the agent's crate has no parent folder")?;
-    for source in bpf::sources(repository) {
-        println!("cargo::rerun-if-changed={}", source.display());
+    // Relative to this package, so that two checkouts which share a target folder each look at their own sources.
+    for source in bpf::SOURCES.into_iter().chain(["xtask/src/bpf.rs"]) {
+        println!("cargo::rerun-if-changed=../{source}");
     }
-    println!("cargo::rerun-if-changed={}", repository.join("xtask/src/bpf.rs").display());
     let object = bpf::build(repository, &repository.join("target/bpf"))?;
     let copy = Path::new(&env::var("OUT_DIR")?).join("flowlog.bpf.o");
     fs::copy(&object, &copy)?;

@@ -6,6 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// How the own log is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub enum TelemetryError {
     },
     /// A log is set up already.
     #[error("the own log is set up already: {0}")]
-    Twice(#[from] tracing::subscriber::SetGlobalDefaultError),
+    Twice(#[from] tracing_subscriber::util::TryInitError),
 }
 
 impl FromStr for LogFormat {
@@ -51,7 +52,8 @@ impl FromStr for LogFormat {
     }
 }
 
-/// Write the own log to stderr from here on. `filter` is a level, or a filter by module.
+/// Write the own log to stderr from here on, and what libraries and the kernel half say by way of the `log` crate.
+/// `filter` is a level, or a filter by module.
 pub fn start_log(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let level = EnvFilter::builder()
         .parse(filter)
@@ -61,10 +63,10 @@ pub fn start_log(filter: &str, format: LogFormat) -> Result<(), TelemetryError> 
         LogFormat::Text => {
             // Colours belong to a terminal; a log file would keep the escape sequences.
             let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            tracing::subscriber::set_global_default(log.with_ansi(colours).finish())?;
+            log.with_ansi(colours).finish().try_init()?;
         }
         LogFormat::Json => {
-            tracing::subscriber::set_global_default(log.json().flatten_event(true).finish())?;
+            log.json().flatten_event(true).finish().try_init()?;
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! Where lines go: a reader that leaves, a file that is rotated.
 
-use crate::stage::{API, Family, Net, SOON, Stage, check_lines, do_step, end, small};
+use crate::stage::{API, Family, Net, SOON, Stage, check_lines, do_step, end, small, sum};
 use flowlog_tests::traffic::Held;
 use flowlog_tests::traffic::process;
 use flowlog_tests::traffic::step::Seat;
@@ -70,7 +70,10 @@ fn a_file_that_is_rotated_loses_nothing() {
         do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
     };
     (0..20).for_each(|_| connect());
-    wait::until("the file has its first lines", SOON, || Ok(fs::metadata(&file)?.len() > 0)).unwrap();
+    wait::until("the file has its first lines", SOON, || {
+        Ok(fs::read_to_string(&file)?.contains(r#""kind":"flow""#))
+    })
+    .unwrap();
     fs::rename(&file, &rotated).unwrap();
     (0..20).for_each(|_| connect());
     agent.signal(Signal::SIGHUP).unwrap();
@@ -78,7 +81,12 @@ fn a_file_that_is_rotated_loses_nothing() {
     (0..20).for_each(|_| connect());
     let ended = end(agent);
     let (before, after) = (lines(&rotated), lines(&file));
-    assert!(!before.is_empty() && !after.is_empty(), "{} and {} lines", before.len(), after.len());
+    let flows = |lines: &[Value]| lines.iter().filter(|line| line["kind"] == "flow").count();
+    assert!(flows(&before) > 0 && flows(&after) > 0, "{} and {} flows", flows(&before), flows(&after));
+    for l in ended.matching(&json!({"flow":{"direction":"ingress"}})) {
+        eprintln!("ZW {l}");
+    }
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 60);
     let all = [before, after].concat();
     check_lines(&all);
     assert_eq!(all, ended.lines, "the file has what standard output has");

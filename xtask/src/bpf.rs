@@ -22,8 +22,8 @@ const PACKAGE: &str = "flowlog-ebpf";
 const PROFILE: &str = "bpf";
 /// Section of the object that holds the hash of its sources, 32 hex digits.
 const SOURCE_SECTION_BYTES: usize = 32;
-/// What the object is made from, beside the compiler.
-const SOURCES: [&str; 6] = [
+/// Files and folders that the object is made from, beside the compiler, from the repository's root.
+pub(crate) const SOURCES: [&str; 6] = [
     "Cargo.toml",
     "Cargo.lock",
     "flowlog-ebpf/src",
@@ -149,11 +149,6 @@ pub(crate) fn find_linker(repository: &Path) -> Result<PathBuf, Error> {
     Err(Error::NoLinker { found })
 }
 
-/// Files and folders that the object is made from.
-pub(crate) fn sources(repository: &Path) -> Vec<PathBuf> {
-    SOURCES.iter().map(|source| repository.join(source)).collect()
-}
-
 /// Build the object below `target_dir` and answer its path. What is fresh is not built again.
 ///
 /// # Errors
@@ -178,8 +173,8 @@ pub(crate) fn build(repository: &Path, target_dir: &Path) -> Result<PathBuf, Err
 /// A source cannot be read.
 pub(crate) fn hash_sources(repository: &Path) -> Result<String, Error> {
     let mut files = Vec::new();
-    for source in sources(repository) {
-        collect_files(&source, &mut files)?;
+    for source in SOURCES {
+        collect_files(&repository.join(source), &mut files)?;
     }
     files.sort();
     let mut hash: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;

@@ -13,7 +13,7 @@ pub struct Counters {
     pub seen: [u64; KINDS],
     /// Events that found the ring full, by kind.
     pub lost: [u64; KINDS],
-    /// All events due on this CPU: the base of [`crate::event::Event::sequence`].
+    /// All events due on this CPU.
     pub sequence: u64,
     /// Dropped packets whose headers could not be read.
     pub unreadable: u64,

@@ -4,7 +4,7 @@ use crate::maps::{COUNTERS, EVENTS, WAKE_BYTES};
 use aya_ebpf::{
     bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     cty::c_void,
-    helpers::generated::{bpf_get_current_comm, bpf_get_smp_processor_id, bpf_ktime_get_boot_ns},
+    helpers::generated::{bpf_get_current_comm, bpf_ktime_get_boot_ns},
 };
 use aya_log_ebpf::debug;
 use core::mem::size_of;
@@ -48,11 +48,8 @@ pub(crate) fn emit(ctx: &impl aya_ebpf::EbpfContext, kind: u8, fill: impl FnOnce
     let event = unsafe { &mut *entry.as_mut_ptr() };
     event.version = ABI_VERSION;
     event.kind = kind;
-    // SAFETY: helpers without arguments.
+    // SAFETY: a helper without arguments.
     event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
-    // SAFETY: as above.
-    let cpu = unsafe { bpf_get_smp_processor_id() };
-    event.sequence = (u64::from(cpu) << 48) | (counters.sequence & 0xffff_ffff_ffff);
     fill(event);
     entry.submit(wake_flag(counters.sequence));
 }

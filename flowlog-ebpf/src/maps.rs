@@ -10,7 +10,7 @@ use flowlog_common::{
     settings::{REASON_IGNORED, REASONS},
 };
 
-/// Events. 8 MiB hold 50,000 events: 2.5 s of 20,000 a second while the agent does not run. The agent may
+/// Events. 8 MiB hold 65,536 events: 3 s of 20,000 a second while the agent does not run. The agent may
 /// ask for another size.
 #[map]
 pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);

@@ -241,10 +241,10 @@ mod tests {
         bytes[3] = 6;
         bytes[8..16].copy_from_slice(&5_000_000_000_u64.to_ne_bytes());
         bytes[24..32].copy_from_slice(&77_u64.to_ne_bytes());
-        bytes[72..88].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 9]);
-        bytes[90..92].copy_from_slice(&443_u16.to_ne_bytes());
-        bytes[104..108].copy_from_slice(&4242_u32.to_ne_bytes());
-        bytes[120..125].copy_from_slice(b"curl\0");
+        bytes[64..80].copy_from_slice(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 10, 0, 0, 9]);
+        bytes[82..84].copy_from_slice(&443_u16.to_ne_bytes());
+        bytes[96..100].copy_from_slice(&4242_u32.to_ne_bytes());
+        bytes[104..109].copy_from_slice(b"curl\0");
         bytes
     }
 
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn each_kind_becomes_its_fact() {
         let mut drop = event(7);
-        drop[94..96].copy_from_slice(&2_u16.to_ne_bytes());
+        drop[86..88].copy_from_slice(&2_u16.to_ne_bytes());
         type Holds = fn(&Fact) -> bool;
         let rows: [(&str, Vec<u8>, Holds); 6] = [
             ("established", event(2), |fact| matches!(fact, Fact::Established { syn_retries: 0 })),
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn a_reason_without_a_name_is_told_by_its_number() {
         let mut drop = event(7);
-        drop[94..96].copy_from_slice(&200_u16.to_ne_bytes());
+        drop[86..88].copy_from_slice(&200_u16.to_ne_bytes());
         assert_eq!(
             decoder().decode(&drop).unwrap().fact,
             Fact::Dropped { reason: "REASON_200".to_owned(), no_socket: false }
@@ -323,7 +323,7 @@ mod tests {
     #[test]
     fn a_command_name_that_is_no_utf8_is_kept_as_far_as_it_is() {
         let mut bytes = event(1);
-        bytes[120..136].copy_from_slice(b"a\xff\nbbbbbbbbbbbbb");
+        bytes[104..120].copy_from_slice(b"a\xff\nbbbbbbbbbbbbb");
         let Fact::Attempt { task } = decoder().decode(&bytes).unwrap().fact else { panic!("no attempt") };
         assert_eq!(task.comm, "a\u{fffd}\nbbbbbbbbbbbbb");
     }

@@ -11,7 +11,7 @@ use crate::{
 use aya_ebpf::{
     EbpfContext,
     bindings::bpf_sock_addr,
-    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_netns_cookie, bpf_get_socket_cookie},
+    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_socket_cookie},
     programs::SockAddrContext,
 };
 use core::mem::offset_of;
@@ -58,8 +58,6 @@ fn attempt(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const
         event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
         // SAFETY: the helper takes the program's own context.
         event.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
-        // SAFETY: as above.
-        event.netns_cookie = unsafe { bpf_get_netns_cookie(ctx.as_ptr()) };
         fill_task(event);
     });
 }

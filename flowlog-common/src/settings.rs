@@ -24,6 +24,9 @@ macro_rules! for_each_offset {
             SK_ERR: "sock" "sk_err";
             SK_ERR_SOFT: "sock" "sk_err_soft";
             SKC_FLAGS: "sock_common" "skc_flags";
+            SK_ERROR_QUEUE: "sock" "sk_error_queue";
+            SK_ERROR_QUEUE_LAST: "sock" "sk_error_queue", "sk_buff_head" "prev";
+            SKB_QUEUED_ERRNO: "sk_buff" "cb", "sock_exterr_skb" "ee", "sock_extended_err" "ee_errno";
             SK_SHUTDOWN: "sock" "sk_shutdown";
             SK_CGRP_DATA: "sock" "sk_cgrp_data";
             INET_SPORT: "inet_sock" "inet_sport";

@@ -120,7 +120,7 @@ impl Decoder {
                 reason: self.reason_name(u16_at(bytes, offset_of!(Event, drop_reason))),
                 no_socket: u32_at(bytes, offset_of!(Event, flags)) & FLAG_NO_SOCKET != 0,
             },
-            ERROR => Fact::Error { errno },
+            ERROR => Fact::Error { errno: (errno != 0).then_some(errno) },
             SENT => Fact::Sent { task: task_at(bytes), errno: (errno != 0).then_some(errno) },
             found => return Err(DecodeError::Kind { found }),
         })

@@ -80,8 +80,8 @@ pub enum Fact {
     },
     /// An error was reported to a socket that is connecting, or to a datagram socket.
     Error {
-        /// The error.
-        errno: u16,
+        /// The error; absent where its number could not be read.
+        errno: Option<u16>,
     },
     /// A connected datagram socket sent its first datagram to this peer.
     Sent {

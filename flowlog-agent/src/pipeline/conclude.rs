@@ -33,7 +33,7 @@ pub(super) struct Facts {
     pub(super) end: End,
     /// An error that was reported to the socket, or by the send call.
     pub(super) error: Option<u16>,
-    /// The socket closed by an error whose number the process took before it could be read.
+    /// An error reached the socket whose number could not be read, or which the process took before that.
     pub(super) error_consumed: bool,
     /// The kernel dropped its packet.
     pub(super) drop: Option<Drop>,

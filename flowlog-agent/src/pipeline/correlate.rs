@@ -294,7 +294,7 @@ impl Correlator {
         let Fact::Failed { errno, error_consumed, syn_retries } = seen.fact else { return };
         let Some(entry) = self.known(seen) else { return };
         entry.facts.end = End::Failed(errno);
-        entry.facts.error_consumed = error_consumed;
+        entry.facts.error_consumed |= error_consumed;
         entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
         tell(entry, out);
         self.forget(seen.cookie);
@@ -356,10 +356,11 @@ impl Correlator {
     }
 
     /// On a stream it is kept for the close that follows; on a datagram socket it is the outcome.
-    fn error(&mut self, seen: Observation, errno: u16, out: &mut Vec<Told>) {
+    fn error(&mut self, seen: Observation, errno: Option<u16>, out: &mut Vec<Told>) {
         let Some(cookie) = seen.cookie else { return };
         if let Some(entry) = self.sockets.get_mut(&cookie) {
-            entry.facts.error = Some(errno);
+            entry.facts.error = errno.or(entry.facts.error);
+            entry.facts.error_consumed |= errno.is_none();
             entry.tried.last = seen.time;
             if seen.protocol == Protocol::Udp && entry.told.is_some() {
                 tell(entry, out);
@@ -370,7 +371,7 @@ impl Correlator {
         // The send that it answers has not come back yet, or no hook tells of sends.
         let due_ns = seen.boot_ns + ORPHAN_NS;
         let mut entry = entry(seen, Origin::Packet, requested, cookie, due_ns);
-        entry.facts.error = Some(errno);
+        entry.facts.error = errno;
         self.insert(cookie, entry, out);
     }
 

@@ -200,6 +200,19 @@ fn a_rejected_attempt_is_told_once_with_both_facts() {
 }
 
 #[test]
+fn an_error_that_the_process_took_before_it_closed_is_still_the_reason() {
+    for (errno, expected) in [(Some(113), Some(113)), (None, None)] {
+        let error = seen(55, Fact::Error { errno }).cookie(5).ends(OPENER, LISTENER);
+        let told = only(tell(
+            [attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER), error, failed(60, 5, None)],
+            SECOND,
+        ));
+        assert_eq!((told.outcome.state, told.outcome.errno), (State::Rejected, expected));
+        assert_eq!(told.outcome.evidence, [Evidence::KernelDrop, Evidence::IcmpError]);
+    }
+}
+
+#[test]
 fn repeats_of_a_dropped_syn_are_not_told_again() {
     let drops = (0..4).map(|n| dropped(50 + n * SECOND, OPENER, LISTENER));
     let told = tell([attempt(1, 5, LISTENER)].into_iter().chain(drops), 10 * SECOND);
@@ -312,7 +325,7 @@ fn loopback_addresses_of_different_namespaces_are_not_paired() {
 
 #[test]
 fn a_datagrams_drop_and_error_come_before_its_send_returns_and_are_still_its() {
-    let error = seen(20, Fact::Error { errno: 111 }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
+    let error = seen(20, Fact::Error { errno: Some(111) }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
     let told = only(tell([dropped(10, OPENER, LISTENER).udp(), error, sent(30, 5)], SECOND));
     assert_eq!(told.outcome.state, State::Rejected);
     assert_eq!(told.origin, Origin::Opener);
@@ -321,7 +334,7 @@ fn a_datagrams_drop_and_error_come_before_its_send_returns_and_are_still_its() {
 #[test]
 fn a_late_error_corrects_what_was_told_of_a_datagram() {
     let error =
-        seen(2 * SECOND, Fact::Error { errno: 111 }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
+        seen(2 * SECOND, Fact::Error { errno: Some(111) }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
     let told = tried(tell([sent(1, 5), error], 3 * SECOND));
     let states: Vec<_> = told.iter().map(|tried| (tried.outcome.state, tried.update)).collect();
     assert_eq!(states, [(State::Sent, false), (State::Refused, true)]);

@@ -8,9 +8,9 @@ use crate::{
     emit::emit,
     hooks::{connect::IPPROTO_TCP, send::IPPROTO_UDP},
     offsets::{
-        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_PROTOCOL, SK_SHUTDOWN, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock,
-        TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load,
-        socket_cgroup_id,
+        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_ERROR_QUEUE, SK_ERROR_QUEUE_LAST, SK_PROTOCOL, SK_SHUTDOWN,
+        SKB_QUEUED_ERRNO, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
+        TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load, probe, socket_cgroup_id,
     },
     sockaddr::fill_socket,
 };
@@ -118,10 +118,15 @@ pub(crate) fn observe_error(ctx: &BtfTracePointContext, sock: Sock) {
     }
 }
 
+/// On a stream the error may not have its number in the socket yet: `tcp_v4_err` queues and reports it first
+/// where a system call holds the socket. That it came is told all the same.
 #[inline(always)]
 fn emit_error(ctx: &BtfTracePointContext, sock: Sock, protocol: u8) {
-    let errno = error_of(sock);
-    if errno == 0 {
+    let mut errno = error_of(sock);
+    if errno == 0 && protocol == IPPROTO_TCP {
+        errno = queued_error(sock).unwrap_or(0);
+    }
+    if errno == 0 && protocol == IPPROTO_UDP {
         return;
     }
     emit(ctx, ERROR, |event| {
@@ -131,6 +136,18 @@ fn emit_error(ctx: &BtfTracePointContext, sock: Sock, protocol: u8) {
         event.protocol = protocol;
         event.errno = errno;
     });
+}
+
+/// The number of the newest error in the socket's error queue (`struct sock_extended_err`).
+#[inline(always)]
+fn queued_error(sock: Sock) -> Option<u16> {
+    let head = sock.wrapping_byte_add(SK_ERROR_QUEUE.load() as usize) as u64;
+    let newest: u64 = probe(sock, SK_ERROR_QUEUE_LAST.load() as usize)?;
+    if newest == head || newest == 0 {
+        return None;
+    }
+    let errno: u32 = probe(newest as *const c_void, SKB_QUEUED_ERRNO.load() as usize)?;
+    Some(errno as u16)
 }
 
 #[inline(always)]

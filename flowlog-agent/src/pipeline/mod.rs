@@ -236,6 +236,8 @@ impl Spine {
                 self.last_attribute(&tried, now_ns, now, None);
             }
             Attributed::NotYet(_) => {
+                // A cgroup made in the moment in which the hook was attached can miss both the hook and the scan.
+                self.rescan_due |= tried.cgroup_id.is_some_and(|id| self.cgroups.find(id).is_none());
                 if let Err(tried) = self.waiting.hold(tried, now_ns) {
                     self.last_attribute(&tried, now_ns, now, None);
                 }
@@ -366,18 +368,23 @@ impl Spine {
             Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
         self.tell_losses(now);
-        if std::mem::take(&mut self.rescan_due) {
-            self.changed = true;
-            if let Err(error) = self.cgroups.rescan() {
-                tracing::warn!(%error, "cgroups that came meanwhile are not known");
-            }
-        }
+        self.rescan();
         reload.look();
         if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
             self.cgroups.expire(now);
         }
         Ok(())
+    }
+
+    /// Look at the whole tree again, where an event was lost or a cgroup came past both hook and scan.
+    fn rescan(&mut self) {
+        if std::mem::take(&mut self.rescan_due) {
+            self.changed = true;
+            if let Err(error) = self.cgroups.rescan() {
+                tracing::warn!(%error, "cgroups that came meanwhile are not known");
+            }
+        }
     }
 
     fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problems: &[String], now: Timestamp) {
@@ -423,6 +430,7 @@ impl Spine {
                 self.first_attribute(tried, now_ns, now);
             }
         }
+        self.rescan();
         for tried in self.waiting.take_due(u64::MAX) {
             self.last_attribute(&tried, now_ns, now, None);
         }

@@ -390,7 +390,9 @@ impl Spine {
     fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problems: &[String], now: Timestamp) {
         self.registry.snapshots.one();
         self.node = node_of(&snapshot, &self.node.name);
-        let event = AgentEvent::Snapshot(state_of(&snapshot, problems));
+        let state = state_of(&snapshot, problems);
+        self.registry.manifest_problems.set(u64::try_from(state.problems.len()).unwrap_or(u64::MAX));
+        let event = AgentEvent::Snapshot(state);
         self.snapshot = snapshot;
         self.changed = true;
         self.tell_agent(event, now);

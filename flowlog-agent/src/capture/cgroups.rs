@@ -13,6 +13,9 @@ use std::path::{Path, PathBuf};
 const KEEP_REMOVED: SignedDuration = SignedDuration::from_mins(5);
 /// Cgroups remembered at most; beyond, the ones that went are forgotten first.
 const MOST: usize = 65_536;
+/// Scans at start, at most; the last finds nothing new. When a cgroup is removed just where a listing of its parent
+/// stands, the listing goes on from a neighbour and may leave one out (kernfs_dir_pos in fs/kernfs/dir.c).
+const MOST_SCANS: usize = 10;
 /// Scope prefixes of container runtimes (systemd driver): containerd, CRI-O, Docker, Podman.
 const RUNTIME_PREFIXES: [&str; 4] = ["cri-containerd-", "crio-", "docker-", "libpod-"];
 
@@ -67,15 +70,21 @@ impl Cgroups {
         })?;
         let mut cgroups =
             Self { mount: mount.to_owned(), scope: scope.to_owned(), entries: HashMap::new(), forgotten: 0 };
-        cgroups.rescan()?;
+        for _ in 0..MOST_SCANS {
+            if cgroups.rescan()? == 0 {
+                break;
+            }
+        }
         Ok(cgroups)
     }
 
-    /// Scan again, after events were lost. What is gone from the tree stays until its time is over.
+    /// Scan again, after events were lost. What is gone from the tree stays until its time is over. Returns how many
+    /// were found that were not known.
     ///
     /// # Errors
     /// The mount itself cannot be read; cgroups that vanish during the scan are passed over.
-    pub fn rescan(&mut self) -> Result<(), ScanError> {
+    pub fn rescan(&mut self) -> Result<usize, ScanError> {
+        let before = self.entries.len();
         let mount = self.mount.clone();
         let metadata = fs::metadata(&mount).map_err(|source| ScanError { path: mount.clone(), source })?;
         self.insert(metadata.ino(), Path::new(""));
@@ -94,20 +103,22 @@ impl Cgroups {
                 }
             }
         }
-        Ok(())
+        Ok(self.entries.len().saturating_sub(before))
     }
 
     /// Take an event. False where it had no usable path, so that a rescan is due.
     #[must_use]
     pub fn apply(&mut self, change: &CgroupChange, now: Timestamp) -> bool {
-        if !change.made {
-            if let Some(entry) = self.entries.get_mut(&change.id) {
-                entry.removed = Some(now);
-            }
-            return true;
+        // One that was made before the hooks were attached and goes before the scan comes by is known by its end alone.
+        if change.made || !self.entries.contains_key(&change.id) {
+            let Some(path) = &change.path else { return !change.made };
+            self.insert(change.id, Path::new(path.trim_start_matches('/')));
         }
-        let Some(path) = &change.path else { return false };
-        self.insert(change.id, Path::new(path.trim_start_matches('/')));
+        if !change.made
+            && let Some(entry) = self.entries.get_mut(&change.id)
+        {
+            entry.removed = Some(now);
+        }
         true
     }
 
@@ -279,6 +290,17 @@ mod tests {
         cgroups.expire(start + SignedDuration::from_mins(4));
         assert_eq!(cgroups.find(5), Some(&pod(None)));
         cgroups.expire(start + SignedDuration::from_mins(6));
+        assert_eq!(cgroups.find(5), None);
+    }
+
+    #[test]
+    fn a_cgroup_that_goes_before_the_scan_is_known_by_its_end() {
+        let mount = tempfile::tempdir().unwrap();
+        let mut cgroups = Cgroups::scan(mount.path(), mount.path()).unwrap();
+        let gone = CgroupChange { id: 5, made: false, path: Some(format!("/pod{UID}")) };
+        assert!(cgroups.apply(&gone, Timestamp::UNIX_EPOCH));
+        assert_eq!(cgroups.find(5), Some(&pod(None)));
+        cgroups.expire(Timestamp::UNIX_EPOCH + SignedDuration::from_mins(6));
         assert_eq!(cgroups.find(5), None);
     }
 

@@ -23,6 +23,9 @@ pub struct Counters {
     pub cgroup_lost: u64,
     /// Connected datagram sockets that found their table unwilling.
     pub table_full: u64,
+    /// Attempts that were no event since their key is counted; each is counted as established, or is told by
+    /// another event.
+    pub passed_over: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 5));
+const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 6));

@@ -5,6 +5,7 @@
 
 pub mod counter;
 pub mod event;
+pub mod repeat;
 pub mod settings;
 
 /// Version of the layouts and settings in this crate. It stands in the first byte of every event, so an

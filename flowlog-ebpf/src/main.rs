@@ -1,11 +1,13 @@
 //! The kernel half: entry points, a line each. It observes, never decides, and answers "allow" on every path.
 #![no_std]
 #![no_main]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod emit;
 mod hooks;
 mod maps;
 mod offsets;
+mod repeats;
 mod sockaddr;
 
 use aya_ebpf::{

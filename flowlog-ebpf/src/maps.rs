@@ -3,10 +3,12 @@
 use aya_ebpf::{
     Global,
     macros::map,
-    maps::{LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use flowlog_common::{
     counter::Counters,
+    event::Address,
+    repeat::{MOST_REPEATS, RepeatCounts, RepeatKey},
     settings::{REASON_IGNORED, REASONS},
 };
 
@@ -25,6 +27,30 @@ pub(crate) static CGROUPS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 #[map]
 pub(crate) static UNSENT: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Keys whose connections are counted rather than told, with the slot of their counts; only the agent writes here.
+/// 1.4 MiB.
+#[map]
+pub(crate) static REPEATS: HashMap<RepeatKey, u32> = HashMap::with_max_entries(MOST_REPEATS as u32, 0);
+
+/// The counts, by slot. Apart from the keys, so that a program that is just counting when the agent takes a key
+/// away still counts where the agent reads. 1 MiB.
+#[map]
+pub(crate) static REPEAT_COUNTS: Array<RepeatCounts> = Array::with_max_entries(MOST_REPEATS as u32, 0);
+
+/// The connection that was last counted at its opener, a CPU.
+#[map]
+pub(crate) static LAST_COUNTED: PerCpuArray<Tuple> = PerCpuArray::with_max_entries(1, 0);
+
+/// Both ends of a connection, as its opener's socket has them.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Tuple {
+    pub(crate) opener: Address,
+    pub(crate) listener: Address,
+    pub(crate) opener_port: u16,
+    pub(crate) listener_port: u16,
+}
+
 /// Counters, summed by the agent.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
@@ -36,6 +62,10 @@ pub(crate) static DROP_REASONS: Global<[u8; REASONS]> = Global::new([REASON_IGNO
 /// Bytes in `EVENTS` from which on a wake-up is forced; the agent sets half of the ring's size.
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_BYTES: Global<u64> = Global::new(4 << 20);
+
+/// 1 where repeats are counted at all.
+#[unsafe(no_mangle)]
+pub(crate) static COUNT_REPEATS: Global<u8> = Global::new(0);
 
 /// 1 where the hook `sock_send_length` is there, so that a connect on a datagram socket is worth a table entry.
 #[unsafe(no_mangle)]

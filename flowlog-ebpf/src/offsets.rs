@@ -16,6 +16,11 @@ macro_rules! declare {
 
 for_each_offset!(declare);
 
+/// 1 where a socket's `sk_cgrp_data` is a pointer to its cgroup by type (kernel 5.16), so that the verifier follows
+/// it; before, it was a word with flags in it, and is read as memory.
+#[unsafe(no_mangle)]
+pub(crate) static TYPED_CGROUP: Global<u8> = Global::new(0);
+
 /// A `struct sock *` that a BTF tracepoint handed in: the verifier checks every load through it.
 pub(crate) type Sock = *const c_void;
 
@@ -49,7 +54,18 @@ pub(crate) fn cgroup_id(cgroup: *const c_void) -> Option<u64> {
     probe(node as *const c_void, KERNFS_NODE_ID.load() as usize)
 }
 
-/// Id of the cgroup that owns a socket; 0 where it cannot be read.
+/// Id of the cgroup that owns a socket of a BTF tracepoint; 0 where it cannot be read.
+#[inline(always)]
+pub(crate) fn cgroup_of(sock: Sock) -> u64 {
+    if TYPED_CGROUP.load() == 0 {
+        return socket_cgroup_id(sock);
+    }
+    let cgroup: *const c_void = load(sock, &SK_CGRP_DATA);
+    let node: *const c_void = load(cgroup, &CGROUP_KN);
+    load(node, &KERNFS_NODE_ID)
+}
+
+/// The same of a socket that the verifier knows nothing about.
 #[inline(always)]
 pub(crate) fn socket_cgroup_id(sock: Sock) -> u64 {
     let cgroup: Option<u64> = probe(sock, SK_CGRP_DATA.load() as usize);

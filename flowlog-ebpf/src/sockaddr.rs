@@ -27,21 +27,33 @@ pub(crate) fn context_word(sock_addr: *const bpf_sock_addr, offset: usize) -> u3
     unsafe { at.read_volatile() }
 }
 
+/// What a socket is asked to connect to.
+#[derive(Clone, Copy)]
+pub(crate) struct Requested {
+    pub(crate) family: u8,
+    pub(crate) address: Address,
+    pub(crate) port: u16,
+}
+
 /// What an IPv4 socket is asked to connect to.
 #[inline(always)]
-pub(crate) fn fill_requested4(event: &mut Event, sock_addr: *const bpf_sock_addr) {
-    event.family = AF_INET;
-    event.remote = mapped(context_word(sock_addr, offset_of!(bpf_sock_addr, user_ip4)));
-    event.remote_port = requested_port(sock_addr);
+pub(crate) fn requested4(sock_addr: *const bpf_sock_addr) -> Requested {
+    Requested {
+        family: AF_INET,
+        address: mapped(context_word(sock_addr, offset_of!(bpf_sock_addr, user_ip4))),
+        port: requested_port(sock_addr),
+    }
 }
 
 /// What an IPv6 socket is asked to connect to.
 #[inline(always)]
-pub(crate) fn fill_requested6(event: &mut Event, sock_addr: *const bpf_sock_addr) {
+pub(crate) fn requested6(sock_addr: *const bpf_sock_addr) -> Requested {
     let word = |index: usize| context_word(sock_addr, offset_of!(bpf_sock_addr, user_ip6) + index * 4);
-    event.family = AF_INET6;
-    event.remote = [word(0), word(1), word(2), word(3)];
-    event.remote_port = requested_port(sock_addr);
+    Requested {
+        family: AF_INET6,
+        address: [word(0), word(1), word(2), word(3)],
+        port: requested_port(sock_addr),
+    }
 }
 
 /// The low half of the word holds the port, in network order.
@@ -50,20 +62,50 @@ fn requested_port(sock_addr: *const bpf_sock_addr) -> u16 {
     u16::from_be(context_word(sock_addr, offset_of!(bpf_sock_addr, user_port)) as u16)
 }
 
+/// Both ends of a socket.
+#[derive(Clone, Copy)]
+pub(crate) struct Ends {
+    pub(crate) family: u8,
+    pub(crate) local: Address,
+    pub(crate) remote: Address,
+    pub(crate) local_port: u16,
+    pub(crate) remote_port: u16,
+}
+
+impl Ends {
+    /// As the socket stands now.
+    #[inline(always)]
+    pub(crate) fn read(sock: Sock) -> Self {
+        let family: u16 = load(sock, &SKC_FAMILY);
+        let (local, remote) = if family == u16::from(AF_INET) {
+            (mapped(load(sock, &SKC_RCV_SADDR)), mapped(load(sock, &SKC_DADDR)))
+        } else {
+            (load6(sock, &SKC_V6_RCV_SADDR), load6(sock, &SKC_V6_DADDR))
+        };
+        Self {
+            family: family as u8,
+            local,
+            remote,
+            local_port: load(sock, &SKC_NUM),
+            remote_port: u16::from_be(load(sock, &SKC_DPORT)),
+        }
+    }
+
+    /// Put them into an event.
+    #[inline(always)]
+    pub(crate) fn fill(&self, event: &mut Event) {
+        event.family = self.family;
+        event.local = self.local;
+        event.remote = self.remote;
+        event.local_port = self.local_port;
+        event.remote_port = self.remote_port;
+    }
+}
+
 /// Both ends of a socket, as it stands now.
 #[inline(always)]
 pub(crate) fn fill_socket(event: &mut Event, sock: Sock) {
-    let family: u16 = load(sock, &SKC_FAMILY);
-    event.family = family as u8;
-    if family == u16::from(AF_INET) {
-        event.local = mapped(load(sock, &SKC_RCV_SADDR));
-        event.remote = mapped(load(sock, &SKC_DADDR));
-    } else {
-        event.local = load6(sock, &SKC_V6_RCV_SADDR);
-        event.remote = load6(sock, &SKC_V6_DADDR);
-    }
-    event.local_port = load(sock, &SKC_NUM);
-    event.remote_port = u16::from_be(load(sock, &SKC_DPORT));
+    Ends::read(sock).fill(event);
 }
 
 #[inline(always)]

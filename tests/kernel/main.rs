@@ -20,6 +20,8 @@ mod outputs;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod repeats;
+#[cfg(test)]
 mod resolver;
 #[cfg(test)]
 mod services;

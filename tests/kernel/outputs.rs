@@ -83,9 +83,6 @@ fn a_file_that_is_rotated_loses_nothing() {
     let (before, after) = (lines(&rotated), lines(&file));
     let flows = |lines: &[Value]| lines.iter().filter(|line| line["kind"] == "flow").count();
     assert!(flows(&before) > 0 && flows(&after) > 0, "{} and {} flows", flows(&before), flows(&after));
-    for l in ended.matching(&json!({"flow":{"direction":"ingress"}})) {
-        eprintln!("ZW {l}");
-    }
     assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 60);
     let all = [before, after].concat();
     check_lines(&all);

@@ -293,7 +293,8 @@ fn check_books(ended: &Ended) {
     assert_eq!(
         attempts("seen"),
         attempts("recorded") + attempts("lost") + attempts("out_of_scope"),
-        "seen = recorded + lost + out of scope: {counters:#}"
+        "seen = recorded + lost + out of scope: {counters:#} {:#?}",
+        ended.matching(&json!({"kind": "flow"}))
     );
     assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), attempts("recorded"), "{counters:#}");
     let mut lines = BTreeMap::<&str, u64>::new();

@@ -6,26 +6,50 @@ use anyhow::{Context, Result, bail};
 use std::fs;
 use std::process::Command;
 
-/// What the binary prints with these arguments is what stands in this file.
-const GENERATED: [(&str, &[&str]); 1] = [("deploy/schema/flowlog.v1.schema.json", &["schema"])];
+/// A file, what the binary prints for it, and between which marks it stands there; without marks it is the file.
+const GENERATED: [(&str, &[&str], Option<&str>); 2] = [
+    ("deploy/schema/flowlog.v1.schema.json", &["schema"], None),
+    ("docs/log-format.md", &["schema", "--markdown"], Some("<!-- fields -->\n")),
+];
 
 /// Check them, or write them.
 pub(crate) fn docs(write: bool) -> Result<()> {
     let agent = build::agent(false)?;
-    for (name, args) in GENERATED {
+    for (name, args, mark) in GENERATED {
         let path = repository()?.join(name);
-        let now = run_quietly(Command::new(&agent).args(args))?;
+        let printed = run_quietly(Command::new(&agent).args(args))?;
+        let before = fs::read_to_string(&path).with_context(|| format!("read {name}"))?;
+        let now = match mark {
+            None => printed,
+            Some(mark) => between(&before, mark, &printed).with_context(|| format!("look into {name}"))?,
+        };
         if write {
-            path.parent()
-                .map_or(Ok(()), fs::create_dir_all)
-                .with_context(|| format!("make the folder of {name}"))?;
             fs::write(&path, now).with_context(|| format!("write {name}"))?;
-        } else if fs::read_to_string(&path)
-            .with_context(|| format!("read {name}; `cargo xtask docs --write`"))?
-            != now
-        {
+        } else if before != now {
             bail!("{name} is out of date: run `cargo xtask docs --write` and look at what changed");
         }
     }
     Ok(())
+}
+
+/// The text with what stands between its two marks replaced.
+fn between(text: &str, mark: &str, new: &str) -> Result<String> {
+    match text.split(mark).collect::<Vec<_>>()[..] {
+        [head, _, tail] => Ok([head, new, tail].join(mark)),
+        _ => bail!("the mark `{}` does not stand there twice", mark.trim_end()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::between;
+
+    #[test]
+    fn only_what_stands_between_the_marks_is_replaced() {
+        assert_eq!(
+            between("a\n<!-->\nold\n<!-->\nz\n", "<!-->\n", "new\n").unwrap(),
+            "a\n<!-->\nnew\n<!-->\nz\n"
+        );
+        assert!(between("a\n<!-->\nold\n", "<!-->\n", "new\n").is_err());
+    }
 }

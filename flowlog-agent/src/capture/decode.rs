@@ -8,6 +8,7 @@ use flowlog_common::event::{
     ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, CgroupEvent, DROP, ERROR, ESTABLISHED, Event, FAILED,
     FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, SENT, SYN_RETRANSMIT,
 };
+use jiff::Timestamp;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -75,6 +76,11 @@ impl Decoder {
     /// Take a newer measurement of the wall clock.
     pub fn set_clock(&mut self, clock: Clock) {
         self.clock = clock;
+    }
+
+    /// The wall clock's time of a boot time.
+    pub fn wall(&self, boot_ns: u64) -> Timestamp {
+        self.clock.wall(boot_ns)
     }
 
     /// Decode one event.

@@ -11,8 +11,9 @@ use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use flowlog_common::for_each_offset;
 use flowlog_common::settings::{REASON_DROP, REASON_IGNORED, REASON_NO_SOCKET, REASONS};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::PathBuf;
 
 /// The kernel half, built from source by this crate's build script.
@@ -36,6 +37,8 @@ pub struct Options {
     pub cgroups_bytes: u32,
     /// Names of hooks that are not to be attached.
     pub off: Vec<String>,
+    /// Connections may be counted in the kernel rather than told each.
+    pub count_repeats: bool,
     /// Show the kernel half's own debug lines.
     pub debug: bool,
 }
@@ -121,6 +124,8 @@ pub struct HookState {
 pub struct Capture {
     ebpf: Ebpf,
     pub(super) rings: Rings,
+    /// Runs that programs missed, by hook, as they stood when they were taken out.
+    missed: Vec<(&'static str, u64)>,
     /// Every hook of the table and what became of it.
     pub hooks: Vec<HookState>,
 }
@@ -145,7 +150,7 @@ impl Capture {
         let rings = Rings::take(&mut ebpf, decoder, logger)?;
         let btf = Btf::parse_file(&options.btf, aya::Endianness::default())
             .map_err(|error| LoadError::Object { what: chain(&error) })?;
-        let mut capture = Self { ebpf, rings, hooks: Vec::with_capacity(HOOKS.len()) };
+        let mut capture = Self { ebpf, rings, missed: Vec::new(), hooks: Vec::with_capacity(HOOKS.len()) };
         let (tracepoints, cgroup_hooks): (Vec<Hook>, Vec<Hook>) =
             HOOKS.iter().partition(|hook| matches!(hook.attach, Attach::Tracepoint { .. }));
         for hook in tracepoints {
@@ -158,8 +163,24 @@ impl Capture {
         Ok((capture, cgroups))
     }
 
+    /// Runs that the kernel left out, by hook: a tracepoint's program that is running is not run again on the same CPU
+    /// by what interrupts it (`bpf_prog_info.recursion_misses`, kernel 5.12; 0 before).
+    pub(super) fn missed(&self) -> Vec<(&'static str, u64)> {
+        if !self.missed.is_empty() {
+            return self.missed.clone();
+        }
+        let missed = |hook: &Hook| {
+            let program = self.ebpf.program(hook.program)?;
+            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
+            info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
+        };
+        HOOKS.iter().map(|hook| (hook.name, missed(hook).unwrap_or(0))).collect()
+    }
+
     /// Take every program out. What the rings hold can still be drained.
     pub fn detach(&mut self) {
+        self.missed = self.missed();
         for (name, program) in self.ebpf.programs_mut() {
             let unloaded = match program {
                 Program::CgroupSockAddr(program) => program.unload(),
@@ -260,6 +281,9 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
     let reasons = reason_table(types);
     let wake_bytes = u64::from(options.events_bytes / 2);
     let send_hook = u8::from(is_on("send", options) && types.find_tracepoint("sock_send_length").is_some());
+    // What is counted at its handshake must be seen to have one.
+    let count_repeats = u8::from(options.count_repeats && is_on("set_state", options));
+    let typed_cgroup = u8::from(types.find_member("sock_cgroup_data", "cgroup").is_some());
     // aya-log's levels count from 1 (error) to 5 (trace); at 0 the verifier prunes every debug line.
     let log_level: u8 = if options.debug { 5 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -270,6 +294,8 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
         .override_global("DROP_REASONS", &reasons, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .override_global("SEND_HOOK", &send_hook, true)
+        .override_global("COUNT_REPEATS", &count_repeats, true)
+        .override_global("TYPED_CGROUP", &typed_cgroup, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", options.events_bytes)
         .map_max_entries("CGROUPS", options.cgroups_bytes);

@@ -12,9 +12,11 @@ pub mod hooks;
 pub mod host;
 mod load;
 mod process;
+mod repeats;
 mod ring;
 
 pub use cgroups::{Cgroups, Owner};
 pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options};
 pub use process::find_exe;
+pub use repeats::{Repeat, RepeatCounts, Slot};
 pub use ring::{Batch, KernelCounts};

@@ -3,12 +3,14 @@
 use super::clock::{Clock, ClockError};
 use super::decode::{CgroupChange, DecodeError, Decoder, decode_cgroup};
 use super::load::{Capture, LoadError};
+use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
 use crate::model::Observation;
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 use flowlog_common::counter::Counters;
 use flowlog_common::event;
+use jiff::Timestamp;
 use std::io;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
@@ -44,12 +46,21 @@ pub struct KernelCounts {
     pub cgroup_lost: u64,
     /// Connected datagram sockets that found their table unwilling.
     pub table_full: u64,
+    /// Runs that programs missed, by the hook's name.
+    pub missed: Vec<(&'static str, u64)>,
+    /// Attempts that were no event since such connections are counted.
+    pub passed_over: u64,
 }
 
 impl KernelCounts {
     /// Events due of one kind.
     pub fn seen(&self, kind: &str) -> u64 {
         count_of(&self.seen, kind)
+    }
+
+    /// Runs that the program of one hook missed.
+    pub fn missed(&self, hook: &str) -> u64 {
+        count_of(&self.missed, hook)
     }
 
     /// Events of one kind that found the ring full.
@@ -89,6 +100,7 @@ pub(super) struct Rings {
     events: AsyncFd<RingBuf<MapData>>,
     cgroups: RingBuf<MapData>,
     counters: PerCpuArray<MapData, CpuCounters>,
+    pub(super) repeats: Repeats,
     decoder: Decoder,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
@@ -99,6 +111,7 @@ impl Rings {
         decoder: Decoder,
         logger: Option<EbpfLogger<&'static dyn log::Log>>,
     ) -> Result<Self, LoadError> {
+        let repeats = Repeats::take(ebpf)?;
         let refused = |what: &str, error: &dyn std::fmt::Display| LoadError::Object {
             what: format!("map {what}: {error}"),
         };
@@ -115,6 +128,7 @@ impl Rings {
             cgroups: RingBuf::try_from(take("CGROUPS")?).map_err(|error| refused("CGROUPS", &error))?,
             counters: PerCpuArray::try_from(take("COUNTERS")?)
                 .map_err(|error| refused("COUNTERS", &error))?,
+            repeats,
             decoder,
             logger,
         })
@@ -161,6 +175,41 @@ impl Capture {
         batch
     }
 
+    /// Count such connections rather than tell each; `None` where the kernel half has no room for one more kind.
+    ///
+    /// # Errors
+    /// The maps cannot be written.
+    pub fn count_repeats(&mut self, repeat: &Repeat) -> Result<Option<Slot>, MapError> {
+        self.rings.repeats.start(repeat)
+    }
+
+    /// Tell such connections again, each. What was counted stays to be read until its slot is released.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn tell_repeats(&mut self, repeat: &Repeat) -> Result<(), MapError> {
+        self.rings.repeats.stop(repeat)
+    }
+
+    /// What was counted in a slot.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn read_repeats(&self, slot: Slot) -> Result<RepeatCounts, MapError> {
+        self.rings.repeats.read(slot)
+    }
+
+    /// Another kind may be counted in this slot: its key was taken away a while ago, so that no program that had
+    /// found it is still running.
+    pub fn release_slot(&mut self, slot: Slot) {
+        self.rings.repeats.release(slot);
+    }
+
+    /// The wall clock's time of a boot time.
+    pub fn wall(&self, boot_ns: u64) -> Timestamp {
+        self.rings.decoder.wall(boot_ns)
+    }
+
     /// Measure the wall clock anew; it is stepped and slewed while the agent runs.
     ///
     /// # Errors
@@ -187,6 +236,8 @@ impl Capture {
             cgroup_seen: sum(&|counters| counters.cgroup_seen),
             cgroup_lost: sum(&|counters| counters.cgroup_lost),
             table_full: sum(&|counters| counters.table_full),
+            missed: self.missed(),
+            passed_over: sum(&|counters| counters.passed_over),
         })
     }
 }

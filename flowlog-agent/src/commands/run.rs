@@ -212,6 +212,7 @@ fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
         events_bytes: settings.events_ring_bytes,
         cgroups_bytes: settings.cgroup_ring_bytes,
         off: settings.hooks_off.iter().cloned().collect(),
+        count_repeats: !settings.each,
         debug: settings.kernel_log,
     })
 }

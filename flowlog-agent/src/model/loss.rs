@@ -29,6 +29,8 @@ pub enum LossStage {
 pub enum LossCause {
     /// The ring buffer was full.
     RingFull,
+    /// A program was running already on that CPU, and the kernel does not run it twice.
+    HookBusy,
     /// The kernel half could not read a structure.
     Unreadable,
     /// Event of another length, version or kind than this build knows.

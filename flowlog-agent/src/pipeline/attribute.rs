@@ -1,6 +1,7 @@
 //! Attribute and resolve: an attempt's addresses and cgroup become its two ends.
 
 use super::correlate::{Origin, Surroundings, Tried};
+use super::repeats::Repeats;
 use crate::capture::{Cgroups, Owner};
 use crate::cluster::Snapshot;
 use crate::inventory::{AddressOwner, Found};
@@ -18,6 +19,8 @@ pub(super) struct View<'a> {
     /// Processes outside pods are recorded.
     pub(super) host_processes: bool,
     pub(super) now: Timestamp,
+    /// What is counted in the kernel.
+    pub(super) repeats: &'a Repeats,
 }
 
 /// Both ends of an attempt.
@@ -221,6 +224,14 @@ impl Surroundings for View<'_> {
             }
             Target::Endpoint(_) => false,
         }
+    }
+
+    fn is_counted(&self, opener: IpAddr, listener: SocketAddr) -> bool {
+        self.repeats.is_counted(opener, listener)
+    }
+
+    fn counts(&self, cgroup_id: u64, listener: SocketAddr, protocol: Protocol) -> bool {
+        self.repeats.counts(cgroup_id, listener, protocol)
     }
 
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {

@@ -44,6 +44,10 @@ pub(super) trait Surroundings {
     fn owns(&self, cgroup_id: u64, address: IpAddr) -> Option<bool>;
     /// Whether `backend` stands behind the service address `dialed`.
     fn leads_to(&self, dialed: SocketAddr, backend: SocketAddr, protocol: Protocol) -> bool;
+    /// Whether connections from `opener` to `listener` are counted in the kernel, at the opener.
+    fn is_counted(&self, opener: IpAddr, listener: SocketAddr) -> bool;
+    /// Whether connections of this cgroup to `listener` are counted in the kernel, or were a moment ago.
+    fn counts(&self, cgroup_id: u64, listener: SocketAddr, protocol: Protocol) -> bool;
     /// Whether a datagram from here is an answer: the port is one that its sender serves.
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool;
 }
@@ -103,6 +107,8 @@ pub(super) struct Tried {
     pub(super) closed: Option<Totals>,
     /// Told before; this is what became of it.
     pub(super) update: bool,
+    /// The attempt itself was no event: the kernel half passed it over, since its kind is counted.
+    pub(super) unannounced: bool,
 }
 
 /// What the stage hands on.
@@ -117,6 +123,21 @@ pub(super) enum Told {
         /// When.
         time: Timestamp,
         /// Its sums.
+        totals: Totals,
+    },
+    /// A connection has closed whose handshake was no event.
+    ClosedUnannounced {
+        /// Cgroup of its socket.
+        cgroup_id: u64,
+        /// Protocol.
+        protocol: Protocol,
+        /// Near end.
+        local: SocketAddr,
+        /// Far end.
+        remote: SocketAddr,
+        /// Boot time.
+        boot_ns: u64,
+        /// Its sums; the duration is not known.
         totals: Totals,
     },
 }
@@ -134,12 +155,17 @@ pub(super) struct Unmatched {
     pub(super) probes: u64,
     /// Repeats of a dropped packet.
     pub(super) repeats: u64,
+    /// Not that, but the contrary: attempts that were passed over in the kernel, and made of their outcome.
+    pub(super) unannounced: u64,
+    /// Of these, such that a dropped packet had told of.
+    pub(super) adopted: u64,
+    /// Attempts that were told, and taken for passed over, since their kind is counted by now.
+    pub(super) passed_over: u64,
 }
 
 struct Entry {
     tried: Tried,
     boot_ns: u64,
-    cookie: u64,
     established_ns: Option<u64>,
     facts: Facts,
     /// The state that was told, once one was.
@@ -151,6 +177,8 @@ struct Orphan {
     observation: Observation,
     due_ns: u64,
     told: bool,
+    /// The flow that it became, if it was told and became one.
+    flow: Option<(FlowId, State)>,
 }
 
 /// Address and port 0.
@@ -198,11 +226,11 @@ impl Correlator {
         match seen.fact {
             Fact::Attempt { .. } => self.attempt(seen, out),
             Fact::Sent { .. } => self.sent(seen, out),
-            Fact::Established { syn_retries } => self.established(&seen, syn_retries),
-            Fact::Failed { .. } => self.failed(&seen, out),
+            Fact::Established { syn_retries } => self.established(&seen, syn_retries, around, out),
+            Fact::Failed { .. } => self.failed(&seen, around, out),
             Fact::Closed { .. } => self.closed(&seen, out),
-            Fact::Inbound => self.inbound(seen, out),
-            Fact::SynRetransmitted => self.retransmitted(&seen, out),
+            Fact::Inbound => self.inbound(seen, around, out),
+            Fact::SynRetransmitted => self.retransmitted(&seen, around, out),
             Fact::Error { errno } => self.error(seen, errno, out),
             Fact::Dropped { .. } => self.dropped(seen, around, out),
         }
@@ -280,8 +308,14 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn established(&mut self, seen: &Observation, syn_retries: u32) {
-        let Some(entry) = self.known(seen) else { return };
+    fn established(
+        &mut self,
+        seen: &Observation,
+        syn_retries: u32,
+        around: &impl Surroundings,
+        out: &mut Vec<Told>,
+    ) {
+        let Some(entry) = self.known_or_new(seen, around, out) else { return };
         entry.facts.end = End::Established;
         entry.facts.syn_retries = syn_retries;
         entry.tried.connect_ns = Some(seen.boot_ns.saturating_sub(entry.boot_ns));
@@ -290,9 +324,9 @@ impl Correlator {
         self.postpone(seen.cookie, due_ns);
     }
 
-    fn failed(&mut self, seen: &Observation, out: &mut Vec<Told>) {
+    fn failed(&mut self, seen: &Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let Fact::Failed { errno, error_consumed, syn_retries } = seen.fact else { return };
-        let Some(entry) = self.known(seen) else { return };
+        let Some(entry) = self.known_or_new(seen, around, out) else { return };
         entry.facts.end = End::Failed(errno);
         entry.facts.error_consumed |= error_consumed;
         entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
@@ -306,13 +340,17 @@ impl Correlator {
             return;
         }
         let Fact::Closed { bytes_sent, bytes_received, retransmits, .. } = seen.fact else { return };
+        let mut totals =
+            Totals { duration_ns: 0, bytes_sent, bytes_received, retransmits: u64::from(retransmits) };
+        if !self.sockets.contains(&cookie)
+            && let (Some(cgroup_id), Some(local), Some(remote)) = (seen.cgroup_id, seen.local, seen.remote)
+        {
+            let (protocol, boot_ns) = (seen.protocol, seen.boot_ns);
+            out.push(Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals });
+            return;
+        }
         let Some(entry) = self.known(seen) else { return };
-        let totals = Totals {
-            duration_ns: seen.boot_ns.saturating_sub(entry.established_ns.unwrap_or(entry.boot_ns)),
-            bytes_sent,
-            bytes_received,
-            retransmits: u64::from(retransmits),
-        };
+        totals.duration_ns = seen.boot_ns.saturating_sub(entry.established_ns.unwrap_or(entry.boot_ns));
         // It may have been established, and closed, since something else was told of it.
         let told = entry.facts.conclude(entry.tried.protocol).state;
         if entry.told == Some(told) {
@@ -325,7 +363,7 @@ impl Correlator {
     }
 
     /// The listener's side. Where the opener is known here it is one flow, told at the opener.
-    fn inbound(&mut self, seen: Observation, out: &mut Vec<Told>) {
+    fn inbound(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else {
             return;
         };
@@ -338,6 +376,11 @@ impl Correlator {
             self.paired.put(cookie, ());
             return;
         }
+        if around.is_counted(opener.ip(), listener) {
+            self.unmatched.accepts_paired += 1;
+            self.paired.put(cookie, ());
+            return;
+        }
         let boot_ns = seen.boot_ns;
         let mut entry = entry(seen, Origin::Listener, listener, cookie, boot_ns + AFTER_HANDSHAKE_NS);
         entry.tried.opener = Some(opener);
@@ -346,8 +389,8 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn retransmitted(&mut self, seen: &Observation, out: &mut Vec<Told>) {
-        let Some(entry) = self.known(seen) else { return };
+    fn retransmitted(&mut self, seen: &Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+        let Some(entry) = self.known_or_new(seen, around, out) else { return };
         entry.facts.syn_retries = entry.facts.syn_retries.max(1);
         entry.facts.syn_sent = true;
         if entry.told.is_none() {
@@ -402,12 +445,12 @@ impl Correlator {
         }
         let due_ns = seen.boot_ns + ORPHAN_NS;
         self.packets_due.push(Reverse((due_ns, key)));
-        let orphan = Orphan { observation: seen, due_ns, told: false };
+        let orphan = Orphan { observation: seen, due_ns, told: false, flow: None };
         if let Some((evicted, orphan)) = self.packets.push(key, orphan)
             && evicted != key
             && !orphan.told
         {
-            self.tell_packet(orphan, around, out);
+            self.tell_packet(&orphan, around, out);
         }
     }
 
@@ -465,32 +508,34 @@ impl Correlator {
             return;
         }
         orphan.told = true;
-        let kept = Orphan {
-            observation: orphan.observation.clone(),
-            due_ns: orphan.due_ns + PACKET_KEPT_NS,
-            told: true,
-        };
-        self.tell_packet(orphan, around, out);
-        self.packets_due.push(Reverse((kept.due_ns, key)));
-        self.packets.put(key, kept);
+        orphan.flow = self.tell_packet(&orphan, around, out);
+        orphan.due_ns += PACKET_KEPT_NS;
+        self.packets_due.push(Reverse((orphan.due_ns, key)));
+        self.packets.put(key, orphan);
     }
 
     /// A packet that belongs to no attempt is a flow of its own, unless it is an answer, or found no socket.
-    fn tell_packet(&mut self, orphan: Orphan, around: &impl Surroundings, out: &mut Vec<Told>) {
-        let seen = orphan.observation;
-        let (Some(source), Some(destination)) = (seen.local, seen.remote) else { return };
+    fn tell_packet(
+        &mut self,
+        orphan: &Orphan,
+        around: &impl Surroundings,
+        out: &mut Vec<Told>,
+    ) -> Option<(FlowId, State)> {
+        let seen = &orphan.observation;
+        let (source, destination) = (seen.local?, seen.remote?);
         if matches!(seen.fact, Fact::Dropped { no_socket: true, .. }) {
             self.unmatched.probes += 1;
-            return;
+            return None;
         }
         if seen.protocol == Protocol::Udp && around.serves(source, seen.protocol) {
             self.unmatched.replies += 1;
-            return;
+            return None;
         }
         let cookie = self.synthetic_cookie();
         let mut entry = entry(seen.clone(), Origin::Packet, destination, cookie, 0);
-        take_packet(&mut entry, &seen);
+        take_packet(&mut entry, seen);
         tell(&mut entry, out);
+        Some((entry.tried.id, entry.told?))
     }
 
     fn tell_again(&mut self, cookie: u64, out: &mut Vec<Told>) {
@@ -523,6 +568,35 @@ impl Correlator {
         Some(entry)
     }
 
+    /// The same; where its attempt was no event, since its kind is counted, this stands for it.
+    fn known_or_new(
+        &mut self,
+        seen: &Observation,
+        around: &impl Surroundings,
+        out: &mut Vec<Told>,
+    ) -> Option<&mut Entry> {
+        if let (Some(cookie), Some(cgroup_id), Some(remote)) = (seen.cookie, seen.cgroup_id, seen.remote)
+            && !self.sockets.contains(&cookie)
+            && around.counts(cgroup_id, remote, seen.protocol)
+        {
+            self.unmatched.unannounced += 1;
+            let due_ns = seen.boot_ns + NO_SYN_NS;
+            let mut entry = entry(seen.clone(), Origin::Opener, remote, cookie, due_ns);
+            entry.tried.unannounced = true;
+            let packet = seen.local.and_then(|local| self.packets.pop(&(seen.protocol, local, remote)));
+            if let Some(orphan) = packet {
+                take_packet(&mut entry, &orphan.observation);
+                if let Some((id, state)) = orphan.flow {
+                    self.unmatched.adopted += 1;
+                    entry.tried.id = id;
+                    entry.told = Some(state);
+                }
+            }
+            self.insert(cookie, entry, out);
+        }
+        self.known(seen)
+    }
+
     /// The opener's side of an accepted connection. Loopback addresses are the same in every network namespace,
     /// so there the listener's must be the one that was asked for.
     fn opener_mut(
@@ -546,6 +620,28 @@ impl Correlator {
             }
             self.unlink(evicted, &entry, evicted != cookie);
         }
+    }
+
+    /// Their kind is counted by now: their handshake was, or will be, or they are told by what else becomes of them.
+    /// To be called when every event from before the counting has been observed.
+    pub(super) fn pass_over(&mut self, is_counted: impl Fn(u64, SocketAddr, Protocol) -> bool) {
+        let silent = |cookie: &&u64| {
+            let Some(Entry { tried, facts, told: None, .. }) = self.sockets.peek(*cookie) else {
+                return false;
+            };
+            let counted = |cgroup_id| is_counted(cgroup_id, tried.requested, tried.protocol);
+            *facts == Facts::default() && tried.cgroup_id.is_some_and(counted)
+        };
+        let cookies: Vec<u64> = self.connecting.keys().filter(silent).copied().collect();
+        for cookie in cookies {
+            self.unmatched.passed_over += 1;
+            self.forget(Some(cookie));
+        }
+    }
+
+    /// Its close is counted elsewhere.
+    pub(super) fn release(&mut self, id: FlowId) {
+        self.forget(u64::try_from(id.0 & u128::from(u64::MAX)).ok());
     }
 
     fn forget(&mut self, cookie: Option<u64>) {
@@ -599,7 +695,6 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
     let opener = seen.local.filter(|local| origin != Origin::Listener && local.port() != 0);
     Entry {
         boot_ns: seen.boot_ns,
-        cookie,
         established_ns: None,
         facts: Facts::default(),
         told: None,
@@ -619,6 +714,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             connect_ns: None,
             closed: None,
             update: false,
+            unannounced: false,
         },
     }
 }
@@ -654,6 +750,5 @@ fn tell(entry: &mut Entry, out: &mut Vec<Told>) {
     entry.tried.update = entry.told.is_some();
     entry.told = Some(outcome.state);
     entry.tried.outcome = outcome;
-    debug_assert_eq!(u128::from(entry.cookie), entry.tried.id.0 & u128::from(u64::MAX));
     out.push(Told::Tried(Box::new(entry.tried.clone())));
 }

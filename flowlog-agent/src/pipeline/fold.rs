@@ -4,6 +4,7 @@
 use crate::model::{
     Attribution, Class, Direction, DropPlace, Endpoint, Flow, FlowId, Party, PolicyRef, Protocol, State,
 };
+use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
 use lru::LruCache;
 use std::net::IpAddr;
@@ -13,6 +14,8 @@ use std::time::Duration;
 
 use super::correlate::Totals;
 
+/// A second.
+pub(super) const SECOND_NS: u64 = 1_000_000_000;
 /// Keys held at a time; when there are more, the one that was quiet longest is written and forgotten.
 const MOST_KEYS: usize = 16_384;
 /// Connections whose close is awaited.
@@ -59,6 +62,8 @@ struct Key {
 struct Folded {
     /// Stands for all that were folded since the last writing.
     flow: Flow,
+    /// Those whose close is awaited.
+    open: HashSet<FlowId>,
     /// Something was folded since then.
     changed: bool,
     due_ns: u64,
@@ -75,6 +80,24 @@ pub(super) struct Folder {
     pub(super) closes_unmatched: u64,
 }
 
+/// A flow that stands for nothing yet, to tell repeats by. Which process opened them is not known.
+pub(super) fn template(flow: &Flow) -> Flow {
+    let mut template = flow.clone();
+    clear(&mut template);
+    template.source.port = None;
+    if let Some(process) = &mut template.process {
+        process.pid = None;
+        process.comm = None;
+        process.exe = None;
+    }
+    template
+}
+
+/// Whether one is told as a repeat of the other.
+pub(super) fn are_one(one: &Flow, other: &Flow) -> bool {
+    key_of(one) == key_of(other)
+}
+
 impl Folder {
     pub(super) fn new(intervals: Intervals) -> Self {
         let bound = |most| NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN);
@@ -87,20 +110,13 @@ impl Folder {
         }
     }
 
-    /// Take a flow; what is to be written goes to `out`.
-    pub(super) fn fold(&mut self, flow: Flow, now_ns: u64, out: &mut Vec<Flow>) {
+    /// Take a flow; what is to be written goes to `out`. Returns how many its next record stands for so far.
+    pub(super) fn fold(&mut self, flow: Flow, now_ns: u64, out: &mut Vec<Flow>) -> u64 {
         let key = Arc::new(key_of(&flow));
-        if flow.outcome.state == State::Established && flow.duration_ns.is_none() {
-            self.open.put(flow.id, Arc::clone(&key));
-        }
+        let open =
+            (flow.outcome.state == State::Established && flow.duration_ns.is_none()).then_some(flow.id);
         let due_ns = now_ns.saturating_add(self.interval(flow.class));
-        if self.intervals.each {
-            // Kept without a count, so that its close can be told.
-            self.remember(key, &flow, due_ns, out);
-            out.push(flow);
-            return;
-        }
-        match self.keys.get_mut(&key) {
+        match self.keys.get_mut(&key).filter(|_| !self.intervals.each) {
             Some(folded) => {
                 // An update that says what was said of others already adds no more than its sums.
                 if flow.count > 0 || flow.duration_ns.is_some() {
@@ -109,10 +125,38 @@ impl Folder {
                 }
             }
             None => {
-                self.remember(key, &flow, due_ns, out);
+                // Kept without a count, so that its close can be told.
+                self.remember(Arc::clone(&key), &flow, due_ns, out);
                 out.push(flow);
             }
         }
+        let Some(folded) = self.keys.get_mut(&key) else { return 0 };
+        if let Some(id) = open {
+            folded.open.insert(id);
+            self.open.put(id, key);
+        }
+        folded.flow.count
+    }
+
+    /// Take repeats that were counted in the kernel, or one whose close is: they are awaited by nobody here.
+    pub(super) fn fold_counted(&mut self, flow: Flow, now_ns: u64, out: &mut Vec<Flow>) {
+        let id = flow.id;
+        let key = Arc::new(key_of(&flow));
+        self.fold(flow, now_ns, out);
+        self.open.pop(&id);
+        if let Some(folded) = self.keys.get_mut(&key) {
+            folded.open.remove(&id);
+        }
+    }
+
+    /// The flows of this one's key whose close is awaited; from now on it is awaited elsewhere.
+    pub(super) fn take_open(&mut self, flow: &Flow) -> HashSet<FlowId> {
+        let open = self.keys.get_mut(&key_of(flow)).map(|folded| std::mem::take(&mut folded.open));
+        let open = open.unwrap_or_default();
+        for id in &open {
+            self.open.pop(id);
+        }
+        open
     }
 
     /// A connection that was folded before has closed.
@@ -122,6 +166,7 @@ impl Folder {
             self.closes_unmatched += 1;
             return;
         };
+        folded.open.remove(&id);
         let totals = totals.as_opener(folded.flow.direction);
         add_totals(&mut folded.flow, &totals);
         folded.flow.last = folded.flow.last.max(time);
@@ -158,7 +203,7 @@ impl Folder {
     }
 
     fn remember(&mut self, key: Arc<Key>, flow: &Flow, due_ns: u64, out: &mut Vec<Flow>) {
-        let mut folded = Folded { flow: flow.clone(), changed: false, due_ns };
+        let mut folded = Folded { flow: flow.clone(), open: HashSet::new(), changed: false, due_ns };
         take(&mut folded);
         if let Some((_, mut evicted)) = self.keys.push(key, folded)
             && evicted.changed
@@ -181,13 +226,17 @@ fn take(folded: &mut Folded) -> Flow {
     let mut flow = folded.flow.clone();
     flow.update = flow.count == 0;
     folded.changed = false;
-    folded.flow.count = 0;
-    folded.flow.duration_ns = None;
-    folded.flow.bytes_sent = None;
-    folded.flow.bytes_received = None;
-    folded.flow.retransmits = None;
-    folded.flow.connect_ns = None;
+    clear(&mut folded.flow);
     flow
+}
+
+fn clear(flow: &mut Flow) {
+    flow.count = 0;
+    flow.duration_ns = None;
+    flow.bytes_sent = None;
+    flow.bytes_received = None;
+    flow.retransmits = None;
+    flow.connect_ns = None;
 }
 
 fn add(folded: &mut Folded, flow: &Flow) {

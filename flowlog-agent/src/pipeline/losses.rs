@@ -42,6 +42,11 @@ impl Losses {
             .iter()
             .map(|(kind, lost)| (LossCause::RingFull, *kind, lost.saturating_sub(before.lost(kind))))
             .collect();
+        rows.extend(
+            counts.missed.iter().map(|(hook, missed)| {
+                (LossCause::HookBusy, *hook, missed.saturating_sub(before.missed(hook)))
+            }),
+        );
         let cgroups = counts.cgroup_lost.saturating_sub(before.cgroup_lost);
         rows.push((LossCause::RingFull, "cgroup", cgroups));
         rows.push((LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)));

@@ -11,14 +11,17 @@ mod correlate;
 mod fold;
 mod losses;
 mod reload;
+mod repeats;
 #[cfg(test)]
 mod tests;
 mod waiting;
 
-use crate::capture::{Batch, Capture, Cgroups, HookStatus, KernelCounts, clock, find_exe};
+use crate::capture::{Batch, Capture, Cgroups, HookStatus, KernelCounts, Repeat, clock, find_exe};
 use crate::cluster::{self, Snapshot, Store};
 use crate::config::Settings;
-use crate::model::{Attribution, Class, Fact, Flow, LossCause, LossStage, Node, Observation, Process};
+use crate::model::{
+    Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Node, Observation, Process,
+};
 use crate::record::{
     Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Line, SnapshotState, Start, Stop,
 };
@@ -30,6 +33,7 @@ use fold::{Folder, Intervals};
 use jiff::Timestamp;
 use losses::Losses;
 use reload::Reload;
+use repeats::Repeats;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -39,6 +43,8 @@ use waiting::Waiting;
 
 /// How often folds are written, losses told, manifests looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// How often the cgroup tree is looked at again at most.
+const RESCAN: Duration = Duration::from_millis(100);
 /// How often the wall clock is measured anew and old cgroups are forgotten, in turns of housekeeping.
 const SELDOM: u32 = 10;
 /// How long sinks get to write what waits at the end.
@@ -102,12 +108,16 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         spine.drain(&mut capture)?;
         let now = Timestamp::now();
         if let Some(snapshot) = reload.take_found(now) {
+            // What was counted until now is told by what was declared until now.
+            spine.sweep(&mut capture, clock::now_ns()?, now);
             spine.take_snapshot(snapshot, reload.problems(), now);
         }
         if Instant::now() >= next_housekeeping {
             next_housekeeping = Instant::now() + HOUSEKEEPING;
             spine.keep_house(&mut capture, &mut reload)?;
         }
+        spine.rescan();
+        spine.set_repeats(&mut capture, clock::now_ns()?, now);
     };
     capture.detach();
     spine.drain(&mut capture)?;
@@ -125,11 +135,15 @@ struct Spine {
     correlate: Correlator,
     waiting: Waiting,
     fold: Folder,
+    repeats: Repeats,
     losses: Losses,
     encoder: Encoder,
     sinks: Sinks,
     registry: Registry,
+    /// Attempts that were no event, as the kernel half counts them.
+    passed_over: u64,
     rescan_due: bool,
+    rescanned: Instant,
     losses_told: Timestamp,
     turns: u32,
     decode_warning: RateLimit,
@@ -155,11 +169,14 @@ impl Spine {
             correlate: Correlator::new(sees_syns),
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
+            repeats: Repeats::new(!settings.each),
             losses: Losses::default(),
             encoder,
             sinks,
             registry: Registry::default(),
+            passed_over: 0,
             rescan_due: false,
+            rescanned: Instant::now(),
             losses_told: Timestamp::now(),
             turns: 0,
             decode_warning: RateLimit::new(Duration::from_secs(60)),
@@ -173,8 +190,19 @@ impl Spine {
             let more = batch.more;
             self.step(batch, clock::now_ns()?, Timestamp::now());
             if !more {
+                self.pass_over();
                 return Ok(());
             }
+        }
+    }
+
+    /// Attempts that were told just before their kind began to be counted.
+    fn pass_over(&mut self) {
+        let begun = self.repeats.take_begun();
+        if !begun.is_empty() {
+            self.correlate.pass_over(|cgroup_id, far, protocol| {
+                begun.contains(&Repeat { cgroup_id, direction: Direction::Egress, protocol, far })
+            });
         }
     }
 
@@ -197,6 +225,7 @@ impl Spine {
                 Told::Tried(tried) => self.first_attribute(tried, now_ns, now),
                 Told::Closed { id, totals, .. } if self.waiting.holds(id) => self.waiting.close(id, totals),
                 Told::Closed { id, time, totals } => self.fold.close(id, time, &totals),
+                Told::ClosedUnannounced { .. } => self.close_counted(&told, now_ns, now),
             }
         }
         self.attribute_waiting(now_ns, now);
@@ -212,8 +241,8 @@ impl Spine {
     ) -> Vec<Told> {
         let mut told = Vec::new();
         let mut latest_ns = 0;
-        let Self { correlate, snapshot, cgroups, node, host_processes, registry, .. } = self;
-        let view = View { snapshot, cgroups, node, host_processes: *host_processes, now };
+        let Self { correlate, snapshot, cgroups, node, host_processes, registry, repeats, .. } = self;
+        let view = View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats };
         for seen in observations {
             registry.events.add(kind_of(&seen.fact), 1);
             latest_ns = seen.boot_ns;
@@ -228,6 +257,9 @@ impl Spine {
     fn first_attribute(&mut self, tried: Box<Tried>, now_ns: u64, now: Timestamp) {
         if tried.origin != Origin::Opener && !tried.update {
             self.registry.attempts_seen.one();
+        }
+        if tried.origin == Origin::Packet || tried.unannounced {
+            self.repeats.doubt(&tried);
         }
         match self.view(now).attribute(&tried) {
             Attributed::Ends(ends) => self.follow(&tried, *ends, now_ns),
@@ -249,8 +281,8 @@ impl Spine {
     /// Attempts whose ends are known by now, and those whose time is over.
     fn attribute_waiting(&mut self, now_ns: u64, now: Timestamp) {
         if std::mem::take(&mut self.changed) && self.waiting.len() > 0 {
-            let Self { snapshot, cgroups, node, host_processes, waiting, .. } = self;
-            let view = View { snapshot, cgroups, node, host_processes: *host_processes, now };
+            let Self { snapshot, cgroups, node, host_processes, waiting, repeats, .. } = self;
+            let view = View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats };
             let ready = waiting.take_ready(|tried| !matches!(view.attribute(tried), Attributed::NotYet(_)));
             for tried in ready {
                 self.registry.attributed_late.one();
@@ -279,40 +311,82 @@ impl Spine {
 
     /// Evaluate, judge, fold, record.
     fn follow(&mut self, tried: &Tried, ends: Ends, now_ns: u64) {
-        let flow = self.judge(tried, ends);
+        let flow = judge(&self.snapshot, tried, ends);
         let mut written = Vec::new();
-        self.fold.fold(flow, now_ns, &mut written);
+        if self.repeats.adopt(tried, &flow) {
+            self.correlate.release(tried.id);
+            self.fold.fold_counted(flow, now_ns, &mut written);
+        } else {
+            let times = self.fold.fold(flow.clone(), now_ns, &mut written);
+            self.repeats.consider(tried, &flow, times);
+        }
         self.record(written);
     }
 
-    /// Declared verdict × observed outcome.
-    fn judge(&self, tried: &Tried, ends: Ends) -> Flow {
-        let verdict =
-            self.snapshot.evaluate(&ends.source, &ends.destination, &ends.target, tried.protocol, tried.time);
-        let class = Class::of(&verdict, &tried.outcome);
-        let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
-        Flow {
-            id: tried.id,
-            direction: ends.direction,
-            protocol: tried.protocol,
-            count: u64::from(!tried.update),
-            first: tried.time,
-            last: tried.last,
-            update: tried.update,
-            duration_ns: totals.map(|totals| totals.duration_ns),
-            bytes_sent: totals.map(|totals| totals.bytes_sent),
-            bytes_received: totals.map(|totals| totals.bytes_received),
-            retransmits: totals.map(|totals| totals.retransmits),
-            connect_ns: tried.connect_ns,
-            source: ends.source,
-            destination: ends.destination,
-            dialed: ends.dialed,
-            process: process_of(tried, ends.container),
-            verdict,
-            outcome: tried.outcome.clone(),
-            class,
-            attribution: ends.attribution,
+    /// What the kernel half counts from now on, and what it tells again.
+    fn set_repeats(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
+        for repeat in self.repeats.take_unwanted() {
+            match capture.tell_repeats(&repeat) {
+                Ok(()) => self.repeats.left(&repeat, now_ns),
+                Err(error) => tracing::warn!(%error, "the kernel half counts on what it should tell"),
+            }
         }
+        for wanted in self.repeats.take_wanted() {
+            match capture.count_repeats(&wanted.0) {
+                Ok(Some(slot)) => {
+                    let open = self.fold.take_open(&wanted.2);
+                    for id in &open {
+                        self.correlate.release(*id);
+                    }
+                    self.repeats.begin(wanted, slot, &open, now_ns, now);
+                }
+                Ok(None) => self.repeats.crowded += 1,
+                Err(error) => {
+                    self.repeats.crowded += 1;
+                    tracing::debug!(%error, "the kernel half cannot count this kind");
+                }
+            }
+        }
+    }
+
+    /// What the kernel half has counted since the last look becomes flows.
+    fn sweep(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
+        let mut flows = Vec::new();
+        let read = |slot| {
+            let counts = capture.read_repeats(slot).ok()?;
+            let last = capture.wall(counts.last_ns);
+            Some((counts, last))
+        };
+        let free = self.repeats.sweep((now_ns, now), read, &mut flows);
+        for slot in free {
+            capture.release_slot(slot);
+        }
+        self.fold_repeats(flows, now_ns);
+    }
+
+    fn fold_repeats(&mut self, flows: Vec<Flow>, now_ns: u64) {
+        let mut written = Vec::new();
+        for flow in flows {
+            if flow.direction == Direction::Ingress {
+                self.registry.attempts_seen.add(flow.count);
+            }
+            self.fold.fold_counted(flow, now_ns, &mut written);
+        }
+        self.record(written);
+    }
+
+    /// A connection whose handshake was counted, and whose close was told.
+    fn close_counted(&mut self, told: &Told, now_ns: u64, now: Timestamp) {
+        let Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals } = told else {
+            return;
+        };
+        let mut flows = Vec::new();
+        let kinds = repeats::kinds_of(*cgroup_id, *protocol, *local, *remote);
+        let counted = kinds.iter().any(|kind| self.repeats.close(kind, totals, *boot_ns, now, &mut flows));
+        if !counted {
+            self.correlate.unmatched.outcomes += 1;
+        }
+        self.fold_repeats(flows, now_ns);
     }
 
     /// Flows become lines, and lines go to every sink.
@@ -352,14 +426,15 @@ impl Spine {
     }
 
     fn view(&self, now: Timestamp) -> View<'_> {
-        let Self { snapshot, cgroups, node, host_processes, .. } = self;
-        View { snapshot, cgroups, node, host_processes: *host_processes, now }
+        let Self { snapshot, cgroups, node, host_processes, repeats, .. } = self;
+        View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats }
     }
 
     /// Once a second.
     fn keep_house(&mut self, capture: &mut Capture, reload: &mut Reload) -> Result<(), PipelineError> {
         let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
         self.turns = self.turns.wrapping_add(1);
+        self.sweep(capture, now_ns, now);
         let mut written = Vec::new();
         self.fold.tick(now_ns, &mut written);
         self.record(written);
@@ -368,7 +443,6 @@ impl Spine {
             Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
         self.tell_losses(now);
-        self.rescan();
         reload.look();
         if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
@@ -379,7 +453,9 @@ impl Spine {
 
     /// Look at the whole tree again, where an event was lost or a cgroup came past both hook and scan.
     fn rescan(&mut self) {
-        if std::mem::take(&mut self.rescan_due) {
+        if self.rescan_due && self.rescanned.elapsed() >= RESCAN {
+            self.rescan_due = false;
+            self.rescanned = Instant::now();
             self.changed = true;
             if let Err(error) = self.cgroups.rescan() {
                 tracing::warn!(%error, "cgroups that came meanwhile are not known");
@@ -395,7 +471,19 @@ impl Spine {
         let event = AgentEvent::Snapshot(state);
         self.snapshot = snapshot;
         self.changed = true;
+        self.judge_repeats(now);
         self.tell_agent(event, now);
+    }
+
+    /// Kinds of which what is declared now makes another flow are told again.
+    fn judge_repeats(&mut self, now: Timestamp) {
+        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
+        let view = self.view(now);
+        repeats.judge_anew(|tried| match view.attribute(tried) {
+            Attributed::Ends(ends) => Some(judge(view.snapshot, tried, *ends)),
+            Attributed::NotYet(_) | Attributed::OutOfScope => None,
+        });
+        self.repeats = repeats;
     }
 
     fn tell_start(&mut self, mut start: Start) {
@@ -432,10 +520,12 @@ impl Spine {
                 self.first_attribute(tried, now_ns, now);
             }
         }
+        self.rescanned = self.rescanned.checked_sub(RESCAN).unwrap_or(self.rescanned);
         self.rescan();
         for tried in self.waiting.take_due(u64::MAX) {
             self.last_attribute(&tried, now_ns, now, None);
         }
+        self.sweep(capture, now_ns, now);
         let mut written = Vec::new();
         self.fold.finish(&mut written);
         self.record(written);
@@ -464,13 +554,21 @@ impl Spine {
         let lost: u64 = kinds.iter().map(|kind| counts.lost(kind)).sum();
         let events = self.registry.events.get_all();
         let decoded: u64 = kinds.iter().filter_map(|kind| events.get(*kind)).sum();
-        self.registry.attempts_seen.add(seen);
+        // What was passed over is counted at its handshake, or told by another event.
+        self.passed_over = counts.passed_over;
+        let unmatched = self.correlate.unmatched;
+        let told = self.repeats.egress + unmatched.unannounced;
+        let unresolved = (counts.passed_over + unmatched.passed_over).saturating_sub(told);
+        self.registry.attempts_seen.add((seen + counts.passed_over).saturating_sub(unmatched.adopted));
+        self.registry.attempts_lost.add("outcome_not_seen", unresolved);
         self.registry.attempts_lost.add("ring_full", lost);
         self.registry.attempts_lost.add("unknown_event", seen.saturating_sub(lost).saturating_sub(decoded));
         for (kind, lost) in &counts.lost {
             self.registry.kernel_losses.set(kind, *lost);
         }
         self.registry.kernel_losses.set("cgroup", counts.cgroup_lost);
+        let missed = counts.missed.iter().map(|(_, missed)| missed).sum();
+        self.registry.kernel_losses.set("hook_busy", missed);
         self.registry.kernel_losses.set("unreadable", counts.unreadable);
         self.registry.kernel_losses.set("table_full", counts.table_full);
     }
@@ -484,6 +582,11 @@ impl Spine {
             [
                 ("outcomes_unmatched", unmatched.outcomes),
                 ("accepts_paired", unmatched.accepts_paired),
+                ("attempts_passed_over", self.passed_over),
+                ("attempts_unannounced", unmatched.unannounced),
+                ("kinds_counted", u64::try_from(self.repeats.len()).unwrap_or(u64::MAX)),
+                ("kinds_crowded", self.repeats.crowded),
+                ("repeats_counted", self.repeats.egress + self.repeats.ingress),
                 ("replies_dropped", unmatched.replies),
                 ("probes", unmatched.probes),
                 ("drops_repeated", unmatched.repeats),
@@ -507,6 +610,36 @@ impl Spine {
             stages,
             sinks: self.sinks.counters(),
         }
+    }
+}
+
+/// Declared verdict × observed outcome.
+fn judge(snapshot: &Snapshot, tried: &Tried, ends: Ends) -> Flow {
+    let verdict =
+        snapshot.evaluate(&ends.source, &ends.destination, &ends.target, tried.protocol, tried.time);
+    let class = Class::of(&verdict, &tried.outcome);
+    let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
+    Flow {
+        id: tried.id,
+        direction: ends.direction,
+        protocol: tried.protocol,
+        count: u64::from(!tried.update),
+        first: tried.time,
+        last: tried.last,
+        update: tried.update,
+        duration_ns: totals.map(|totals| totals.duration_ns),
+        bytes_sent: totals.map(|totals| totals.bytes_sent),
+        bytes_received: totals.map(|totals| totals.bytes_received),
+        retransmits: totals.map(|totals| totals.retransmits),
+        connect_ns: tried.connect_ns,
+        source: ends.source,
+        destination: ends.destination,
+        dialed: ends.dialed,
+        process: process_of(tried, ends.container),
+        verdict,
+        outcome: tried.outcome.clone(),
+        class,
+        attribution: ends.attribution,
     }
 }
 

@@ -28,6 +28,14 @@ impl Surroundings for Around {
         dialed == at(SERVICE) && backend == at(LISTENER)
     }
 
+    fn is_counted(&self, _: IpAddr, _: SocketAddr) -> bool {
+        false
+    }
+
+    fn counts(&self, _: u64, _: SocketAddr, _: Protocol) -> bool {
+        false
+    }
+
     fn serves(&self, address: SocketAddr, _: Protocol) -> bool {
         address == at(LISTENER)
     }
@@ -131,7 +139,7 @@ fn tell(observations: impl IntoIterator<Item = Seen>, until_ns: u64) -> Vec<Told
 fn tried(told: Vec<Told>) -> Vec<Tried> {
     let only_tried = |told| match told {
         Told::Tried(tried) => Some(*tried),
-        Told::Closed { .. } => None,
+        Told::Closed { .. } | Told::ClosedUnannounced { .. } => None,
     };
     told.into_iter().filter_map(only_tried).collect()
 }

@@ -2,11 +2,15 @@
 //!
 //! A connect on a datagram socket sends nothing and is no attempt: resolvers connect one to every address that
 //! they have found, just to learn the route. It is noted, and the first send makes it an event (`send.rs`).
+//!
+//! An attempt whose key the agent has given us to count is no event: its handshake is counted (`outcome.rs`),
+//! and whatever else becomes of it is an event that stands for itself.
 
 use crate::{
     emit::{counters, emit, fill_task},
     maps::{SEND_HOOK, UNSENT},
-    sockaddr::{context_word, fill_requested4, fill_requested6},
+    repeats,
+    sockaddr::{Requested, context_word, requested4, requested6},
 };
 use aya_ebpf::{
     EbpfContext,
@@ -15,7 +19,7 @@ use aya_ebpf::{
     programs::SockAddrContext,
 };
 use core::mem::offset_of;
-use flowlog_common::event::{ATTEMPT, Event};
+use flowlog_common::event::ATTEMPT;
 
 const SOCK_STREAM: u32 = 1;
 const SOCK_DGRAM: u32 = 2;
@@ -26,23 +30,23 @@ const IPPROTO_MPTCP: u32 = 262;
 /// A connect to an IPv4 address.
 #[inline(always)]
 pub(crate) fn observe4(ctx: &SockAddrContext) {
-    observe(ctx, fill_requested4);
+    observe(ctx, requested4);
 }
 
 /// A connect to an IPv6 address.
 #[inline(always)]
 pub(crate) fn observe6(ctx: &SockAddrContext) {
-    observe(ctx, fill_requested6);
+    observe(ctx, requested6);
 }
 
 #[inline(always)]
-fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const bpf_sock_addr)) {
+fn observe(ctx: &SockAddrContext, requested: impl FnOnce(*const bpf_sock_addr) -> Requested) {
     let sock_addr = ctx.sock_addr;
     let socket_type = context_word(sock_addr, offset_of!(bpf_sock_addr, type_));
     let protocol = context_word(sock_addr, offset_of!(bpf_sock_addr, protocol));
     match socket_type {
         SOCK_STREAM if protocol == u32::from(IPPROTO_TCP) || protocol == IPPROTO_MPTCP => {
-            attempt(ctx, fill_requested);
+            attempt(ctx, requested(sock_addr));
         }
         SOCK_DGRAM if protocol == IPPROTO_UDP => note_unsent(ctx),
         _ => {}
@@ -50,14 +54,26 @@ fn observe(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const
 }
 
 #[inline(always)]
-fn attempt(ctx: &SockAddrContext, fill_requested: impl FnOnce(&mut Event, *const bpf_sock_addr)) {
+fn attempt(ctx: &SockAddrContext, requested: Requested) {
+    // SAFETY: a helper without arguments, in process context.
+    let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    // SAFETY: the helper takes the program's own context. The cookie is made here: what becomes of the socket is
+    // told, or counted, only where it has one.
+    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    let key = repeats::key_of_opener(cgroup_id, requested.address, requested.port);
+    if repeats::find(&key).is_some() {
+        if let Some(counters) = counters() {
+            counters.passed_over += 1;
+        }
+        return;
+    }
     emit(ctx, ATTEMPT, |event| {
-        fill_requested(event, ctx.sock_addr);
+        event.family = requested.family;
+        event.remote = requested.address;
+        event.remote_port = requested.port;
         event.protocol = IPPROTO_TCP;
-        // SAFETY: a helper without arguments, in process context.
-        event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-        // SAFETY: the helper takes the program's own context.
-        event.cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+        event.cgroup_id = cgroup_id;
+        event.cookie = cookie;
         fill_task(event);
     });
 }

@@ -10,9 +10,10 @@ use crate::{
     offsets::{
         INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_ERROR_QUEUE, SK_ERROR_QUEUE_LAST, SK_PROTOCOL, SK_SHUTDOWN,
         SKB_QUEUED_ERRNO, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
-        TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, load, probe, socket_cgroup_id,
+        TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, cgroup_of, load, probe,
     },
-    sockaddr::fill_socket,
+    repeats,
+    sockaddr::{Ends, fill_socket},
 };
 use aya_ebpf::{
     cty::c_void,
@@ -55,25 +56,48 @@ pub(crate) fn observe_state(ctx: &BtfTracePointContext, sock: Sock, old: i32, ne
     }
 }
 
-/// A child of a listener; its cookie is made here, so that its close can be told as the same socket's.
+/// A child of a listener; its cookie is made here, so that its close can be told as the same socket's. Where the
+/// connection is counted at its opener on this node, that has its sums, and the child is left alone.
 #[inline(always)]
 fn inbound(ctx: &BtfTracePointContext, sock: Sock) {
+    let ends = Ends::read(sock);
+    if repeats::was_counted(&ends) {
+        return;
+    }
+    // SAFETY: the helper takes a socket that a BTF tracepoint handed in (kernel 5.12).
+    let cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut()) };
+    let cgroup_id = cgroup_of(sock);
+    if let Some(slot) = repeats::find(&repeats::key_of_listener(cgroup_id, ends.remote, ends.local_port)) {
+        slot.add_established();
+        return;
+    }
     emit(ctx, INBOUND, |event| {
-        // SAFETY: the helper takes a socket that a BTF tracepoint handed in (kernel 5.12).
-        event.cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut()) };
-        event.cgroup_id = socket_cgroup_id(sock);
-        fill_tcp(event, sock);
+        event.cookie = cookie;
+        event.cgroup_id = cgroup_id;
+        fill_tcp(event, &ends, sock);
     });
 }
 
+/// Not counted where its SYN was sent again: that has been told by an event, and this belongs to it.
 #[inline(always)]
 fn established(ctx: &BtfTracePointContext, sock: Sock) {
-    emit_known(ctx, ESTABLISHED, sock, |_| {});
+    let Some(known) = Known::read(sock) else { return };
+    let ends = &known.ends;
+    let key = repeats::key_of_opener(known.cgroup_id, ends.remote, ends.remote_port);
+    if let Some(slot) = repeats::find(&key)
+        && retransmits(sock) == 0
+    {
+        slot.add_established();
+        repeats::note_counted(ends);
+        return;
+    }
+    known.emit(ctx, ESTABLISHED, sock, |_| {});
 }
 
 #[inline(always)]
 fn failed(ctx: &BtfTracePointContext, sock: Sock) {
-    emit_known(ctx, FAILED, sock, |event| {
+    let Some(known) = Known::read(sock) else { return };
+    known.emit(ctx, FAILED, sock, |event| {
         event.errno = error_of(sock);
         // `__tcp_close` shuts the socket down before its state changes, `tcp_done` after: without an errno and not
         // shut down, an error ended it that the process has polled away on another CPU. A connect that found no free
@@ -86,12 +110,23 @@ fn failed(ctx: &BtfTracePointContext, sock: Sock) {
 
 #[inline(always)]
 fn closed(ctx: &BtfTracePointContext, sock: Sock) {
-    emit_known(ctx, CLOSED, sock, |event| {
-        // The kernel counts the peer's FIN as a byte, and marks the socket when it comes.
-        if load::<u64>(sock, &SKC_FLAGS) & SOCK_DONE != 0 && event.bytes_received > 0 {
-            event.bytes_received -= 1;
-        }
-    });
+    let Some(known) = Known::read(sock) else { return };
+    if let Some(slot) = counted(&known, sock) {
+        slot.add_closed(&Sums::read(sock));
+        return;
+    }
+    known.emit(ctx, CLOSED, sock, |_| {});
+}
+
+/// Where the sums of a socket go that closes: it may be an opener's or a listener's.
+#[inline(always)]
+fn counted(known: &Known, sock: Sock) -> Option<repeats::Slot> {
+    let Known { cgroup_id, ends, .. } = known;
+    let as_opener = repeats::key_of_opener(*cgroup_id, ends.remote, ends.remote_port);
+    if let Some(slot) = repeats::find(&as_opener) {
+        return Some(slot);
+    }
+    repeats::find(&repeats::key_of_listener(*cgroup_id, ends.remote, source_port(sock)?))
 }
 
 /// A SYN is sent again. Only the first time is an event; the outcome tells how many there were.
@@ -100,11 +135,11 @@ pub(crate) fn observe_retransmit(ctx: &BtfTracePointContext, sock: Sock) {
     if i32::from(load::<u8>(sock, &SKC_STATE)) != TCP_SYN_SENT {
         return;
     }
-    let tcp = as_tcp(sock);
-    if tcp.is_null() || load::<u32>(tcp, &TCP_TOTAL_RETRANS) > 1 {
+    if retransmits(sock) != 1 {
         return;
     }
-    emit_known(ctx, SYN_RETRANSMIT, sock, |_| {});
+    let Some(known) = Known::read(sock) else { return };
+    known.emit(ctx, SYN_RETRANSMIT, sock, |_| {});
 }
 
 /// An error reaches a socket that is connecting, or a datagram socket.
@@ -131,7 +166,7 @@ fn emit_error(ctx: &BtfTracePointContext, sock: Sock, protocol: u8) {
     }
     emit(ctx, ERROR, |event| {
         event.cookie = load(sock, &SKC_COOKIE);
-        event.cgroup_id = socket_cgroup_id(sock);
+        event.cgroup_id = cgroup_of(sock);
         fill_socket(event, sock);
         event.protocol = protocol;
         event.errno = errno;
@@ -150,34 +185,90 @@ fn queued_error(sock: Sock) -> Option<u16> {
     Some(errno as u16)
 }
 
-#[inline(always)]
-fn emit_known(ctx: &BtfTracePointContext, kind: u8, sock: Sock, fill: impl FnOnce(&mut Event)) {
-    let cookie: u64 = load(sock, &SKC_COOKIE);
-    if cookie == 0 {
-        return;
+/// A socket that passed our hook when it connected, or was accepted.
+struct Known {
+    cookie: u64,
+    cgroup_id: u64,
+    ends: Ends,
+}
+
+impl Known {
+    #[inline(always)]
+    fn read(sock: Sock) -> Option<Self> {
+        let cookie: u64 = load(sock, &SKC_COOKIE);
+        if cookie == 0 {
+            return None;
+        }
+        Some(Self { cookie, cgroup_id: cgroup_of(sock), ends: Ends::read(sock) })
     }
-    emit(ctx, kind, |event| {
-        event.cookie = cookie;
-        fill_tcp(event, sock);
-        fill(event);
-    });
+
+    #[inline(always)]
+    fn emit(&self, ctx: &BtfTracePointContext, kind: u8, sock: Sock, fill: impl FnOnce(&mut Event)) {
+        emit(ctx, kind, |event| {
+            event.cookie = self.cookie;
+            event.cgroup_id = self.cgroup_id;
+            fill_tcp(event, &self.ends, sock);
+            fill(event);
+        });
+    }
 }
 
 #[inline(always)]
-fn fill_tcp(event: &mut Event, sock: Sock) {
-    fill_socket(event, sock);
+fn fill_tcp(event: &mut Event, ends: &Ends, sock: Sock) {
+    ends.fill(event);
     event.protocol = IPPROTO_TCP;
-    let tcp = as_tcp(sock);
-    if tcp.is_null() {
-        return;
+    // A closing socket has given its port back to the table; what it used stands elsewhere.
+    if let Some(port) = source_port(sock) {
+        event.local_port = port;
     }
-    // A closing socket has given its port back to the table; what it used stands here.
-    event.local_port = u16::from_be(load(tcp, &INET_SPORT));
-    event.bytes_sent = load::<u64>(tcp, &TCP_BYTES_SENT).wrapping_sub(load(tcp, &TCP_BYTES_RETRANS));
-    event.bytes_received = load(tcp, &TCP_BYTES_RECEIVED);
-    // The kernel keeps eight times the smoothed round trip.
-    event.srtt_us = load::<u32>(tcp, &TCP_SRTT_US) >> 3;
-    event.retransmits = load(tcp, &TCP_TOTAL_RETRANS);
+    let sums = Sums::read(sock);
+    event.bytes_sent = sums.bytes_sent;
+    event.bytes_received = sums.bytes_received;
+    event.srtt_us = sums.srtt_us;
+    event.retransmits = sums.retransmits;
+}
+
+/// The port that a TCP socket sends from, or sent from; `None` for MPTCP's outer socket.
+#[inline(always)]
+fn source_port(sock: Sock) -> Option<u16> {
+    let tcp = as_tcp(sock);
+    if tcp.is_null() { None } else { Some(u16::from_be(load(tcp, &INET_SPORT))) }
+}
+
+/// Segments that a TCP socket has sent again; 0 for MPTCP's outer socket.
+#[inline(always)]
+fn retransmits(sock: Sock) -> u32 {
+    let tcp = as_tcp(sock);
+    if tcp.is_null() { 0 } else { load(tcp, &TCP_TOTAL_RETRANS) }
+}
+
+/// What a TCP socket has counted.
+pub(crate) struct Sums {
+    pub(crate) bytes_sent: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) retransmits: u32,
+    srtt_us: u32,
+}
+
+impl Sums {
+    /// All zero for MPTCP's outer socket.
+    #[inline(always)]
+    fn read(sock: Sock) -> Self {
+        let tcp = as_tcp(sock);
+        if tcp.is_null() {
+            return Self { bytes_sent: 0, bytes_received: 0, retransmits: 0, srtt_us: 0 };
+        }
+        let received: u64 = load(tcp, &TCP_BYTES_RECEIVED);
+        // The kernel counts the peer's FIN as a byte, and marks the socket when it comes.
+        let fin = received > 0 && load::<u64>(sock, &SKC_FLAGS) & SOCK_DONE != 0;
+        Self {
+            bytes_sent: load::<u64>(tcp, &TCP_BYTES_SENT).wrapping_sub(load(tcp, &TCP_BYTES_RETRANS)),
+            bytes_received: received - u64::from(fin),
+            retransmits: load(tcp, &TCP_TOTAL_RETRANS),
+            // The kernel keeps eight times the smoothed round trip.
+            srtt_us: load::<u32>(tcp, &TCP_SRTT_US) >> 3,
+        }
+    }
 }
 
 /// The socket as `struct tcp_sock`, null for MPTCP's outer socket.

@@ -1,0 +1,416 @@
+//! Connections that the kernel half counts: which they are, what flow they repeat, how many there were.
+//!
+//! Counted is what has been told several times already and went well each time: its flow was judged and
+//! written, and the next of its kind would only be folded into it. It stays so while the flow would be judged
+//! the same; whatever fails is told by an event of its own, and from then on everything of its kind is again.
+
+use super::correlate::{Origin, Totals, Tried};
+use super::fold;
+use crate::capture::{Repeat, RepeatCounts, Slot};
+use crate::model::{Direction, Endpoint, Flow, FlowId, Protocol, State};
+use foldhash::{HashMap, HashMapExt, HashSet};
+use jiff::Timestamp;
+use lru::LruCache;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroUsize;
+
+/// Flows of a kind that are folded one by one before the next are counted: a slot costs two system calls.
+const TOLD_BEFORE: u64 = 3;
+/// Without a connection for so long, a kind is told again and its slot is free for another.
+const QUIET_NS: u64 = 120_000_000_000;
+/// Kinds that were counted: what is still open of them closes later.
+const MOST_GONE: usize = 16_384;
+
+/// One kind of connection that is counted.
+pub(super) struct Counted {
+    /// What is judged anew when the cluster changes.
+    pub(super) tried: Tried,
+    /// What its repeats are told by; stands for nothing itself.
+    pub(super) flow: Flow,
+    /// What was seen of it outside of the slot's counts.
+    base: RepeatCounts,
+    /// What of all that was told, or had been told before counting began.
+    told: RepeatCounts,
+    /// Time for which its connections were open, as far as it was told, nanoseconds.
+    open_told_ns: i64,
+    slot: Option<Slot>,
+    /// Taken away from the kernel half at this time; its slot is read once more.
+    leaving_ns: Option<u64>,
+    /// Its latest connection, or the start of counting.
+    active_ns: u64,
+    /// When it was last looked at.
+    swept: Timestamp,
+}
+
+/// The stage.
+pub(super) struct Repeats {
+    on: bool,
+    counted: HashMap<Repeat, Counted>,
+    /// Opener's address and listener → who is counted between them.
+    between: HashMap<(IpAddr, SocketAddr), Vec<Repeat>>,
+    gone: LruCache<Repeat, Counted>,
+    wanted: Vec<(Repeat, Tried, Flow)>,
+    unwanted: Vec<Repeat>,
+    begun: Vec<Repeat>,
+    /// Connections that were counted at their opener.
+    pub(super) egress: u64,
+    /// Connections that were counted at their listener.
+    pub(super) ingress: u64,
+    /// Kinds that found no slot.
+    pub(super) crowded: u64,
+}
+
+impl Repeats {
+    pub(super) fn new(on: bool) -> Self {
+        Self {
+            on,
+            counted: HashMap::new(),
+            between: HashMap::new(),
+            gone: LruCache::new(NonZeroUsize::new(MOST_GONE).unwrap_or(NonZeroUsize::MIN)),
+            wanted: Vec::new(),
+            unwanted: Vec::new(),
+            begun: Vec::new(),
+            egress: 0,
+            ingress: 0,
+            crowded: 0,
+        }
+    }
+
+    /// Kinds that are counted.
+    pub(super) fn len(&self) -> usize {
+        self.counted.len()
+    }
+
+    /// Whether connections between the two are counted at their opener.
+    pub(super) fn is_counted(&self, opener: IpAddr, listener: SocketAddr) -> bool {
+        let between = self.between.get(&(opener, listener));
+        between.is_some_and(|repeats| repeats.iter().any(|repeat| repeat.direction == Direction::Egress))
+    }
+
+    /// Whether connections of this cgroup to `listener` are counted, or were a moment ago.
+    pub(super) fn counts(&self, cgroup_id: u64, listener: SocketAddr, protocol: Protocol) -> bool {
+        let kind = Repeat { cgroup_id, direction: Direction::Egress, protocol, far: listener };
+        self.counted.contains_key(&kind) || self.gone.contains(&kind)
+    }
+
+    /// A flow was folded for the `times`th time: count the next of its kind, if that would change nothing that is told.
+    pub(super) fn consider(&mut self, tried: &Tried, flow: &Flow, times: u64) {
+        if times < TOLD_BEFORE {
+            return;
+        }
+        let Some(repeat) = self.kind_of(tried, flow) else { return };
+        if !self.counted.contains_key(&repeat) && !self.wanted.iter().any(|(wanted, ..)| *wanted == repeat) {
+            self.wanted.push((repeat, tried.clone(), fold::template(flow)));
+        }
+    }
+
+    /// A connection that was told by events though its kind is counted by now: its close is counted too.
+    pub(super) fn adopt(&mut self, tried: &Tried, flow: &Flow) -> bool {
+        if flow.duration_ns.is_some() || flow.outcome.state != State::Established {
+            return false;
+        }
+        let Some(repeat) = self.kind_of(tried, flow) else { return false };
+        let Some(counted) = self.counted.get_mut(&repeat) else { return false };
+        counted.opened(tried.id);
+        true
+    }
+
+    /// Connections of which every repeat would be told by the same flow but for its times and sums.
+    fn kind_of(&self, tried: &Tried, flow: &Flow) -> Option<Repeat> {
+        let plain = flow.outcome.state == State::Established
+            && !tried.update
+            && tried.taken.is_none()
+            && flow.dialed.is_none()
+            && flow.attribution.is_none()
+            && !flow.verdict.settling;
+        let far = match flow.direction {
+            Direction::Egress => &flow.destination.endpoint,
+            Direction::Ingress => &flow.source.endpoint,
+        };
+        // Behind a service, and behind a port of a node, stands now this backend and now that.
+        let fixed = matches!(far, Endpoint::Pod(_) | Endpoint::External(_));
+        if !self.on || !plain || !fixed || flow.protocol != Protocol::Tcp {
+            return None;
+        }
+        let (direction, far) = match tried.origin {
+            Origin::Opener => (Direction::Egress, tried.requested),
+            Origin::Listener => (Direction::Ingress, listener_key(tried)?),
+            Origin::Packet => return None,
+        };
+        Some(Repeat { cgroup_id: tried.cgroup_id?, direction, protocol: flow.protocol, far })
+    }
+
+    /// What the kernel half is to count from now on.
+    pub(super) fn take_wanted(&mut self) -> Vec<(Repeat, Tried, Flow)> {
+        std::mem::take(&mut self.wanted)
+    }
+
+    /// What it is to tell again.
+    pub(super) fn take_unwanted(&mut self) -> Vec<Repeat> {
+        std::mem::take(&mut self.unwanted)
+    }
+
+    /// What the kernel half counts since the last call.
+    pub(super) fn take_begun(&mut self) -> Vec<Repeat> {
+        std::mem::take(&mut self.begun)
+    }
+
+    /// The kernel half counts it, in this slot; `open` are those that were told and are open.
+    pub(super) fn begin(
+        &mut self,
+        (repeat, tried, flow): (Repeat, Tried, Flow),
+        slot: Slot,
+        open: &HashSet<FlowId>,
+        now_ns: u64,
+        now: Timestamp,
+    ) {
+        let between = (flow.source.ip, flow.destination.ip.zip(flow.destination.port));
+        if let (Some(opener), Some((ip, port))) = between {
+            self.between.entry((opener, SocketAddr::new(ip, port))).or_default().push(repeat);
+        }
+        let before = self.gone.pop(&repeat);
+        let mut counted = Counted {
+            tried,
+            flow,
+            base: before.as_ref().map_or_else(RepeatCounts::default, |before| before.base),
+            told: before.as_ref().map_or_else(RepeatCounts::default, |before| before.told),
+            open_told_ns: before.map_or(0, |before| before.open_told_ns),
+            slot: Some(slot),
+            leaving_ns: None,
+            active_ns: now_ns,
+            swept: now,
+        };
+        for id in open {
+            counted.opened(*id);
+        }
+        self.counted.insert(repeat, counted);
+        self.begun.push(repeat);
+    }
+
+    /// Something between the two did not go well: tell each connection again.
+    pub(super) fn doubt(&mut self, tried: &Tried) {
+        let Some(opener) = tried.opener else { return };
+        let listener = tried.taken.unwrap_or(tried.requested);
+        for repeat in self.between.get(&(opener.ip(), listener)).cloned().unwrap_or_default() {
+            self.leave(repeat);
+        }
+    }
+
+    /// Judge every kind anew; one of which `judge` makes another flow is told again.
+    pub(super) fn judge_anew(&mut self, judge: impl Fn(&Tried) -> Option<Flow>) {
+        let mut left = Vec::new();
+        let keys: Vec<Repeat> = self.counted.keys().copied().collect();
+        for repeat in keys {
+            let Some(counted) = self.counted.get(&repeat) else { continue };
+            let flow = judge(&counted.tried);
+            let same = flow.filter(|flow| {
+                self.kind_of(&counted.tried, flow) == Some(repeat) && fold::are_one(flow, &counted.flow)
+            });
+            match (same, self.counted.get_mut(&repeat)) {
+                (Some(flow), Some(counted)) => counted.flow = fold::template(&flow),
+                _ => left.push(repeat),
+            }
+        }
+        for repeat in left {
+            self.leave(repeat);
+        }
+    }
+
+    fn leave(&mut self, repeat: Repeat) {
+        if let Some(counted) = self.counted.get_mut(&repeat)
+            && counted.leaving_ns.is_none()
+        {
+            counted.leaving_ns = Some(u64::MAX);
+            self.unwanted.push(repeat);
+        }
+    }
+
+    /// The kernel half tells it again, from `now_ns` on.
+    pub(super) fn left(&mut self, repeat: &Repeat, now_ns: u64) {
+        if let Some(counted) = self.counted.get_mut(repeat) {
+            counted.leaving_ns = Some(now_ns);
+        }
+    }
+
+    /// Take what was counted since the last time; slots that are free from now on are returned.
+    pub(super) fn sweep(
+        &mut self,
+        (now_ns, now): (u64, Timestamp),
+        read: impl Fn(Slot) -> Option<(RepeatCounts, Timestamp)>,
+        out: &mut Vec<Flow>,
+    ) -> Vec<Slot> {
+        let mut free = Vec::new();
+        let mut over = Vec::new();
+        let mut quiet = Vec::new();
+        for (repeat, counted) in &mut self.counted {
+            let Some((slot, (counts, last))) = counted.slot.and_then(|slot| Some((slot, read(slot)?))) else {
+                continue;
+            };
+            let total = plus(&counted.base, &counts);
+            if let Some(flow) = counted.take(&total, last, now_ns, now) {
+                match repeat.direction {
+                    Direction::Egress => self.egress += flow.count,
+                    Direction::Ingress => self.ingress += flow.count,
+                }
+                out.push(flow);
+            }
+            match counted.leaving_ns {
+                // A program that had found the key just before counts a moment longer.
+                Some(left_ns) if left_ns.saturating_add(fold::SECOND_NS) <= now_ns => {
+                    counted.base = total;
+                    counted.slot = None;
+                    free.push(slot);
+                    over.push(*repeat);
+                }
+                Some(_) => {}
+                None if now_ns.saturating_sub(counted.active_ns) > QUIET_NS => quiet.push(*repeat),
+                None => {}
+            }
+        }
+        for repeat in quiet {
+            self.leave(repeat);
+        }
+        for repeat in over {
+            self.bury(repeat);
+        }
+        free
+    }
+
+    fn bury(&mut self, repeat: Repeat) {
+        self.between.retain(|_, repeats| {
+            repeats.retain(|other| *other != repeat);
+            !repeats.is_empty()
+        });
+        if let Some(counted) = self.counted.remove(&repeat) {
+            self.gone.put(repeat, counted);
+        }
+    }
+
+    /// A connection closed that was counted when it was established, and is told since its kind no longer is.
+    /// False where none such was counted.
+    pub(super) fn close(
+        &mut self,
+        repeat: &Repeat,
+        totals: &Totals,
+        at_ns: u64,
+        now: Timestamp,
+        out: &mut Vec<Flow>,
+    ) -> bool {
+        if let Some(counted) = self.counted.get_mut(repeat) {
+            counted.closed(totals, at_ns);
+            return true;
+        }
+        let Some(counted) = self.gone.get_mut(repeat) else { return false };
+        counted.closed(totals, at_ns);
+        let total = counted.base;
+        out.extend(counted.take(&total, now, at_ns, now));
+        true
+    }
+}
+
+impl Counted {
+    /// One of its kind that was told is open.
+    fn opened(&mut self, id: FlowId) {
+        let at_ns = u64::try_from(id.0 >> 64).unwrap_or(u64::MAX);
+        for counts in [&mut self.base, &mut self.told] {
+            counts.established = counts.established.wrapping_add(1);
+        }
+        self.base.established_ns_sum = self.base.established_ns_sum.wrapping_add(at_ns);
+    }
+
+    fn closed(&mut self, totals: &Totals, at_ns: u64) {
+        let base = &mut self.base;
+        base.closed = base.closed.wrapping_add(1);
+        base.closed_ns_sum = base.closed_ns_sum.wrapping_add(at_ns);
+        base.bytes_sent = base.bytes_sent.wrapping_add(totals.bytes_sent);
+        base.bytes_received = base.bytes_received.wrapping_add(totals.bytes_received);
+        base.retransmits = base.retransmits.wrapping_add(totals.retransmits);
+    }
+
+    /// What came since it was last told.
+    fn take(&mut self, total: &RepeatCounts, last: Timestamp, now_ns: u64, now: Timestamp) -> Option<Flow> {
+        let since = std::mem::replace(&mut self.swept, now);
+        let new = minus(total, &self.told);
+        if new.established == 0 && new.closed == 0 {
+            return None;
+        }
+        self.told = *total;
+        let mut flow = self.flow.clone();
+        flow.count = new.established;
+        flow.update = new.established == 0;
+        flow.last = if new.established > 0 { last } else { now };
+        // Of one, its time; of more, that they came after the last look.
+        flow.first = if new.established > 1 { since.min(last) } else { flow.last };
+        let slot = self.slot.map_or(u32::MAX, Slot::number);
+        flow.id = FlowId((u128::from(now_ns) << 64) | (1 << 63) | u128::from(slot));
+        if new.established > 0 {
+            self.active_ns = now_ns;
+        }
+        if new.closed > 0 {
+            let totals = Totals {
+                duration_ns: self.take_open_time(total, now_ns),
+                bytes_sent: new.bytes_sent,
+                bytes_received: new.bytes_received,
+                retransmits: new.retransmits,
+            };
+            let totals = totals.as_opener(flow.direction);
+            flow.duration_ns = Some(totals.duration_ns);
+            flow.bytes_sent = Some(totals.bytes_sent);
+            flow.bytes_received = Some(totals.bytes_received);
+            flow.retransmits = Some(totals.retransmits);
+        }
+        Some(flow)
+    }
+
+    /// Sum of the closes' times − sum of the handshakes' times + now for each that is open: how long they were
+    /// open, all together. In wrapping numbers, since the sums themselves overflow.
+    fn take_open_time(&mut self, total: &RepeatCounts, now_ns: u64) -> u64 {
+        let open = total.established.wrapping_sub(total.closed);
+        let open_ns = total
+            .closed_ns_sum
+            .wrapping_sub(total.established_ns_sum)
+            .wrapping_add(open.wrapping_mul(now_ns))
+            .cast_signed();
+        // A close whose event is still on its way makes the time too long until it comes.
+        let new = open_ns.saturating_sub(self.open_told_ns).max(0);
+        self.open_told_ns = self.open_told_ns.max(open_ns);
+        new.cast_unsigned()
+    }
+}
+
+/// At the listener: who opened, and the listener's port.
+fn listener_key(tried: &Tried) -> Option<SocketAddr> {
+    Some(SocketAddr::new(tried.opener?.ip(), tried.requested.port()))
+}
+
+/// The kinds that a socket of this cgroup with these ends may belong to: it may be an opener's or a listener's.
+pub(super) fn kinds_of(
+    cgroup_id: u64,
+    protocol: Protocol,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> [Repeat; 2] {
+    let kind = |direction, far| Repeat { cgroup_id, direction, protocol, far };
+    [kind(Direction::Egress, remote), kind(Direction::Ingress, SocketAddr::new(remote.ip(), local.port()))]
+}
+
+fn plus(one: &RepeatCounts, other: &RepeatCounts) -> RepeatCounts {
+    each(one, other, u64::wrapping_add)
+}
+
+fn minus(one: &RepeatCounts, other: &RepeatCounts) -> RepeatCounts {
+    each(one, other, u64::wrapping_sub)
+}
+
+fn each(one: &RepeatCounts, other: &RepeatCounts, of: impl Fn(u64, u64) -> u64) -> RepeatCounts {
+    RepeatCounts {
+        established: of(one.established, other.established),
+        established_ns_sum: of(one.established_ns_sum, other.established_ns_sum),
+        closed: of(one.closed, other.closed),
+        closed_ns_sum: of(one.closed_ns_sum, other.closed_ns_sum),
+        bytes_sent: of(one.bytes_sent, other.bytes_sent),
+        bytes_received: of(one.bytes_received, other.bytes_received),
+        retransmits: of(one.retransmits, other.retransmits),
+        last_ns: one.last_ns.max(other.last_ns),
+    }
+}

@@ -4,10 +4,12 @@
 //! drives the demo and the benchmark with the same parts.
 
 pub mod agent;
+pub mod case;
 pub mod cgroup;
 pub mod manifests;
 pub mod matching;
 pub mod netns;
+pub mod oracle;
 pub mod program;
 pub mod scenario;
 pub mod services;

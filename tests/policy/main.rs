@@ -1,0 +1,4 @@
+//! Declared policy: the oracle against the shared cases, and cases at random and by hand for what is held against it.
+
+#[cfg(test)]
+mod shared;

@@ -3,8 +3,10 @@
 //! The objects stay as they are written; what they mean is for `oracle` and the engine to say.
 
 use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::net::IpAddr;
+
+const V1ALPHA1: &str = "policy.networking.k8s.io/v1alpha1";
 
 /// A cluster with queries.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,6 +50,31 @@ fn or_empty<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Value>, D::Error> 
 }
 
 impl Case {
+    /// The cluster as one manifest, a `List` of objects that name their kind.
+    pub fn manifest(&self) -> Value {
+        let lists: [(&str, &str, &[Value]); 7] = [
+            ("v1", "Node", &self.nodes),
+            ("v1", "Namespace", &self.namespaces),
+            ("v1", "Pod", &self.pods),
+            ("networking.k8s.io/v1", "NetworkPolicy", &self.network_policies),
+            (V1ALPHA1, "AdminNetworkPolicy", &self.admin_network_policies),
+            (V1ALPHA1, "BaselineAdminNetworkPolicy", &self.baseline_admin_network_policies),
+            ("policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy", &self.cluster_network_policies),
+        ];
+        let named = lists.into_iter().flat_map(|(version, kind, objects)| {
+            objects.iter().map(move |object| {
+                let mut object = object.clone();
+                for (field, value) in [("apiVersion", version), ("kind", kind)] {
+                    if object[field].is_null() {
+                        object[field] = value.into();
+                    }
+                }
+                object
+            })
+        });
+        json!({"apiVersion": "v1", "kind": "List", "items": named.collect::<Vec<_>>()})
+    }
+
     /// The query of this id.
     pub fn find_query(&self, id: u64) -> Option<&Query> {
         self.queries.iter().find(|query| query.id == id)

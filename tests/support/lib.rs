@@ -11,6 +11,7 @@ pub mod matching;
 pub mod netns;
 pub mod oracle;
 pub mod program;
+pub mod random;
 pub mod scenario;
 pub mod services;
 pub mod traffic;

@@ -12,7 +12,7 @@ mod matching;
 mod network_policy;
 mod written;
 
-use crate::case::{Case, Decision, Protocol, Query};
+use crate::case::{Case, Decision, Expected, Protocol, Query};
 use cluster_policy::{admin_tier, baseline_tier};
 use network_policy::namespace_tier;
 use serde::Serialize;
@@ -113,6 +113,19 @@ pub fn evaluate(case: &Case, query: &Query) -> Answer {
         );
     }
     answer(direction(&connection, Way::Ingress), direction(&connection, Way::Egress))
+}
+
+/// The answers to all queries of a case, in the form of a case's expectations.
+pub fn expect(case: &Case) -> Vec<Expected> {
+    let answers = case.queries.iter().map(|query| (query.id, evaluate(case, query)));
+    answers
+        .map(|(id, answer)| Expected {
+            id,
+            ingress: Some(answer.ingress.decision),
+            egress: Some(answer.egress.decision),
+            combined: answer.combined,
+        })
+        .collect()
 }
 
 /// A connection is allowed when both directions allow it.

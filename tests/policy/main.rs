@@ -1,6 +1,8 @@
 //! Declared policy: the oracle against the shared cases, and cases at random and by hand for what is held against it.
 
 #[cfg(test)]
+mod mistakes;
+#[cfg(test)]
 mod random;
 #[cfg(test)]
 mod shared;

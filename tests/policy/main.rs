@@ -5,4 +5,6 @@ mod mistakes;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod reasons;
+#[cfg(test)]
 mod shared;

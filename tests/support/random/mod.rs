@@ -40,11 +40,11 @@ pub fn cluster(seed: u64) -> Case {
         _ => (true, true),
     };
     if admin {
-        case.admin_network_policies = several(dice, &about, Kind::Admin, 3);
+        case.admin_network_policies = several(dice, &about, Kind::Admin, 4);
         case.baseline_admin_network_policies = several(dice, &about, Kind::Baseline, 1);
     }
     if cluster {
-        case.cluster_network_policies = several(dice, &about, Kind::Cluster, 5);
+        case.cluster_network_policies = several(dice, &about, Kind::Cluster, 6);
     }
     case.queries = queries::queries(dice, &case, &about, QUERIES);
     Case { nodes, namespaces, pods, ..case }

@@ -12,7 +12,7 @@ pub(super) const LABELS: [(&str, &[&str]); 5] = [
     ("vendor.example.com/name", &["acme", "globex"]),
 ];
 
-pub(super) const PORT_NAMES: [&str; 4] = ["http", "metrics", "dns", "grpc"];
+pub(super) const PORT_NAMES: [&str; 3] = ["http", "metrics", "dns"];
 pub(super) const PORTS: [u16; 8] = [1, 53, 80, 81, 443, 8080, 9090, 65535];
 pub(super) const PROTOCOLS: [&str; 4] = ["TCP", "TCP", "UDP", "SCTP"];
 
@@ -153,7 +153,7 @@ fn containers(dice: &mut Dice) -> Vec<Value> {
 fn container(dice: &mut Dice, name: &str) -> Value {
     let mut names = PORT_NAMES;
     dice.shuffle(&mut names);
-    let ports: Vec<Value> = (0..dice.below(4))
+    let ports: Vec<Value> = (0..dice.below(names.len() + 1))
         .map(|place| {
             let mut port = json!({"containerPort": dice.pick(&PORTS)});
             if dice.chance(75) {

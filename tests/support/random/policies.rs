@@ -93,9 +93,9 @@ fn network_policy_port(dice: &mut Dice) -> Value {
         port["protocol"] = dice.pick(&PROTOCOLS).into();
     }
     match dice.below(10) {
-        0..2 => {}
-        2..5 => port["port"] = name(dice).into(),
-        5..8 => port["port"] = dice.pick(&PORTS).into(),
+        0 => {}
+        1..6 => port["port"] = name(dice).into(),
+        6..8 => port["port"] = dice.pick(&PORTS).into(),
         _ => {
             let (first, last) = range(dice);
             port["port"] = first.into();
@@ -170,10 +170,11 @@ pub(super) enum Kind {
 }
 
 pub(super) fn cluster_policy(dice: &mut Dice, about: &Subject, kind: Kind, number: usize) -> Value {
-    let mut spec = json!({"subject": pods_of(dice, about)});
+    let subject = if dice.chance(30) { json!({"namespaces": {}}) } else { pods_of(dice, about) };
+    let mut spec = json!({"subject": subject});
     if kind != Kind::Baseline {
         // Few numbers, so that some are equal.
-        spec["priority"] = dice.pick(&[0, 1, 5, 5, 10, 1000]).into();
+        spec["priority"] = dice.pick(&[0, 5, 5, 5, 5, 10, 1000]).into();
     }
     if kind == Kind::Cluster {
         spec["tier"] = dice.pick(&["Admin", "Baseline"]).into();

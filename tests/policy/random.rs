@@ -6,7 +6,7 @@ use flowlog_tests::random;
 use serde_json::json;
 use std::collections::BTreeMap;
 
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 150;
 
 fn answers(case: &Case) -> Vec<Answer> {
     case.queries.iter().map(|query| oracle::evaluate(case, query)).collect()
@@ -114,7 +114,7 @@ fn damage_makes_an_answer_unknown_or_leaves_it() {
             }
         }
     }
-    assert!(unknown > 200, "{unknown} of the answers became unknown");
+    assert!(unknown > 100, "{unknown} of the answers became unknown");
 }
 
 /// Answers of a cluster that is too easy would prove nothing: each end must be reached often.
@@ -145,6 +145,6 @@ fn random_clusters_reach_every_basis_and_tier_often() {
     for (decision, basis, tier) in expected {
         let way = format!("{decision:?} {basis:?} {tier:?}");
         let often = reached.get(&way).copied().unwrap_or_default();
-        assert!(often >= 50, "{way}: {often} of {SEEDS} clusters' answers");
+        assert!(often >= 25, "{way}: {often} of {SEEDS} clusters' answers");
     }
 }

@@ -209,3 +209,24 @@ fn a_domain_name_is_not_held_against_an_address() {
     assert_eq!(answer(std::slice::from_ref(&accept)), "Allow Unselected Default", "it is allowed either way");
     assert_eq!(answer(&[accept, deny]), "Unknown Unknown none ClusterNetworkPolicy//c[0] NetworkPolicy/x/a");
 }
+
+/// What a policy does not select it cannot decide, however little of it is understood.
+#[test]
+fn a_network_policy_that_is_not_understood_is_about_what_it_selects() {
+    let policy = |namespace: &str, field: &str, spec: Value| {
+        json!({
+            "kind": "NetworkPolicy", field: "networking.k8s.io/v9",
+            "metadata": {"name": "a", "namespace": namespace}, "spec": spec,
+        })
+    };
+    let odd = |app: &str| json!({"podSelector": {"matchLabels": {"app": app}}, "mode": "strict"});
+    let table = [
+        ("a version, in the pod's namespace", policy("x", "apiVersion", json!({})), Decision::Unknown),
+        ("a version, elsewhere", policy("y", "apiVersion", json!({})), Decision::Allow),
+        ("a field, selecting the pod", policy("x", "comment", odd("server")), Decision::Unknown),
+        ("a field, selecting another", policy("x", "comment", odd("client")), Decision::Allow),
+    ];
+    for (name, policy, expected) in table {
+        assert_eq!(ask(&cluster(&[policy]), OUTSIDE, SERVER).combined, expected, "{name}");
+    }
+}

@@ -7,19 +7,21 @@ use serde_json::Value;
 use std::net::IpAddr;
 
 const KIND: &str = "NetworkPolicy";
+const VERSION: &str = "networking.k8s.io/v1";
+const FIELDS: &[&str] = &["podSelector", "policyTypes", "ingress", "egress"];
 
 /// A policy, held against one connection.
 struct Read<'a> {
     policy: &'a Value,
     isolates: Told,
-    rules: Vec<(usize, Told)>,
+    rules: Vec<(Option<usize>, Told)>,
 }
 
 impl Read<'_> {
     /// The rules of which this is told.
     fn rules_told(&self, wanted: Told) -> Vec<Named> {
         let wanted = self.rules.iter().filter(|(_, told)| *told == wanted);
-        wanted.map(|(place, _)| named(KIND, self.policy, Some(*place))).collect()
+        wanted.map(|(place, _)| named(KIND, self.policy, *place)).collect()
     }
 }
 
@@ -57,21 +59,17 @@ pub(super) fn namespace_tier(connection: &Connection, way: Way, subject: &Value)
 
 /// A policy isolates the pods that `podSelector` selects in its own namespace, in the directions of `policyTypes`.
 fn isolates(policy: &Value, way: Way, subject: &Value) -> Told {
-    if !is_version(policy, "networking.k8s.io/v1") || !is_understood_network_policy(policy) {
-        return None;
-    }
     let spec = &policy["spec"];
+    let own_namespace = Some(namespace(policy) == namespace(subject));
+    if !is_version(policy, VERSION) || !spec.is_object() {
+        return all([own_namespace, None]);
+    }
     all([
-        Some(namespace(policy) == namespace(subject)),
+        own_namespace,
         // A missing `podSelector` selects all.
         set(spec, "podSelector").map_or(Some(true), |selector| selects(selector, &labels(subject))),
-        has_policy_type(spec, way),
+        if has_only(spec, FIELDS) { has_policy_type(spec, way) } else { None },
     ])
-}
-
-fn is_understood_network_policy(policy: &Value) -> bool {
-    policy["spec"].is_object()
-        && has_only(&policy["spec"], &["podSelector", "policyTypes", "ingress", "egress"])
 }
 
 /// Without `policyTypes`: ingress always, egress only where the policy has egress rules.
@@ -89,14 +87,15 @@ fn has_policy_type(spec: &Value, way: Way) -> Told {
     }))
 }
 
-/// `ingress: []` allows nothing, `ingress: [{}]` everything. A list that is none is told as one rule, not to be read.
-fn rules_told(policy: &Value, way: Way, connection: &Connection) -> Vec<(usize, Told)> {
-    let readable = is_version(policy, "networking.k8s.io/v1") && is_understood_network_policy(policy);
-    match list(&policy["spec"], way.rules()).filter(|_| readable) {
+/// `ingress: []` allows nothing, `ingress: [{}]` everything. What is not understood is told as one rule without a place.
+fn rules_told(policy: &Value, way: Way, connection: &Connection) -> Vec<(Option<usize>, Told)> {
+    let spec = &policy["spec"];
+    match list(spec, way.rules()).filter(|_| is_version(policy, VERSION) && has_only(spec, FIELDS)) {
         Some(rules) => {
-            rules.iter().map(|rule| network_policy_rule(rule, policy, way, connection)).enumerate().collect()
+            let told = rules.iter().map(|rule| network_policy_rule(rule, policy, way, connection));
+            told.enumerate().map(|(place, told)| (Some(place), told)).collect()
         }
-        None => vec![(0, None)],
+        None => vec![(None, None)],
     }
 }
 

@@ -69,6 +69,11 @@ fn admin(name: &str, priority: u16, actions: &[&str]) -> Value {
     })
 }
 
+fn of_version(version: &str, mut policy: Value) -> Value {
+    policy["apiVersion"] = format!("policy.networking.k8s.io/{version}").into();
+    policy
+}
+
 fn baseline(actions: &[&str]) -> Value {
     json!({
         "kind": "BaselineAdminNetworkPolicy", "metadata": {"name": "default"},
@@ -86,7 +91,7 @@ fn ingress_names_basis_tier_and_policies() {
     let client =
         json!([{"ports": [{"port": 81}]}, {"from": [{"podSelector": {"matchLabels": {"app": "client"}}}]}]);
     let unread = json!([{"from": [{"ipBlock": {"cidr": "10.0.0.0/33"}}]}]);
-    let table: [(&str, &[Value], &str, &str); 16] = [
+    let table: [(&str, &[Value], &str, &str); 17] = [
         ("nothing is declared", &[], CLIENT, "Allow Unselected Default"),
         ("a pod to itself", &[network_policy("a", &json!([]))], SERVER, "Allow Itself none"),
         ("from its own node", &[network_policy("a", &json!([]))], "192.168.0.1", "Allow Node none"),
@@ -149,6 +154,12 @@ fn ingress_names_basis_tier_and_policies() {
             &[admin("a", 5, &["Deny"]), admin("b", 5, &["Allow"]), admin("c", 1, &["Allow"])],
             CLIENT,
             "Allow Policy Admin AdminNetworkPolicy//c[0]",
+        ),
+        (
+            "a version that is not known may stand before any priority",
+            &[admin("a", 1, &["Deny"]), of_version("v9", admin("b", 900, &["Allow"]))],
+            CLIENT,
+            "Unknown Unknown none AdminNetworkPolicy//a[0] AdminNetworkPolicy//b",
         ),
         (
             "the baseline",

@@ -67,7 +67,8 @@ fn is_plain_baseline(kind: &Kind, policy: &Value) -> bool {
     is_version(policy, kind.version) && policy["spec"]["tier"] == "Baseline"
 }
 
-/// Rules go by priority, the lower number first. One without a readable priority may stand anywhere.
+/// Rules go by priority, the lower number first. Without a priority that can be read, in a version that is known, a
+/// policy may stand anywhere.
 fn by_priority(
     policies: Vec<(&Kind, &Value)>,
     connection: &Connection,
@@ -78,7 +79,8 @@ fn by_priority(
     let mut anywhere = Vec::new();
     for (kind, policy) in policies {
         let acts = policy_acts(kind, policy, connection, way, subject);
-        match policy["spec"]["priority"].as_u64().filter(|priority| *priority <= 1000) {
+        let known = is_version(policy, kind.version);
+        match policy["spec"]["priority"].as_u64().filter(|priority| known && *priority <= 1000) {
             Some(priority) => placed.entry(priority).or_default().push(acts),
             None => anywhere.push(acts),
         }

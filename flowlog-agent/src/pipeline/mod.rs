@@ -554,14 +554,18 @@ impl Spine {
         let lost: u64 = kinds.iter().map(|kind| counts.lost(kind)).sum();
         let events = self.registry.events.get_all();
         let decoded: u64 = kinds.iter().filter_map(|kind| events.get(*kind)).sum();
-        // What was passed over is counted at its handshake, or told by another event.
+        // What was passed over is counted at its handshake, or told by another event. What is told that way beyond it had
+        // been refused by a full ring, or began before the hooks were attached.
         self.passed_over = counts.passed_over;
         let unmatched = self.correlate.unmatched;
         let told = self.repeats.egress + unmatched.unannounced;
-        let unresolved = (counts.passed_over + unmatched.passed_over).saturating_sub(told);
-        self.registry.attempts_seen.add((seen + counts.passed_over).saturating_sub(unmatched.adopted));
-        self.registry.attempts_lost.add("outcome_not_seen", unresolved);
-        self.registry.attempts_lost.add("ring_full", lost);
+        let passed_over = counts.passed_over + unmatched.passed_over;
+        let beyond = told.saturating_sub(passed_over);
+        let recovered = beyond.min(lost);
+        let all = seen + counts.passed_over + (beyond - recovered);
+        self.registry.attempts_seen.add(all.saturating_sub(unmatched.adopted));
+        self.registry.attempts_lost.add("outcome_not_seen", passed_over.saturating_sub(told));
+        self.registry.attempts_lost.add("ring_full", lost - recovered);
         self.registry.attempts_lost.add("unknown_event", seen.saturating_sub(lost).saturating_sub(decoded));
         for (kind, lost) in &counts.lost {
             self.registry.kernel_losses.set(kind, *lost);

@@ -2,12 +2,15 @@
 
 use super::correlate::{Correlator, Origin, Surroundings, Told, Totals, Tried};
 use super::fold::{Folder, Intervals};
+use super::repeats::Repeats;
+use crate::capture::{Repeat, RepeatCounts, Slot};
 use crate::model::{
-    Basis, Class, Decision, Direction, DirectionVerdict, Endpoint, Evidence, External, Fact, Flow, FlowId,
-    Observation, Outcome, Party, Protocol, State, Task, Tier, Verdict,
+    Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
+    Fact, Flow, FlowId, Observation, Outcome, Party, Protocol, State, Task, Tier, Verdict,
 };
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
@@ -38,6 +41,31 @@ impl Surroundings for Around {
 
     fn serves(&self, address: SocketAddr, _: Protocol) -> bool {
         address == at(LISTENER)
+    }
+}
+
+/// The same, where connections of cgroup 7 to the listener are counted.
+struct Counting;
+
+impl Surroundings for Counting {
+    fn owns(&self, cgroup_id: u64, address: IpAddr) -> Option<bool> {
+        Around.owns(cgroup_id, address)
+    }
+
+    fn leads_to(&self, dialed: SocketAddr, backend: SocketAddr, protocol: Protocol) -> bool {
+        Around.leads_to(dialed, backend, protocol)
+    }
+
+    fn is_counted(&self, opener: IpAddr, listener: SocketAddr) -> bool {
+        opener == ip(OPENER) && listener == at(LISTENER)
+    }
+
+    fn counts(&self, cgroup_id: u64, listener: SocketAddr, _: Protocol) -> bool {
+        cgroup_id == CGROUP && listener == at(LISTENER)
+    }
+
+    fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {
+        Around.serves(address, protocol)
     }
 }
 
@@ -126,13 +154,21 @@ fn closed(boot_ns: u64, cookie: u64) -> Seen {
 
 /// Everything that is told of these observations until `until_ns`.
 fn tell(observations: impl IntoIterator<Item = Seen>, until_ns: u64) -> Vec<Told> {
+    tell_around(&Around, observations, until_ns)
+}
+
+fn tell_around(
+    around: &impl Surroundings,
+    observations: impl IntoIterator<Item = Seen>,
+    until_ns: u64,
+) -> Vec<Told> {
     let mut correlator = Correlator::new(true);
     let mut told = Vec::new();
     for Seen(observation) in observations {
-        correlator.tick(observation.boot_ns, &Around, &mut told);
-        correlator.observe(observation, &Around, &mut told);
+        correlator.tick(observation.boot_ns, around, &mut told);
+        correlator.observe(observation, around, &mut told);
     }
-    correlator.tick(until_ns, &Around, &mut told);
+    correlator.tick(until_ns, around, &mut told);
     told
 }
 
@@ -535,4 +571,200 @@ fn totals_of_a_listener_are_told_as_the_openers() {
     let totals = Totals { bytes_sent: 1, bytes_received: 2, ..Totals::default() };
     let opener = totals.as_opener(Direction::Ingress);
     assert_eq!((opener.bytes_sent, opener.bytes_received), (2, 1));
+}
+
+const CGROUP: u64 = 7;
+const MS: u64 = 1_000_000;
+
+/// What is told of an attempt that was established at `boot_ns`.
+fn told_attempt(boot_ns: u64) -> Tried {
+    only(tell([attempt(boot_ns, 5, LISTENER), established(boot_ns, 5, LISTENER)], boot_ns + SECOND))
+}
+
+fn allowed() -> Flow {
+    flow(1, Class::Allowed, State::Established)
+}
+
+/// Its kind is counted in slot 0 since boot time 0; `open` are told and open.
+fn counting(open: &[FlowId]) -> (Repeats, Repeat) {
+    let mut repeats = Repeats::new(true);
+    repeats.consider(&told_attempt(SECOND), &allowed(), 3);
+    let [wanted] = <[_; 1]>::try_from(repeats.take_wanted()).unwrap();
+    let repeat = wanted.0;
+    let open = open.iter().copied().collect();
+    repeats.begin(wanted, Slot::from(0), &open, 0, Timestamp::UNIX_EPOCH);
+    (repeats, repeat)
+}
+
+fn counts(established: &[u64], closed: &[u64]) -> RepeatCounts {
+    let count = |times: &[u64]| u64::try_from(times.len()).unwrap();
+    RepeatCounts {
+        established: count(established),
+        established_ns_sum: established.iter().sum(),
+        closed: count(closed),
+        closed_ns_sum: closed.iter().sum(),
+        bytes_sent: 10 * count(closed),
+        last_ns: established.iter().copied().max().unwrap_or(0),
+        ..RepeatCounts::default()
+    }
+}
+
+fn sweep(repeats: &mut Repeats, now_ns: u64, counts: RepeatCounts) -> (Vec<Flow>, Vec<Slot>) {
+    let now = Timestamp::from_nanosecond(i128::from(now_ns)).unwrap();
+    let last = Timestamp::from_nanosecond(i128::from(counts.last_ns)).unwrap();
+    let mut flows = Vec::new();
+    let free = repeats.sweep((now_ns, now), |_| Some((counts, last)), &mut flows);
+    (flows, free)
+}
+
+#[test]
+fn only_what_went_well_several_times_and_leads_to_one_place_is_counted() {
+    let backend = Some(Dialed { ip: ip(SERVICE), port: 80, service: None, note: None });
+    let behind = Tried { taken: Some(at(LISTENER)), ..told_attempt(SECOND) };
+    let settling = Verdict { settling: true, ..allowed().verdict };
+    let node = Party { endpoint: Endpoint::Node(Arc::default()), ..allowed().destination };
+    let rows: [(&str, Tried, Flow, u64, bool); 8] = [
+        ("the third repeat", told_attempt(SECOND), allowed(), 3, true),
+        ("the second", told_attempt(SECOND), allowed(), 2, false),
+        ("refused", told_attempt(SECOND), flow(1, Class::Refused, State::Refused), 9, false),
+        ("through a service", told_attempt(SECOND), Flow { dialed: backend, ..allowed() }, 9, false),
+        ("translated on the way", behind, allowed(), 9, false),
+        ("while a policy settles", told_attempt(SECOND), Flow { verdict: settling, ..allowed() }, 9, false),
+        ("to a node", told_attempt(SECOND), Flow { destination: node, ..allowed() }, 9, false),
+        (
+            "found late",
+            told_attempt(SECOND),
+            Flow { attribution: Some(Attribution::Departed), ..allowed() },
+            9,
+            false,
+        ),
+    ];
+    for (name, tried, flow, times, expected) in rows {
+        let mut repeats = Repeats::new(true);
+        repeats.consider(&tried, &flow, times);
+        assert_eq!(!repeats.take_wanted().is_empty(), expected, "{name}");
+    }
+    let mut off = Repeats::new(false);
+    off.consider(&told_attempt(SECOND), &allowed(), 9);
+    assert!(off.take_wanted().is_empty(), "not where each is to be told");
+}
+
+#[test]
+fn counts_become_flows_with_how_long_the_connections_were_open() {
+    let (mut repeats, _) = counting(&[]);
+    let (first, _) = sweep(&mut repeats, 100 * MS, counts(&[10 * MS, 20 * MS], &[15 * MS]));
+    assert_eq!((first.len(), first[0].count, first[0].bytes_sent), (1, 2, Some(10)));
+    // 5 ms of the first, and 80 of the second so far.
+    assert_eq!(first[0].duration_ns, Some(85 * MS));
+    let (none, _) = sweep(&mut repeats, 150 * MS, counts(&[10 * MS, 20 * MS], &[15 * MS]));
+    assert!(none.is_empty(), "nothing came and nothing went");
+    let (last, _) = sweep(&mut repeats, 300 * MS, counts(&[10 * MS, 20 * MS], &[15 * MS, 200 * MS]));
+    assert_eq!((last[0].count, last[0].update, last[0].bytes_sent), (0, true, Some(10)));
+    assert_eq!(last[0].duration_ns, Some(100 * MS), "5 + 180 ms in all");
+}
+
+#[test]
+fn sums_of_times_may_wrap_around() {
+    let (mut repeats, _) = counting(&[]);
+    let wrapped = RepeatCounts {
+        established: 2,
+        established_ns_sum: u64::MAX - 9,
+        closed: 2,
+        closed_ns_sum: 20,
+        ..RepeatCounts::default()
+    };
+    assert_eq!(sweep(&mut repeats, SECOND, wrapped).0[0].duration_ns, Some(30));
+}
+
+/// Told before, closed in the kernel's count; and counted, but closed by an event after its kind had gone.
+#[test]
+fn a_connection_is_counted_once_whichever_way_its_ends_are_told() {
+    let id = FlowId(u128::from(40 * MS) << 64 | 9);
+    let (mut repeats, repeat) = counting(&[id]);
+    let (flows, _) = sweep(&mut repeats, 100 * MS, counts(&[50 * MS], &[90 * MS]));
+    assert_eq!((flows[0].count, flows[0].bytes_sent), (1, Some(10)));
+    // One closed at 90 ms; of both, 50 ms + 60 ms − whichever is open until 100 ms.
+    assert_eq!(flows[0].duration_ns, Some(100 * MS));
+    repeats.doubt(&Tried { opener: Some(at(OPENER)), ..told_attempt(SECOND) });
+    assert_eq!(repeats.take_unwanted(), [repeat]);
+    repeats.left(&repeat, 100 * MS);
+    let (_, early) = sweep(&mut repeats, 200 * MS, counts(&[50 * MS], &[90 * MS]));
+    assert!(early.is_empty(), "a program may be counting still");
+    let (_, free) = sweep(&mut repeats, 100 * MS + SECOND, counts(&[50 * MS], &[90 * MS]));
+    assert_eq!(free, [Slot::from(0)]);
+    let totals = Totals { duration_ns: 0, bytes_sent: 3, bytes_received: 4, retransmits: 0 };
+    let mut out = Vec::new();
+    assert!(repeats.close(&repeat, &totals, 2 * SECOND, Timestamp::UNIX_EPOCH, &mut out));
+    assert_eq!((out[0].count, out[0].bytes_sent, out[0].bytes_received), (0, Some(3), Some(4)));
+    assert_eq!(out[0].duration_ns, Some(2 * SECOND - 100 * MS), "all but what was told");
+}
+
+#[test]
+fn a_kind_that_would_be_judged_otherwise_or_is_quiet_is_told_again() {
+    let (mut repeats, repeat) = counting(&[]);
+    repeats.judge_anew(|_| Some(allowed()));
+    assert!(repeats.take_unwanted().is_empty());
+    repeats.judge_anew(|_| Some(flow(1, Class::PolicyNotEnforced, State::Established)));
+    assert_eq!(repeats.take_unwanted(), [repeat]);
+    let (mut quiet, repeat) = counting(&[]);
+    sweep(&mut quiet, 121 * SECOND, RepeatCounts::default());
+    assert_eq!(quiet.take_unwanted(), [repeat]);
+    assert!(!quiet.adopt(&told_attempt(SECOND), &flow(1, Class::Refused, State::Refused)));
+}
+
+/// The kernel passed the attempts over: what else is seen of them stands for them.
+#[test]
+fn an_attempt_that_was_passed_over_is_told_by_what_became_of_it() {
+    let rows: [(&str, Vec<Seen>, State, bool); 3] = [
+        ("refused", vec![failed(SECOND, 5, Some(111)).cgroup(CGROUP)], State::Refused, true),
+        (
+            "dropped, and given up",
+            vec![dropped(SECOND, OPENER, LISTENER), failed(SECOND + MS, 5, None).cgroup(CGROUP)],
+            State::Dropped,
+            true,
+        ),
+        (
+            "of a kind that is not counted",
+            vec![failed(SECOND, 5, Some(111)).cgroup(8)],
+            State::Unknown,
+            false,
+        ),
+    ];
+    for (name, seen, state, expected) in rows {
+        let all = tried(tell_around(&Counting, seen, 2 * SECOND));
+        assert_eq!(all.len(), usize::from(expected), "{name}: {all:#?}");
+        for one in all {
+            assert_eq!(
+                (one.outcome.state, one.unannounced, one.cgroup_id),
+                (state, true, Some(CGROUP)),
+                "{name}"
+            );
+        }
+    }
+}
+
+/// The packet was told as a flow of its own before the socket gave up: the rest is an update of that.
+#[test]
+fn a_drop_that_was_told_is_taken_over_by_its_attempt() {
+    let dropped = dropped(SECOND, OPENER, LISTENER);
+    let rejected = failed(2 * SECOND, 5, Some(113)).cgroup(CGROUP);
+    let all = tried(tell_around(&Counting, [dropped, rejected], 3 * SECOND));
+    assert_eq!(all.len(), 2, "{all:#?}");
+    assert_eq!((all[0].origin, all[0].outcome.state), (Origin::Packet, State::Dropped));
+    assert_eq!((all[1].id, all[1].update, all[1].outcome.state), (all[0].id, true, State::Rejected));
+}
+
+/// Everything from before the counting was observed; what is open then is counted, or told for itself.
+#[test]
+fn an_attempt_whose_kind_came_to_be_counted_meanwhile_is_not_told_twice() {
+    let mut correlator = Correlator::new(true);
+    let mut told = Vec::new();
+    for Seen(seen) in [attempt(SECOND, 5, LISTENER), attempt(SECOND, 6, SERVICE)] {
+        correlator.observe(seen, &Counting, &mut told);
+    }
+    correlator.pass_over(|cgroup_id, far, _| (cgroup_id, far) == (CGROUP, at(LISTENER)));
+    assert_eq!(correlator.unmatched.passed_over, 1);
+    correlator.finish(&Counting, &mut told);
+    let left = only(told);
+    assert_eq!(left.requested, at(SERVICE));
 }

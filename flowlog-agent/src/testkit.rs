@@ -2,7 +2,9 @@
 
 use crate::cluster::{Loaded, Settings, Snapshot, Store, defaults};
 use crate::model::{ContainerPort, Endpoint, External, Labels, Node, Party, Pod, Protocol};
-use crate::policy::kinds::network_policy;
+use crate::policy::kinds::{
+    admin_network_policy, baseline_admin_network_policy, cluster_network_policy, network_policy,
+};
 use crate::policy::{Policy, PolicySet};
 use jiff::Timestamp;
 use std::net::IpAddr;
@@ -133,6 +135,25 @@ pub fn network_policy(path: &str, spec: &str) -> Arc<Policy> {
     let mut object = serde_json::from_value(serde_json::json!({"metadata": metadata, "spec": spec})).unwrap();
     defaults::network_policy(&mut object);
     Arc::new(Policy::NetworkPolicy(network_policy::read(&object)))
+}
+
+/// A policy of the cluster, `kind name` by its short kind (`anp`, `banp`, `cnp`), with this `spec`.
+pub fn cluster_policy(title: &str, spec: &str) -> Arc<Policy> {
+    let (kind, name) = title.split_once(' ').expect("kind name");
+    let spec: serde_json::Value =
+        serde_saphyr::from_str(spec).unwrap_or_else(|error| panic!("{spec}: {error}"));
+    let object = serde_json::json!({"metadata": {"name": name}, "spec": spec});
+    let mut object = serde_json::from_value(object).unwrap();
+    defaults::cluster_policy(&mut object);
+    Arc::new(Policy::Cluster(match kind {
+        "anp" => admin_network_policy::read(&object),
+        "banp" => baseline_admin_network_policy::read(&object),
+        "cnp" => {
+            let tier = cluster_network_policy::tier(object.spec.tier.as_deref().expect("tier")).unwrap();
+            cluster_network_policy::read(&object, tier)
+        }
+        other => panic!("{other}"),
+    }))
 }
 
 /// NetworkPolicies `p0`, `p1`, … of one namespace, by their specs.

@@ -15,6 +15,9 @@ const LISTS: &[(&str, &str, &str)] = &[
     ("namespaces", "v1", "Namespace"),
     ("pods", "v1", "Pod"),
     ("networkPolicies", "networking.k8s.io/v1", "NetworkPolicy"),
+    ("adminNetworkPolicies", "policy.networking.k8s.io/v1alpha1", "AdminNetworkPolicy"),
+    ("baselineAdminNetworkPolicies", "policy.networking.k8s.io/v1alpha1", "BaselineAdminNetworkPolicy"),
+    ("clusterNetworkPolicies", "policy.networking.k8s.io/v1alpha2", "ClusterNetworkPolicy"),
 ];
 
 fn store(case: &Value) -> Store {
@@ -98,13 +101,18 @@ fn run(folder: &Path, file: &str) -> usize {
 
 #[test]
 #[ignore = "cases: FLOWLOG_CASES names the folder"]
-fn every_shared_network_policy_case_gets_its_expected_verdict() {
+fn every_shared_case_gets_its_expected_verdict() {
     let folder = PathBuf::from(std::env::var_os("FLOWLOG_CASES").expect("FLOWLOG_CASES names no folder"));
     let files = [
         "edge.stored.jsonl.gz",
         "upstream-e2e-networkpolicy.stored.jsonl.gz",
         "random-np-300.stored.jsonl.gz",
         "random-np-300.written.jsonl.gz",
+        "random-anp-100.stored.jsonl.gz",
+        "random-anp-100.written.jsonl.gz",
+        "random-cnp-100.stored.jsonl.gz",
+        "random-cnp-100.written.jsonl.gz",
+        "upstream-conformance-cnp.stored.jsonl.gz",
         "cyclonus.stored.jsonl.gz",
     ];
     for file in files {

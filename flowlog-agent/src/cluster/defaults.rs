@@ -1,5 +1,6 @@
-//! What the API server fills in before it stores a NetworkPolicy.
+//! What the API server fills in before it stores a policy.
 
+use crate::policy::kinds::cluster_object::ClusterObject;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 
 /// The namespace of an object that names none, as `kubectl` sends it.
@@ -28,5 +29,18 @@ pub(crate) fn network_policy(policy: &mut NetworkPolicy) {
     let egress = spec.egress.iter_mut().flatten().map(|rule| &mut rule.ports);
     for port in ingress.chain(egress).flatten().flatten() {
         port.protocol.get_or_insert_with(|| PROTOCOL.to_owned());
+    }
+}
+
+/// The same for the policies of the cluster: v1alpha1 takes a port without a protocol for one of TCP.
+pub(crate) fn cluster_policy(policy: &mut ClusterObject) {
+    let spec = &mut policy.spec;
+    let rules = spec.ingress.iter_mut().chain(&mut spec.egress).flatten();
+    for port in rules.filter_map(|rule| rule.ports.as_mut()).flatten() {
+        let numbered = port.port_number.iter_mut().map(|one| &mut one.protocol);
+        let ranged = port.port_range.iter_mut().map(|range| &mut range.protocol);
+        for protocol in numbered.chain(ranged) {
+            protocol.get_or_insert_with(|| PROTOCOL.to_owned());
+        }
     }
 }

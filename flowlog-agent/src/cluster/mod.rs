@@ -12,6 +12,7 @@ mod pods;
 mod services;
 mod store;
 mod validate;
+mod validate_cluster;
 
 #[cfg(test)]
 mod cases_tests;

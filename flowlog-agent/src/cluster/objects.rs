@@ -4,12 +4,16 @@
 //! is not understood, beside the problem that says why.
 
 use super::documents::Place;
-use super::{Problem, defaults, pods, services, validate};
+use super::{Problem, defaults, pods, services, validate, validate_cluster};
 use crate::inventory::{Builder, ServiceSpec, Slice};
 use crate::model::{Labels, Node, PolicyKind, Tier, Workload};
 use crate::policy::Policy;
-use crate::policy::kinds::network_policy;
+use crate::policy::kinds::cluster_object::ClusterObject;
+use crate::policy::kinds::cluster_rules::ClusterPolicy;
 use crate::policy::kinds::not_understood::NotUnderstood;
+use crate::policy::kinds::{
+    admin_network_policy, baseline_admin_network_policy, cluster_network_policy, network_policy,
+};
 use foldhash::HashMap;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -77,11 +81,14 @@ const KINDS: &[(&str, &str, &str, Reader)] = &[
     ("networking.k8s.io", "v1", "ServiceCIDR", Objects::add_service_range),
 ];
 
-/// Policies of the cluster, which this build does not read: kind, and the tier that it decides in.
-const CLUSTER_POLICIES: &[(&str, PolicyKind, Option<Tier>)] = &[
-    ("AdminNetworkPolicy", PolicyKind::AdminNetworkPolicy, Some(Tier::Admin)),
-    ("BaselineAdminNetworkPolicy", PolicyKind::BaselineAdminNetworkPolicy, Some(Tier::Baseline)),
-    ("ClusterNetworkPolicy", PolicyKind::ClusterNetworkPolicy, None),
+/// Policies of the cluster: kind, version, and the tier that it decides in where the kind tells.
+///
+/// One in another version, or with a field that the version does not have, is not understood: clusters run
+/// ahead of this build, and it should say what it does not know rather than refuse to start.
+const CLUSTER_POLICIES: &[(&str, &str, PolicyKind, Option<Tier>)] = &[
+    ("AdminNetworkPolicy", "v1alpha1", PolicyKind::AdminNetworkPolicy, Some(Tier::Admin)),
+    ("BaselineAdminNetworkPolicy", "v1alpha1", PolicyKind::BaselineAdminNetworkPolicy, Some(Tier::Baseline)),
+    ("ClusterNetworkPolicy", "v1alpha2", PolicyKind::ClusterNetworkPolicy, None),
 ];
 
 impl Objects {
@@ -130,7 +137,10 @@ impl Objects {
             Some((_, known, ..)) => {
                 Err(FieldError::new("apiVersion", format!("{version} is not read, only {known}")))
             }
-            None if group == "policy.networking.k8s.io" => self.add_cluster_policy(&key, &object),
+            None if group == "policy.networking.k8s.io" => {
+                let version = version.to_owned();
+                self.add_cluster_policy(&key, &version, place, object)
+            }
             // NetworkPolicy was born there and some still keep it so.
             None if group == "extensions" && kind == "NetworkPolicy" => {
                 Err(FieldError::new("apiVersion", "extensions is gone: write networking.k8s.io/v1"))
@@ -142,7 +152,13 @@ impl Objects {
         };
         if let Err(error) = read {
             if kind == "NetworkPolicy" {
-                self.add_broken_policy(&key, &error);
+                self.add_broken_policy(NotUnderstood {
+                    kind: PolicyKind::NetworkPolicy,
+                    namespace: Some(key.namespace.clone()),
+                    name: key.name.clone(),
+                    tier: Some(Tier::Namespace),
+                    why: why(&error).into(),
+                });
             }
             problems.push(problem(place, &title(&key), error));
         }
@@ -202,35 +218,50 @@ impl Objects {
         self.policies.push((policy, created));
     }
 
-    fn add_broken_policy(&mut self, key: &Key, error: &FieldError) {
-        let why = match &error.field {
-            Some(field) => format!("{field} {}", error.what),
-            None => error.what.clone(),
-        };
-        let policy = NotUnderstood {
-            kind: PolicyKind::NetworkPolicy,
-            namespace: Some(key.namespace.clone()),
-            name: key.name.clone(),
-            tier: Some(Tier::Namespace),
-            why: why.into(),
-        };
+    fn add_broken_policy(&mut self, policy: NotUnderstood) {
         // Of two that claim one name neither is known to be the one that stands.
         self.policies.retain(|(known, _)| known.reference() != policy.reference());
         self.add_policy(Policy::NotUnderstood(policy), None);
     }
 
-    fn add_cluster_policy(&mut self, key: &Key, object: &Value) -> Result<(), FieldError> {
-        let Some((_, kind, tier)) = CLUSTER_POLICIES.iter().find(|row| row.0 == key.kind) else {
+    fn add_cluster_policy(
+        &mut self,
+        key: &Key,
+        version: &str,
+        place: &Place,
+        object: Value,
+    ) -> Result<(), FieldError> {
+        let Some((_, known, kind, tier)) = CLUSTER_POLICIES.iter().find(|row| row.0 == key.kind) else {
             return Err(FieldError::new("kind", "is no policy kind that this build knows"));
         };
-        let tier = tier.or(match text(object, "/spec/tier") {
-            "Admin" => Some(Tier::Admin),
-            "Baseline" => Some(Tier::Baseline),
-            _ => None,
-        });
-        let why = "this build does not evaluate this kind yet".into();
-        let policy = NotUnderstood { kind: *kind, namespace: None, name: key.name.clone(), tier, why };
-        self.add_policy(Policy::NotUnderstood(policy), None);
+        let tier = tier.or_else(|| cluster_network_policy::tier(text(&object, "/spec/tier")));
+        let broken = |error: &FieldError| NotUnderstood {
+            kind: *kind,
+            namespace: None,
+            name: key.name.clone(),
+            tier,
+            why: why(error).into(),
+        };
+        if let Err(error) = self.first(key, place) {
+            self.add_broken_policy(broken(&error));
+            return Err(error);
+        }
+        let understood = if version == *known {
+            validate_cluster::known_fields(*kind, &object)
+        } else {
+            Err(FieldError::new("apiVersion", format!("{version} is not read, only {known}")))
+        };
+        if let Err(error) = understood {
+            self.add_broken_policy(broken(&error));
+            return Ok(());
+        }
+        match read_cluster_policy(*kind, object) {
+            Ok((policy, created)) => self.add_policy(Policy::Cluster(policy), created),
+            Err(error) => {
+                self.add_broken_policy(broken(&error));
+                return Err(error);
+            }
+        }
         Ok(())
     }
 
@@ -293,6 +324,32 @@ impl Objects {
         let created = policy.metadata.creation_timestamp.as_ref().map(|time| time.0);
         self.add_policy(Policy::NetworkPolicy(network_policy::read(&policy)), created);
         Ok(())
+    }
+}
+
+fn read_cluster_policy(
+    kind: PolicyKind,
+    object: Value,
+) -> Result<(ClusterPolicy, Option<Timestamp>), FieldError> {
+    let mut policy = typed::<ClusterObject>(object)?;
+    defaults::cluster_policy(&mut policy);
+    validate_cluster::cluster_policy(kind, &policy)?;
+    let read = match kind {
+        PolicyKind::AdminNetworkPolicy => admin_network_policy::read(&policy),
+        PolicyKind::BaselineAdminNetworkPolicy => baseline_admin_network_policy::read(&policy),
+        PolicyKind::ClusterNetworkPolicy => {
+            cluster_network_policy::read(&policy, validate_cluster::tier_of(&policy)?)
+        }
+        PolicyKind::NetworkPolicy => return Err(FieldError::new("kind", "is no policy of the cluster")),
+    };
+    Ok((read, policy.metadata.creation_timestamp.as_ref().map(|time| time.0)))
+}
+
+/// What is wrong, with its field.
+fn why(error: &FieldError) -> String {
+    match &error.field {
+        Some(field) => format!("{field} {}", error.what),
+        None => error.what.clone(),
     }
 }
 

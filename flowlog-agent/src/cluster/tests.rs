@@ -9,9 +9,9 @@ use std::path::Path;
 #[test]
 fn what_the_api_server_refuses_is_named_with_its_field() {
     let rows = [
-        ("{podSelecter: {}}", "spec.podSelecter: is no field of a NetworkPolicy"),
-        ("{ingress: [{form: []}]}", "spec.ingress[0].form: is no field of a NetworkPolicy"),
-        ("{podSelector: {app: x}}", "spec.podSelector.app: is no field of a NetworkPolicy"),
+        ("{podSelecter: {}}", "spec.podSelecter: is no field of NetworkPolicy"),
+        ("{ingress: [{form: []}]}", "spec.ingress[0].form: is no field of NetworkPolicy"),
+        ("{podSelector: {app: x}}", "spec.podSelector.app: is no field of NetworkPolicy"),
         (
             "{policyTypes: [ingress]}",
             "spec.policyTypes: `ingress` is not supported: must be Ingress or Egress",
@@ -376,22 +376,147 @@ fn what_a_broken_policy_could_decide_is_unknown_where_the_rest_is_accepted() {
 }
 
 #[test]
-fn a_policy_kind_that_is_not_evaluated_yet_makes_its_tier_unknown() {
-    let kind = |kind: &str, spec: &str| {
-        format!(
-            "{CLUSTER}---\napiVersion: policy.networking.k8s.io/v1alpha1\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}"
-        )
+fn what_is_not_known_of_a_cluster_policy_makes_its_tier_unknown() {
+    let admin =
+        "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}";
+    let newer = admin.replace("action: Deny", "action: Deny, log: true");
+    let cluster = |tier: &str, field: &str| {
+        let deny = "{action: Deny, from: [{namespaces: {}}]}";
+        format!("{{tier: {tier}, priority: 1, subject: {{namespaces: {{}}}}, {field}ingress: [{deny}]}}")
     };
+    let (here, there) = ("v1alpha1", "v1alpha2");
     let rows = [
-        ("AdminNetworkPolicy", "{}", Decision::Unknown),
-        ("BaselineAdminNetworkPolicy", "{}", Decision::Deny),
-        ("ClusterNetworkPolicy", "{tier: Baseline}", Decision::Deny),
-        ("ClusterNetworkPolicy", "{tier: Admin}", Decision::Unknown),
+        ("known", here, "AdminNetworkPolicy", admin.to_owned(), Decision::Deny, None),
+        (
+            "a later version",
+            there,
+            "AdminNetworkPolicy",
+            admin.to_owned(),
+            Decision::Unknown,
+            Some("apiVersion"),
+        ),
+        ("a field", here, "AdminNetworkPolicy", newer, Decision::Unknown, Some("spec.ingress[0].log")),
+        ("baseline", there, "BaselineAdminNetworkPolicy", "{}".to_owned(), Decision::Deny, None),
+        ("tier Baseline", there, "ClusterNetworkPolicy", cluster("Baseline", "x: 1, "), Decision::Deny, None),
+        (
+            "tier Admin",
+            there,
+            "ClusterNetworkPolicy",
+            cluster("Admin", "x: 1, "),
+            Decision::Unknown,
+            Some("spec.x"),
+        ),
+        (
+            "no such tier",
+            there,
+            "ClusterNetworkPolicy",
+            cluster("Top", "x: 1, "),
+            Decision::Unknown,
+            Some("spec.x"),
+        ),
     ];
-    for (name, spec, decision) in rows {
-        let snapshot = snapshot(&format!("{}---{POLICY}", kind(name, spec) + "\n"));
-        let verdict = judge(&snapshot, "198.51.100.1", "10.1.0.6", 80, 0);
-        assert_eq!(verdict.decision, decision, "{name} {spec}");
+    for (name, version, kind, spec, decision, reason) in rows {
+        let policy = format!(
+            "{CLUSTER}---\napiVersion: policy.networking.k8s.io/{version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}"
+        );
+        let snapshot = snapshot(&format!("{policy}\n---{POLICY}"));
+        let verdict = judge(&snapshot, "10.1.0.5", "10.1.0.6", 80, 0);
+        assert_eq!(verdict.decision, decision, "{name}: {verdict:?}");
+        let told = verdict.ingress.reason.unwrap_or_default();
+        assert!(told.contains(reason.unwrap_or_default()), "{name}: {told}");
+    }
+}
+
+#[test]
+fn a_cluster_policy_that_the_api_server_refuses_is_a_problem_with_its_field() {
+    let (admin, baseline, cluster) = (
+        "v1alpha1 AdminNetworkPolicy",
+        "v1alpha1 BaselineAdminNetworkPolicy",
+        "v1alpha2 ClusterNetworkPolicy",
+    );
+    let all = "subject: {namespaces: {}}";
+    let ingress = |rule: &str| format!("{{priority: 1, tier: Admin, {all}, ingress: [{rule}]}}");
+    let egress = |rule: &str| format!("{{priority: 1, tier: Admin, {all}, egress: [{rule}]}}");
+    let plain = |spec: String| spec.replace("tier: Admin, ", "");
+    let many = vec!["{action: Deny, from: [{namespaces: {}}]}"; 26].join(", ");
+    let rows = [
+        (admin, "{}".to_owned(), "spec"),
+        (admin, format!("{{{all}}}"), "spec.priority"),
+        (admin, format!("{{priority: 1001, {all}}}"), "spec.priority"),
+        (admin, "{priority: 1, subject: {}}".to_owned(), "spec.subject"),
+        (
+            admin,
+            "{priority: 1, subject: {namespaces: {}, pods: {podSelector: {}}}}".to_owned(),
+            "spec.subject",
+        ),
+        (
+            admin,
+            "{priority: 1, subject: {pods: {namespaceSelector: {}}}}".to_owned(),
+            "spec.subject.pods.podSelector",
+        ),
+        (baseline, format!("{{{all}}}"), "metadata.name"),
+        (cluster, format!("{{priority: 1, {all}}}"), "spec.tier"),
+        (cluster, format!("{{priority: 1, tier: Top, {all}}}"), "spec.tier"),
+        (cluster, ingress(&many), "spec.ingress"),
+        (cluster, ingress("{action: Allow, from: [{namespaces: {}}]}"), "spec.ingress[0].action"),
+        (cluster, ingress("{action: Deny}"), "spec.ingress[0].from"),
+        (cluster, ingress("{action: Deny, from: []}"), "spec.ingress[0].from"),
+        (cluster, ingress("{action: Deny, from: [{}]}"), "spec.ingress[0].from[0]"),
+        (
+            cluster,
+            ingress("{action: Deny, from: [{namespaces: {}}], protocols: []}"),
+            "spec.ingress[0].protocols",
+        ),
+        (
+            cluster,
+            ingress("{action: Deny, from: [{namespaces: {}}], protocols: [{tcp: {}}]}"),
+            "spec.ingress[0].protocols[0].tcp.destinationPort",
+        ),
+        (
+            cluster,
+            ingress(
+                "{action: Deny, from: [{namespaces: {}}], protocols: [{udp: {destinationPort: {range: {start: 9, end: 9}}}}]}",
+            ),
+            "spec.ingress[0].protocols[0].udp.destinationPort.range",
+        ),
+        (cluster, egress("{action: Deny, to: [{networks: [10.0.0.0]}]}"), "spec.egress[0].to[0].networks[0]"),
+        (
+            cluster,
+            egress("{action: Accept, to: [{nodes: {}}], protocols: [{destinationNamedPort: web}]}"),
+            "spec.egress[0]",
+        ),
+        (
+            admin,
+            plain(egress("{action: Allow, to: [{namespaces: {}}], ports: [{portNumber: {port: 0}}]}")),
+            "spec.egress[0].ports[0].portNumber.port",
+        ),
+        (
+            admin,
+            plain(egress(
+                "{action: Allow, to: [{namespaces: {}}], ports: [{portNumber: {port: 1, protocol: X}}]}",
+            )),
+            "spec.egress[0].ports[0].portNumber.protocol",
+        ),
+        (
+            admin,
+            plain(egress(
+                "{action: Allow, to: [{namespaces: {}}], ports: [{portNumber: {port: 1}, namedPort: x}]}",
+            )),
+            "spec.egress[0].ports[0]",
+        ),
+    ];
+    for (kind, spec, field) in rows {
+        let (version, kind) = kind.split_once(' ').unwrap();
+        let text = format!(
+            "apiVersion: policy.networking.k8s.io/{version}\nkind: {kind}\nmetadata: {{name: x}}\nspec: {spec}"
+        );
+        let loaded = loaded(&text);
+        let told: Vec<_> = loaded.problems.iter().map(|problem| problem.field.as_deref()).collect();
+        assert_eq!(told, [Some(field)], "{spec}: {:?}", loaded.problems);
+        let settings = Settings { accept_problems: true, ..Settings::default() };
+        let store = Store::start(settings, loaded, at(0)).unwrap();
+        let kept = store.snapshot().policies.policies().to_vec();
+        assert!(matches!(&*kept[0], crate::policy::Policy::NotUnderstood(_)), "{spec}");
     }
 }
 

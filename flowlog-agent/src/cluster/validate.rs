@@ -4,7 +4,7 @@
 //! bits set are accepted), since policies stored under that still stand.
 
 use super::objects::FieldError;
-use crate::model::normalise_block;
+use crate::model::{PolicyKind, normalise_block};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
@@ -12,7 +12,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
 /// What may stand in a field.
-enum Shape {
+pub(super) enum Shape {
     Any,
     Object(&'static [(&'static str, Shape)]),
     List(&'static Shape),
@@ -21,7 +21,7 @@ enum Shape {
 use Shape::{Any, List, Object};
 
 const REQUIREMENT: Shape = Object(&[("key", Any), ("operator", Any), ("values", Any)]);
-const SELECTOR: Shape = Object(&[("matchLabels", Any), ("matchExpressions", List(&REQUIREMENT))]);
+pub(super) const SELECTOR: Shape = Object(&[("matchLabels", Any), ("matchExpressions", List(&REQUIREMENT))]);
 const BLOCK: Shape = Object(&[("cidr", Any), ("except", Any)]);
 const PEER: Shape = Object(&[("podSelector", SELECTOR), ("namespaceSelector", SELECTOR), ("ipBlock", BLOCK)]);
 const PORT: Shape = Object(&[("protocol", Any), ("port", Any), ("endPort", Any)]);
@@ -38,21 +38,21 @@ const NETWORK_POLICY: Shape =
 
 /// Refuses a field that a NetworkPolicy does not have: a misspelt selector would select everything.
 pub(super) fn known_fields(policy: &Value) -> Result<(), FieldError> {
-    known(&NETWORK_POLICY, policy, "")
+    known(&NETWORK_POLICY, policy, "", PolicyKind::NetworkPolicy)
 }
 
-fn known(shape: &Shape, value: &Value, path: &str) -> Result<(), FieldError> {
+pub(super) fn known(shape: &Shape, value: &Value, path: &str, kind: PolicyKind) -> Result<(), FieldError> {
     match (shape, value) {
         (Object(fields), Value::Object(object)) => object.iter().try_for_each(|(key, value)| {
             let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
             match fields.iter().find(|(name, _)| name == key) {
-                Some((_, shape)) => known(shape, value, &path),
-                None => Err(FieldError::new(path, "is no field of a NetworkPolicy")),
+                Some((_, shape)) => known(shape, value, &path, kind),
+                None => Err(FieldError::new(path, format!("is no field of {kind:?}"))),
             }
         }),
         (List(shape), Value::Array(items)) => {
             let mut items = items.iter().enumerate();
-            items.try_for_each(|(place, item)| known(shape, item, &format!("{path}[{place}]")))
+            items.try_for_each(|(place, item)| known(shape, item, &format!("{path}[{place}]"), kind))
         }
         _ => Ok(()),
     }
@@ -168,7 +168,7 @@ fn ip_block(block: &IPBlock, field: &str) -> Result<(), FieldError> {
     Ok(())
 }
 
-fn cidr(written: &str, field: &str) -> Result<IpNet, FieldError> {
+pub(super) fn cidr(written: &str, field: &str) -> Result<IpNet, FieldError> {
     let read = written.parse().map(normalise_block);
     read.map_err(|_| FieldError::new(field, format!("`{written}` is no CIDR (10.9.8.0/24, 2001:db8::/64)")))
 }

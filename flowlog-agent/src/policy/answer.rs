@@ -1,29 +1,101 @@
-//! What a kind answers, and the verdict of a direction that it makes.
+//! What a tier answers, and how the tiers' answers make the verdict of a direction.
+//!
+//! An answer holds what it is where nothing in doubt matches, and whatever else it may be. A doubt that
+//! could not change the decision makes nothing unknown.
 
 use super::matching::Reason;
 use crate::model::{Basis, Decision, DirectionVerdict, PolicyRef, Tier};
 
-/// What one kind of policy answers.
+/// What is said where nothing in doubt matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(super) enum Plain {
     /// These rules allow it.
     Allow(Vec<PolicyRef>),
-    /// These policies isolate the pod and no rule of theirs matches.
-    Isolated(Vec<PolicyRef>),
-    /// This kind has nothing to say.
+    /// These rules deny it, or these policies isolate the pod and no rule of theirs matches.
+    Deny(Basis, Vec<PolicyRef>),
+    /// Nothing: it is handed over.
     Pass,
-    /// It cannot be told, for this reason, because of these policies.
-    Unknown(Reason, Vec<PolicyRef>),
+}
+
+/// Everything that an answer may turn out to be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct May {
+    pub(super) allow: bool,
+    pub(super) deny: bool,
+    pub(super) pass: bool,
+}
+
+impl May {
+    pub(super) fn or(self, other: Self) -> Self {
+        Self {
+            allow: self.allow || other.allow,
+            deny: self.deny || other.deny,
+            pass: self.pass || other.pass,
+        }
+    }
+}
+
+/// Why something is in doubt, and the policies that are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Doubt {
+    /// The first reason that was met.
+    pub(super) reason: Option<Reason>,
+    pub(super) policies: Vec<PolicyRef>,
+}
+
+impl Doubt {
+    pub(super) fn add(&mut self, reason: &Reason, policies: impl IntoIterator<Item = PolicyRef>) {
+        self.reason.get_or_insert_with(|| reason.clone());
+        self.policies.extend(policies);
+    }
+
+    pub(super) fn join(&mut self, other: Self) {
+        if let Some(reason) = other.reason {
+            self.add(&reason, other.policies);
+        }
+    }
+}
+
+/// What one tier answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) plain: Plain,
+    pub(super) may: May,
+    pub(super) doubt: Doubt,
 }
 
 impl Answer {
-    pub(super) fn verdict(self, tier: Tier) -> DirectionVerdict {
-        match self {
-            Self::Allow(policies) => decided(Decision::Allow, Basis::Policy, tier, policies),
-            Self::Isolated(policies) => decided(Decision::Deny, Basis::Isolated, tier, policies),
-            Self::Pass => unselected(),
-            Self::Unknown(reason, policies) => unknown(&reason, policies),
+    /// One without a doubt.
+    pub(super) fn sure(plain: Plain) -> Self {
+        let may = match plain {
+            Plain::Allow(_) => May { allow: true, ..May::default() },
+            Plain::Deny(..) => May { deny: true, ..May::default() },
+            Plain::Pass => May { pass: true, ..May::default() },
+        };
+        Self { plain, may, doubt: Doubt::default() }
+    }
+}
+
+/// The tiers' answers, first to last, until one surely decides; allowed where none does.
+pub(super) fn verdict(answers: impl Iterator<Item = (Tier, Answer)>) -> DirectionVerdict {
+    let mut found = None;
+    let mut may = May { pass: true, ..May::default() };
+    let mut doubt = Doubt::default();
+    for (tier, answer) in answers {
+        may = May { pass: false, ..may }.or(answer.may);
+        doubt.join(answer.doubt);
+        found = found.or(match answer.plain {
+            Plain::Allow(policies) => Some(decided(Decision::Allow, Basis::Policy, tier, policies)),
+            Plain::Deny(basis, policies) => Some(decided(Decision::Deny, basis, tier, policies)),
+            Plain::Pass => None,
+        });
+        if !may.pass {
+            break;
         }
+    }
+    match doubt.reason {
+        Some(reason) if may.deny && (may.allow || may.pass) => unknown(&reason, doubt.policies),
+        _ => found.unwrap_or_else(unselected),
     }
 }
 

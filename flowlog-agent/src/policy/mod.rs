@@ -5,6 +5,8 @@
 //! objects' text and bringing them into the form that the API server stores is the cluster room's part.
 
 mod answer;
+#[cfg(test)]
+mod cluster_tests;
 pub mod kinds;
 mod matching;
 mod peer;
@@ -20,11 +22,12 @@ pub use port::{Numbers, Port};
 pub use selector::{Requirement, Selector};
 
 use crate::model::{
-    Basis, Decision, Direction, DirectionVerdict, Endpoint, Party, PolicyKind, PolicyRef, Protocol, Tier,
+    Basis, Decision, Direction, DirectionVerdict, Endpoint, Party, Pod, PolicyKind, PolicyRef, Protocol, Tier,
 };
 use answer::{Answer, unselected};
 use foldhash::HashMap;
-use kinds::network_policy::NetworkPolicy;
+use kinds::cluster_rules::{self, ClusterPolicy};
+use kinds::network_policy::{self, NetworkPolicy};
 use kinds::not_understood::NotUnderstood;
 use relation::Relation;
 use std::sync::Arc;
@@ -82,6 +85,8 @@ impl<'a> Side<'a> {
 pub enum Policy {
     /// networking.k8s.io/v1 NetworkPolicy.
     NetworkPolicy(NetworkPolicy),
+    /// A policy of the whole cluster.
+    Cluster(ClusterPolicy),
     /// A policy that this build cannot read as a whole.
     NotUnderstood(NotUnderstood),
 }
@@ -91,6 +96,7 @@ impl Policy {
     pub fn reference(&self) -> PolicyRef {
         match self {
             Self::NetworkPolicy(policy) => policy.reference(),
+            Self::Cluster(policy) => policy.reference(),
             Self::NotUnderstood(policy) => policy.reference(),
         }
     }
@@ -106,25 +112,23 @@ impl Policy {
         };
         match self {
             Self::NetworkPolicy(policy) => policy.isolates(pod, direction),
+            Self::Cluster(policy) => policy.selects(pod, direction),
             Self::NotUnderstood(policy) => policy.selects(pod),
         }
     }
 }
 
-/// A kind's place in the order, and how it decides.
+/// A tier, and how the kinds that decide in it do.
 struct TierRow {
     tier: Tier,
     decide: fn(&PolicySet, &Side<'_>) -> Answer,
 }
 
-/// The order in which kinds decide: the first that does not pass ends it; default allow comes last.
+/// The order in which tiers decide: the first that does not pass ends it; default allow comes last.
 const TIERS: &[TierRow] = &[
-    TierRow { tier: Tier::Admin, decide: |set, side| kinds::not_understood::decide(set, side, Tier::Admin) },
-    TierRow { tier: Tier::Namespace, decide: kinds::network_policy::decide },
-    TierRow {
-        tier: Tier::Baseline,
-        decide: |set, side| kinds::not_understood::decide(set, side, Tier::Baseline),
-    },
+    TierRow { tier: Tier::Admin, decide: |set, side| cluster_rules::decide(set, side, Tier::Admin) },
+    TierRow { tier: Tier::Namespace, decide: network_policy::decide },
+    TierRow { tier: Tier::Baseline, decide: |set, side| cluster_rules::decide(set, side, Tier::Baseline) },
 ];
 
 /// The policies of one moment.
@@ -133,6 +137,8 @@ pub struct PolicySet {
     scope: BlockScope,
     all: Vec<Arc<Policy>>,
     by_namespace: HashMap<String, Vec<Arc<Policy>>>,
+    /// By tier and priority.
+    cluster: Vec<Arc<Policy>>,
     not_understood: Vec<Arc<Policy>>,
 }
 
@@ -147,10 +153,31 @@ impl PolicySet {
                 Policy::NetworkPolicy(read) => {
                     set.by_namespace.entry(read.namespace.clone()).or_default().push(Arc::clone(policy));
                 }
+                Policy::Cluster(_) => set.cluster.push(Arc::clone(policy)),
                 Policy::NotUnderstood(_) => set.not_understood.push(Arc::clone(policy)),
             }
         }
+        set.cluster.sort_by_key(|policy| match &**policy {
+            Policy::Cluster(policy) => Some((policy.tier, policy.priority)),
+            _ => None,
+        });
         set
+    }
+
+    /// The NetworkPolicies that may isolate this pod.
+    fn network_policies(&self, pod: &Pod) -> impl Iterator<Item = &NetworkPolicy> {
+        self.by_namespace.get(&pod.namespace).into_iter().flatten().filter_map(|policy| match &**policy {
+            Policy::NetworkPolicy(policy) => Some(policy),
+            _ => None,
+        })
+    }
+
+    /// The cluster's policies of a tier that may select this pod, by priority and name.
+    fn cluster_policies(&self, _pod: &Pod, tier: Tier) -> impl Iterator<Item = &ClusterPolicy> {
+        self.cluster.iter().filter_map(move |policy| match &**policy {
+            Policy::Cluster(policy) if policy.tier == tier => Some(policy),
+            _ => None,
+        })
     }
 
     /// All of them, in kind, namespace and name order.
@@ -198,19 +225,14 @@ impl PolicySet {
             }
             _ => return unselected(),
         }
-        for row in TIERS {
-            match (row.decide)(self, side) {
-                Answer::Pass => {}
-                decided => return decided.verdict(row.tier),
-            }
-        }
-        unselected()
+        answer::verdict(TIERS.iter().map(|row| (row.tier, (row.decide)(self, side))))
     }
 
     /// Whether there is a policy that selects some pod in this direction.
     fn may_select(&self, direction: Direction) -> bool {
         self.all.iter().any(|policy| match &**policy {
             Policy::NetworkPolicy(policy) => policy.names(direction),
+            Policy::Cluster(policy) => policy.names(direction),
             Policy::NotUnderstood(_) => true,
         })
     }

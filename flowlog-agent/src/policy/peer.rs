@@ -22,6 +22,10 @@ pub enum Peer {
     },
     /// Addresses.
     Block(Block),
+    /// Nodes, by labels.
+    Nodes(Selector),
+    /// Whoever has a name in the DNS: which addresses that are is not known here.
+    Names(Reason),
     /// Could not be read, and why.
     Undetermined(Reason),
 }
@@ -59,13 +63,39 @@ impl Peer {
                 Endpoint::Service(_) | Endpoint::Unknown { .. } => Match::Unknown(why_unknown(party)),
             },
             Self::Block(block) => block.matches(party, family_of, scope),
+            Self::Nodes(selector) => node_matches(selector, party),
+            Self::Names(reason) => match &party.endpoint {
+                Endpoint::Local => Match::No,
+                Endpoint::Pod(pod) if !pod.host_network => Match::No,
+                // Names of nodes stand in the DNS as well, the API server's above all.
+                Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_) => {
+                    Match::Unknown(reason.clone())
+                }
+                Endpoint::Service(_) | Endpoint::Unknown { .. } => Match::Unknown(why_unknown(party)),
+            },
             Self::Undetermined(reason) => Match::Unknown(reason.clone()),
         }
     }
 }
 
+/// A node by its labels; a host-network pod is its node, whose labels are not told with the pod.
+fn node_matches(selector: &Selector, party: &Party) -> Match {
+    let unseen = |name: &str| match selector.0.is_empty() {
+        true => Match::Yes,
+        false => Match::Unknown(format!("the labels of node {name} are not known").into()),
+    };
+    match &party.endpoint {
+        // Every Node object has labels: one without was only heard of.
+        Endpoint::Node(node) if node.labels.is_empty() => unseen(&node.name),
+        Endpoint::Node(node) => selector.matches(&node.labels),
+        Endpoint::Pod(pod) if pod.host_network => unseen(pod.node.as_deref().unwrap_or_default()),
+        Endpoint::Pod(_) | Endpoint::External(_) | Endpoint::Local => Match::No,
+        Endpoint::Service(_) | Endpoint::Unknown { .. } => Match::Unknown(why_unknown(party)),
+    }
+}
+
 impl Namespaces {
-    fn matches(&self, pod: &Pod) -> Match {
+    pub(super) fn matches(&self, pod: &Pod) -> Match {
         match self {
             Self::Own(name) => (pod.namespace == *name).into(),
             Self::Selected(selector) if pod.namespace_labels.contains_key(NAMESPACE_NAME) => {

@@ -14,6 +14,8 @@ pub enum Port {
         /// The ports.
         numbers: Numbers,
     },
+    /// The ports of any protocol that the destination pod declares under this name.
+    Named(String),
     /// Could not be read, and why.
     Undetermined(Reason),
 }
@@ -38,7 +40,9 @@ impl Port {
                 Some(port) => (*first..=*last).contains(&port).into(),
                 None => Match::Unknown("the destination port is not known".into()),
             },
-            Self::Of { numbers: Numbers::Named(name), .. } => named(name, destination, protocol, port),
+            Self::Of { numbers: Numbers::Named(name), .. } | Self::Named(name) => {
+                named(name, destination, protocol, port)
+            }
             Self::Undetermined(reason) => Match::Unknown(reason.clone()),
         }
     }

@@ -1,13 +1,15 @@
 //! The rules of `docs/policy.md`, row by row: policies of namespace `shop`, a connection, its verdict.
 
 use super::{BlockScope, Policy, PolicySet, Query, combine};
-use crate::model::{Basis, Decision, DirectionVerdict, Endpoint, Party, PolicyKind, Protocol, Service, Tier};
+use crate::model::{
+    Basis, Decision, DirectionVerdict, Endpoint, Node, Party, PolicyKind, Protocol, Service, Tier,
+};
 use crate::policy::kinds::not_understood::NotUnderstood;
-use crate::testkit::{external, ip, network_policy, node_party, pod, policies, unknown};
+use crate::testkit::{external, ip, network_policy, node, node_party, pod, policies, unknown};
 use Protocol::{Sctp, Tcp, Udp};
 use std::sync::Arc;
 
-fn party(name: &str) -> Party {
+pub(super) fn party(name: &str) -> Party {
     match name {
         "web" => web().party(),
         "web/v6" => Party { ip: Some(ip("fd00::1")), ..web().party() },
@@ -21,6 +23,11 @@ fn party(name: &str) -> Party {
         "floating" => pod("shop/floating").ip("10.1.0.6").label("app", "web").party(),
         "n1" => node_party("n1", "10.0.0.1"),
         "n2" => node_party("n2", "10.0.0.2"),
+        "edge" => {
+            let labels = [("role".to_owned(), "edge".to_owned())].into();
+            let node = Node { labels, ..node("edge", "10.0.0.3") };
+            Party { endpoint: Endpoint::Node(Arc::new(node)), ip: Some(ip("10.0.0.3")), port: None }
+        }
         "outside" => external("198.51.100.7"),
         "outside/v6" => external("2001:db8::7"),
         "unknown" => unknown(Some("10.1.9.9")),
@@ -55,7 +62,7 @@ fn probe() -> crate::testkit::PodBuilder {
     pod("ops/probe").ip("10.1.0.3").label("app", "probe").node("n2").namespace_label("team", "b")
 }
 
-fn ask(
+pub(super) fn ask(
     set: &PolicySet,
     from: &str,
     to: &str,
@@ -73,7 +80,7 @@ fn ask(
 }
 
 /// `allow policy p0.1 p2.0` or `deny isolated p0`, as one line.
-fn line(verdict: &DirectionVerdict) -> String {
+pub(super) fn line(verdict: &DirectionVerdict) -> String {
     let mut line = format!("{:?} {:?}", verdict.decision, verdict.basis).to_lowercase();
     for policy in &verdict.policies {
         line.push_str(&format!(" {}", policy.name));

@@ -4,15 +4,14 @@
 //! in its place: a list never becomes shorter, since an empty list would match everything.
 
 use super::not_understood::in_tier;
-use crate::model::{Direction, Party, Pod, PolicyKind, PolicyRef, Protocol, Tier, normalise_block};
-use crate::policy::answer::Answer;
+use super::reader::{Reader, number};
+use crate::model::{Basis, Direction, Pod, PolicyKind, PolicyRef, Protocol, Tier};
+use crate::policy::answer::{Answer, Doubt, May, Plain};
 use crate::policy::{
-    Block, BlockScope, Match, Namespaces, Numbers, Peer, Policy, PolicySet, Port, Query, Reason, Requirement,
-    Selector, Side,
+    Block, BlockScope, Match, Namespaces, Numbers, Peer, PolicySet, Port, Reason, Selector, Side,
 };
-use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer, NetworkPolicyPort};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 /// A NetworkPolicy, read.
@@ -49,10 +48,11 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn matches(&self, query: &Query<'_>, other: &Party, own: &Party, scope: BlockScope) -> Match {
+    fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
+        let query = side.query;
         let peers = || match &self.peers {
             None => Match::Yes,
-            Some(peers) => Match::any(peers.iter().map(|peer| peer.matches(other, own, scope))),
+            Some(peers) => Match::any(peers.iter().map(|peer| peer.matches(side.other(), side.own(), scope))),
         };
         let ports = match &self.ports {
             None => Match::Yes,
@@ -82,6 +82,13 @@ impl NetworkPolicy {
         }
     }
 
+    fn rules(&self, direction: Direction) -> &[Rule] {
+        match self.direction(direction) {
+            Isolation::Rules(rules) => rules,
+            Isolation::None | Isolation::Undetermined(_) => &[],
+        }
+    }
+
     /// Whether it isolates any pod in this direction.
     pub(crate) fn names(&self, direction: Direction) -> bool {
         !matches!(self.direction(direction), Isolation::None)
@@ -103,58 +110,76 @@ impl NetworkPolicy {
 struct Tally {
     allowing: Vec<PolicyRef>,
     isolating: Vec<PolicyRef>,
-    doubt: Option<Reason>,
-    doubtful: Vec<PolicyRef>,
+    doubt: Doubt,
+    /// A rule in doubt may allow it.
+    may_allow: bool,
+    /// A policy that may isolate has no rule that surely allows it.
+    may_isolate: bool,
 }
 
 impl Tally {
-    fn doubt(&mut self, reason: &Reason, policy: PolicyRef) {
-        self.doubt.get_or_insert_with(|| reason.clone());
-        self.doubtful.push(policy);
+    fn add(&mut self, policy: &NetworkPolicy, set: &PolicySet, side: &Side<'_>, pod: &Pod) {
+        match policy.isolates(pod, side.direction) {
+            Match::No => {}
+            Match::Yes => {
+                self.isolating.push(policy.reference());
+                self.add_rules(policy, set, side);
+            }
+            Match::Unknown(reason) => self.add_doubtful(policy, &reason, set, side),
+        }
     }
 
-    fn add(&mut self, policy: &NetworkPolicy, set: &PolicySet, side: &Side<'_>, pod: &Pod) {
-        let selects = policy.isolates(pod, side.direction);
-        match &selects {
-            Match::No => return,
-            Match::Yes => self.isolating.push(policy.reference()),
-            Match::Unknown(reason) => self.doubt(reason, policy.reference()),
-        }
-        let Isolation::Rules(rules) = policy.direction(side.direction) else { return };
-        for (rule, index) in rules.iter().zip(0_u32..) {
+    fn add_rules(&mut self, policy: &NetworkPolicy, set: &PolicySet, side: &Side<'_>) {
+        for (rule, index) in policy.rules(side.direction).iter().zip(0_u32..) {
             let named = || PolicyRef { rule: Some(index), ..policy.reference() };
-            match rule.matches(side.query, side.other(), side.own(), set.scope) {
-                Match::Yes if selects == Match::Yes => self.allowing.push(named()),
-                Match::Unknown(reason) if selects == Match::Yes => self.doubt(&reason, named()),
-                _ => {}
+            match rule.matches(side, set.scope) {
+                Match::Yes => self.allowing.push(named()),
+                Match::No => {}
+                Match::Unknown(reason) => {
+                    self.may_allow = true;
+                    self.doubt.add(&reason, [named()]);
+                }
             }
         }
     }
 
-    /// Policies add up: an allow stands whatever else there is, a deny only where nothing is in doubt.
+    /// One of which it is not known whether it isolates the pod.
+    fn add_doubtful(&mut self, policy: &NetworkPolicy, reason: &Reason, set: &PolicySet, side: &Side<'_>) {
+        self.doubt.add(reason, [policy.reference()]);
+        let rules = match policy.direction(side.direction) {
+            Isolation::Rules(rules) => rules,
+            Isolation::None | Isolation::Undetermined(_) => {
+                (self.may_allow, self.may_isolate) = (true, true);
+                return;
+            }
+        };
+        let allows = Match::any(rules.iter().map(|rule| rule.matches(side, set.scope)));
+        self.may_allow |= allows != Match::No;
+        self.may_isolate |= allows != Match::Yes;
+    }
+
+    /// Policies add up: an allow stands whatever else there is, a deny only where nothing in doubt allows.
     fn answer(self) -> Answer {
         if !self.allowing.is_empty() {
-            return Answer::Allow(self.allowing);
+            return Answer::sure(Plain::Allow(self.allowing));
         }
-        match self.doubt {
-            Some(reason) => Answer::Unknown(reason, self.doubtful),
-            None if self.isolating.is_empty() => Answer::Pass,
-            None => Answer::Isolated(self.isolating),
-        }
+        let isolated = !self.isolating.is_empty();
+        let may = May { allow: self.may_allow, deny: isolated || self.may_isolate, pass: !isolated };
+        let plain = if isolated { Plain::Deny(Basis::Isolated, self.isolating) } else { Plain::Pass };
+        Answer { plain, may, doubt: self.doubt }
     }
 }
 
 /// How the NetworkPolicies decide about one end.
 pub(in crate::policy) fn decide(set: &PolicySet, side: &Side<'_>) -> Answer {
-    let Some(pod) = side.own().endpoint.as_pod() else { return Answer::Pass };
+    let Some(pod) = side.own().endpoint.as_pod() else { return Answer::sure(Plain::Pass) };
     let mut tally = Tally::default();
-    for policy in set.by_namespace.get(&pod.namespace).into_iter().flatten() {
-        if let Policy::NetworkPolicy(policy) = &**policy {
-            tally.add(policy, set, side, pod);
-        }
+    for policy in set.network_policies(pod) {
+        tally.add(policy, set, side, pod);
     }
     for policy in in_tier(set, Tier::Namespace).filter(|policy| policy.may_select(pod)) {
-        tally.doubt(&policy.reason(), policy.reference());
+        (tally.may_allow, tally.may_isolate) = (true, true);
+        tally.doubt.add(&policy.reason(), [policy.reference()]);
     }
     tally.answer()
 }
@@ -163,7 +188,8 @@ pub(in crate::policy) fn decide(set: &PolicySet, side: &Side<'_>) -> Answer {
 pub fn read(object: &k8s_openapi::api::networking::v1::NetworkPolicy) -> NetworkPolicy {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();
     let name = object.metadata.name.clone().unwrap_or_default();
-    let reader = Reader { namespace: &namespace, name: &name };
+    let shared = Reader::new(PolicyKind::NetworkPolicy, Some(&namespace), &name);
+    let reader = PolicyReader { namespace: &namespace, shared };
     let spec = object.spec.clone().unwrap_or_default();
     let rules_in = spec.ingress.unwrap_or_default();
     let rules_in = rules_in.iter().zip(0_u32..).map(|(rule, index)| {
@@ -179,21 +205,21 @@ pub fn read(object: &k8s_openapi::api::networking::v1::NetworkPolicy) -> Network
         egress: reader.isolation(types, "Egress", rules_out.collect()),
         subject: spec
             .pod_selector
-            .map_or_else(Selector::default, |selector| reader.selector("podSelector", &selector)),
+            .map_or_else(Selector::default, |selector| reader.shared.selector("podSelector", &selector)),
         namespace,
         name,
     }
 }
 
-/// Reads the parts of one policy, which it names where it cannot.
-struct Reader<'a> {
+/// Reads the parts of one policy.
+struct PolicyReader<'a> {
     namespace: &'a str,
-    name: &'a str,
+    shared: Reader,
 }
 
-impl Reader<'_> {
+impl PolicyReader<'_> {
     fn reason(&self, field: &str, what: &str) -> Reason {
-        format!("NetworkPolicy {}/{}: spec.{field}: {what}", self.namespace, self.name).into()
+        self.shared.reason(field, what)
     }
 
     fn isolation(&self, types: Option<&[String]>, direction: &str, rules: Vec<Rule>) -> Isolation {
@@ -232,7 +258,7 @@ impl Reader<'_> {
 
     fn peer(&self, field: &str, peer: &NetworkPolicyPeer) -> Peer {
         let selector =
-            |name: &str, selector: &LabelSelector| self.selector(&format!("{field}.{name}"), selector);
+            |name: &str, selector: &LabelSelector| self.shared.selector(&format!("{field}.{name}"), selector);
         match (&peer.ip_block, &peer.namespace_selector, &peer.pod_selector) {
             (Some(block), None, None) => self.block(&format!("{field}.ipBlock"), block),
             (None, None, Some(pods)) => Peer::Pods {
@@ -249,15 +275,15 @@ impl Reader<'_> {
     }
 
     fn block(&self, field: &str, block: &IPBlock) -> Peer {
-        let bad = |field: String, written: &str| self.reason(&field, &format!("`{written}` is no CIDR"));
-        let Some(read) = read_block(&block.cidr) else {
-            return Peer::Undetermined(bad(format!("{field}.cidr"), &block.cidr));
+        let read = match self.shared.block(&format!("{field}.cidr"), &block.cidr) {
+            Ok(read) => read,
+            Err(reason) => return Peer::Undetermined(reason),
         };
         let (mut except, mut unread) = (Vec::new(), None);
         for (place, written) in block.except.iter().flatten().enumerate() {
-            match read_block(written) {
-                Some(part) => except.push(part),
-                None => unread = Some(bad(format!("{field}.except[{place}]"), written)),
+            match self.shared.block(&format!("{field}.except[{place}]"), written) {
+                Ok(part) => except.push(part),
+                Err(reason) => unread = Some(reason),
             }
         }
         Peer::Block(Block { block: read, except, unread })
@@ -286,40 +312,4 @@ impl Reader<'_> {
         };
         Port::Of { protocol, numbers }
     }
-
-    fn selector(&self, field: &str, selector: &LabelSelector) -> Selector {
-        let labels = selector.match_labels.iter().flatten();
-        let equal = labels.map(|(key, value)| Requirement::In(key.clone(), vec![value.clone()]));
-        let expressions = selector.match_expressions.iter().flatten().enumerate();
-        let expressions = expressions.map(|(place, expression)| {
-            self.requirement(&format!("{field}.matchExpressions[{place}]"), expression)
-        });
-        Selector(equal.chain(expressions).collect())
-    }
-
-    fn requirement(&self, field: &str, written: &LabelSelectorRequirement) -> Requirement {
-        let key = written.key.clone();
-        let values = written.values.clone().unwrap_or_default();
-        match (written.operator.as_str(), values.is_empty()) {
-            ("In", false) => Requirement::In(key, values),
-            ("NotIn", false) => Requirement::NotIn(key, values),
-            ("Exists", true) => Requirement::Exists(key),
-            ("DoesNotExist", true) => Requirement::DoesNotExist(key),
-            ("In" | "NotIn", true) => Requirement::Undetermined(self.reason(field, "has no values")),
-            ("Exists" | "DoesNotExist", false) => {
-                Requirement::Undetermined(self.reason(field, "has values that its operator does not take"))
-            }
-            (other, _) => {
-                Requirement::Undetermined(self.reason(field, &format!("operator `{other}` is not known")))
-            }
-        }
-    }
-}
-
-fn number(port: i32) -> Option<u16> {
-    u16::try_from(port).ok().filter(|port| *port != 0)
-}
-
-fn read_block(written: &str) -> Option<IpNet> {
-    written.parse().ok().map(normalise_block)
 }

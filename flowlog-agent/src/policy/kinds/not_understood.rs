@@ -1,8 +1,7 @@
 //! Policies that this build cannot read as a whole: what they could decide is unknown.
 
 use crate::model::{Pod, PolicyKind, PolicyRef, Tier};
-use crate::policy::answer::Answer;
-use crate::policy::{Match, Policy, PolicySet, Reason, Side, title};
+use crate::policy::{Match, Policy, PolicySet, Reason, title};
 
 /// A policy of which only the name is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,18 +36,6 @@ impl NotUnderstood {
     /// Why, with its name.
     pub(crate) fn reason(&self) -> Reason {
         format!("{}: {}", title(self.kind, self.namespace.as_deref(), &self.name), self.why).into()
-    }
-}
-
-/// Unknown where one of this tier may have a say.
-pub(in crate::policy) fn decide(set: &PolicySet, side: &Side<'_>, tier: Tier) -> Answer {
-    let Some(pod) = side.own().endpoint.as_pod() else { return Answer::Pass };
-    let found: Vec<&NotUnderstood> = in_tier(set, tier).filter(|policy| policy.may_select(pod)).collect();
-    match found.first() {
-        None => Answer::Pass,
-        Some(first) => {
-            Answer::Unknown(first.reason(), found.iter().map(|policy| policy.reference()).collect())
-        }
     }
 }
 

@@ -5,7 +5,7 @@ use crate::model::{
     Backend, Basis, Decision, Direction, DirectionVerdict, Endpoint, Mixed, Party, Protocol, Service,
     ServiceNote, Target, Verdict,
 };
-use crate::policy::{Match, Query, combine};
+use crate::policy::{Cache, Match, Query, combine};
 use jiff::Timestamp;
 use std::net::IpAddr;
 
@@ -30,20 +30,40 @@ impl Snapshot {
         protocol: Protocol,
         at: Timestamp,
     ) -> Verdict {
+        self.evaluate_with(&mut Cache::new(1), source, destination, target, protocol, at)
+    }
+
+    /// The same, with the answers of before at hand, also those of earlier snapshots.
+    pub fn evaluate_with(
+        &self,
+        cache: &mut Cache,
+        source: &Party,
+        destination: &Party,
+        target: &Target,
+        protocol: Protocol,
+        at: Timestamp,
+    ) -> Verdict {
         match (target, &destination.endpoint) {
             (Target::Service { backends, service, note }, Endpoint::Service(_)) => {
                 if backends.is_empty() {
                     let nowhere = leads_nowhere(service, *note, destination);
-                    return self.one(source, &nowhere, protocol, at);
+                    return self.one(cache, source, &nowhere, protocol, at);
                 }
-                self.each(source, backends, protocol, at)
+                self.each(cache, source, backends, protocol, at)
             }
-            _ => self.one(source, destination, protocol, at),
+            _ => self.one(cache, source, destination, protocol, at),
         }
     }
 
-    fn one(&self, source: &Party, destination: &Party, protocol: Protocol, at: Timestamp) -> Verdict {
-        let (egress, ingress) = self.ask(source, destination, protocol);
+    fn one(
+        &self,
+        cache: &mut Cache,
+        source: &Party,
+        destination: &Party,
+        protocol: Protocol,
+        at: Timestamp,
+    ) -> Verdict {
+        let (egress, ingress) = self.ask(cache, source, destination, protocol);
         let settling = self.is_settling(source, destination, at);
         let decision = combine(egress.decision, ingress.decision);
         self.verdict(decision, egress, ingress, None, settling)
@@ -51,12 +71,15 @@ impl Snapshot {
 
     fn ask(
         &self,
+        cache: &mut Cache,
         source: &Party,
         destination: &Party,
         protocol: Protocol,
     ) -> (DirectionVerdict, DirectionVerdict) {
         let range_of = self.range_of(source).or_else(|| self.range_of(destination));
-        self.policies.evaluate(&Query { source, destination, protocol, port: destination.port, range_of })
+        let query = Query { source, destination, protocol, port: destination.port, range_of };
+        let (egress, ingress) = self.policies.rule_with(&query, cache);
+        (egress.verdict(), ingress.verdict())
     }
 
     fn range_of(&self, party: &Party) -> Option<&str> {
@@ -66,14 +89,21 @@ impl Snapshot {
         }
     }
 
-    fn each(&self, source: &Party, backends: &[Backend], protocol: Protocol, at: Timestamp) -> Verdict {
+    fn each(
+        &self,
+        cache: &mut Cache,
+        source: &Party,
+        backends: &[Backend],
+        protocol: Protocol,
+        at: Timestamp,
+    ) -> Verdict {
         let mut settling = false;
         let mut answers = Vec::with_capacity(backends.len());
         for backend in backends {
             let destination =
                 Party { endpoint: backend.endpoint.clone(), ip: Some(backend.ip), port: Some(backend.port) };
             settling = settling || self.is_settling(source, &destination, at);
-            let (egress, ingress) = self.ask(source, &destination, protocol);
+            let (egress, ingress) = self.ask(cache, source, &destination, protocol);
             let decision = combine(egress.decision, ingress.decision);
             answers.push(Answer { at: (backend.ip, backend.port), decision, egress, ingress });
         }

@@ -6,7 +6,7 @@
 use super::documents::Place;
 use super::{Problem, defaults, pods, services, validate, validate_cluster};
 use crate::inventory::{Builder, ServiceSpec, Slice};
-use crate::model::{Labels, Node, PolicyKind, Tier, Workload};
+use crate::model::{Labels, Node, Pod, PolicyKind, Tier, Workload};
 use crate::policy::Policy;
 use crate::policy::kinds::cluster_object::ClusterObject;
 use crate::policy::kinds::cluster_rules::ClusterPolicy;
@@ -62,6 +62,9 @@ pub struct Objects {
     skipped: BTreeMap<String, usize>,
     seen: HashMap<Key, Place>,
 }
+
+/// Pods of before, by namespace and name.
+pub(super) type KeptPods<'a> = HashMap<(&'a str, &'a str), &'a Arc<Pod>>;
 
 /// A policy, and when it was created, where told.
 pub(super) type Dated = (Arc<Policy>, Option<Timestamp>);
@@ -187,15 +190,21 @@ impl Objects {
         );
     }
 
-    /// Everything into an inventory, and the policies.
-    pub(super) fn assemble(self, builder: Builder) -> (Builder, Vec<Dated>) {
+    /// Everything into an inventory, and the policies. A pod that `kept` holds just as it is stays the same
+    /// one: whoever knows it need not look at it again.
+    pub(super) fn assemble(self, builder: Builder, kept: &KeptPods<'_>) -> (Builder, Vec<Dated>) {
         let Self { namespaces, nodes, pods, services, slices, ranges, policies, owners, .. } = self;
         let builder = nodes.into_iter().fold(builder, Builder::node);
         let builder = services.into_iter().fold(builder, Builder::service);
         let builder = slices.into_iter().fold(builder, Builder::slice);
         let builder = ranges.into_iter().fold(builder, Builder::range);
-        let builder =
-            pods.into_iter().fold(builder, |builder, pod| builder.pod(pod.complete(&namespaces, &owners)));
+        let builder = pods.into_iter().fold(builder, |builder, pod| {
+            let pod = pod.complete(&namespaces, &owners);
+            match kept.get(&(&*pod.namespace, &*pod.name)) {
+                Some(same) if ***same == pod => builder.pod(Arc::clone(same)),
+                _ => builder.pod(pod),
+            }
+        });
         let policies = policies.into_iter().map(|(policy, created)| (Arc::new(policy), created));
         (builder, policies.collect())
     }

@@ -2,8 +2,9 @@
 
 use super::{ClusterError, Loaded, PolicyChange, Settings, Snapshot};
 use crate::inventory::Inventory;
-use crate::model::PolicyRef;
+use crate::model::{Pod, PolicyRef};
 use crate::policy::{Policy, PolicySet};
+use foldhash::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,11 +62,18 @@ fn acceptable(settings: &Settings, loaded: Loaded) -> Result<Loaded, ClusterErro
 
 fn next(settings: &Settings, before: Option<&Snapshot>, loaded: Loaded, now: Timestamp) -> Snapshot {
     let Loaded { objects, problems, .. } = loaded;
-    let (builder, policies) = objects.assemble(Inventory::builder(&settings.inventory));
+    let pods_before = before.into_iter().flat_map(|before| before.inventory.pods());
+    let kept = pods_before.map(|pod| ((&*pod.namespace, &*pod.name), pod)).collect();
+    let (builder, policies) = objects.assemble(Inventory::builder(&settings.inventory), &kept);
     let inventory = builder.build(before.map(|before| &*before.inventory), now);
     let created: BTreeMap<PolicyRef, Timestamp> =
         policies.iter().filter_map(|(policy, created)| Some((policy.reference(), (*created)?))).collect();
-    let policies = PolicySet::new(policies.into_iter().map(|(policy, _)| policy), settings.block_scope);
+    let policies: Vec<Arc<Policy>> = policies.into_iter().map(|(policy, _)| policy).collect();
+    let policies = match before {
+        None => PolicySet::new(policies, settings.block_scope),
+        Some(before) => follow(before, &policies, &inventory),
+    };
+    let policies = with_pods(policies, &inventory);
     let changes = match before {
         None => created_lately(&policies, &created, settings.settle, now),
         Some(before) => changes(before, &policies, settings.settle, now),
@@ -82,6 +90,27 @@ fn next(settings: &Settings, before: Option<&Snapshot>, loaded: Loaded, now: Tim
     }
 }
 
+/// The policies of before, changed where they differ; pods that went are taken out.
+fn follow(before: &Snapshot, policies: &[Arc<Policy>], inventory: &Inventory) -> PolicySet {
+    let mut set = PolicySet::clone(&before.policies);
+    let names: HashSet<PolicyRef> = policies.iter().map(|policy| policy.reference()).collect();
+    for gone in before.policies.policies().map(|policy| policy.reference()) {
+        if !names.contains(&gone) {
+            set.remove_policy(&gone);
+        }
+    }
+    let live: HashSet<*const Pod> = inventory.pods().map(Arc::as_ptr).collect();
+    let gone = before.inventory.pods().filter(|pod| !live.contains(&Arc::as_ptr(pod)));
+    gone.for_each(|pod| set.remove_pod(pod));
+    policies.iter().for_each(|policy| set.put_policy(policy));
+    set
+}
+
+fn with_pods(mut policies: PolicySet, inventory: &Inventory) -> PolicySet {
+    inventory.pods().for_each(|pod| policies.put_pod(pod));
+    policies
+}
+
 /// At the first look nothing tells what changed, but for what was created a moment ago.
 fn created_lately(
     policies: &PolicySet,
@@ -95,7 +124,11 @@ fn created_lately(
         let lately = now.duration_since(at) <= settle + CHANGES_KEPT;
         lately.then(|| PolicyChange { policy: reference, at, before: None, after: Some(Arc::clone(policy)) })
     };
-    policies.policies().iter().filter_map(change).collect()
+    {
+        let mut found: Vec<PolicyChange> = policies.policies().filter_map(change).collect();
+        found.sort_by(|one, other| one.policy.cmp(&other.policy));
+        found
+    }
 }
 
 fn changes(
@@ -105,7 +138,7 @@ fn changes(
     now: Timestamp,
 ) -> Vec<PolicyChange> {
     let by_name = |set: &PolicySet| -> BTreeMap<PolicyRef, Arc<Policy>> {
-        set.policies().iter().map(|policy| (policy.reference(), Arc::clone(policy))).collect()
+        set.policies().map(|policy| (policy.reference(), Arc::clone(policy))).collect()
     };
     let (old, new) = (by_name(&before.policies), by_name(policies));
     let kept = before.changes.iter().filter(|change| now.duration_since(change.at) <= settle + CHANGES_KEPT);

@@ -22,6 +22,7 @@ use crate::config::Settings;
 use crate::model::{
     Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Node, Observation, Process,
 };
+use crate::policy;
 use crate::record::{
     Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Line, SnapshotState, Start, Stop,
 };
@@ -130,6 +131,8 @@ struct Spine {
     host_processes: bool,
     cgroups: Cgroups,
     snapshot: Arc<Snapshot>,
+    /// Answers of the policies, across snapshots.
+    answers: policy::Cache,
     /// Cgroups or snapshot changed since attempts that wait were last looked at.
     changed: bool,
     correlate: Correlator,
@@ -165,6 +168,7 @@ impl Spine {
             host_processes: settings.host_processes,
             cgroups,
             snapshot,
+            answers: policy::Cache::default(),
             changed: false,
             correlate: Correlator::new(sees_syns),
             waiting: Waiting::new(settings.waiting),
@@ -311,7 +315,7 @@ impl Spine {
 
     /// Evaluate, judge, fold, record.
     fn follow(&mut self, tried: &Tried, ends: Ends, now_ns: u64) {
-        let flow = judge(&self.snapshot, tried, ends);
+        let flow = judge(&self.snapshot, &mut self.answers, tried, ends);
         let mut written = Vec::new();
         if self.repeats.adopt(tried, &flow) {
             self.correlate.release(tried.id);
@@ -478,12 +482,14 @@ impl Spine {
     /// Kinds of which what is declared now makes another flow are told again.
     fn judge_repeats(&mut self, now: Timestamp) {
         let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
+        let mut answers = std::mem::take(&mut self.answers);
         let view = self.view(now);
         repeats.judge_anew(|tried| match view.attribute(tried) {
-            Attributed::Ends(ends) => Some(judge(view.snapshot, tried, *ends)),
+            Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, tried, *ends)),
             Attributed::NotYet(_) | Attributed::OutOfScope => None,
         });
         self.repeats = repeats;
+        self.answers = answers;
     }
 
     fn tell_start(&mut self, mut start: Start) {
@@ -618,9 +624,9 @@ impl Spine {
 }
 
 /// Declared verdict × observed outcome.
-fn judge(snapshot: &Snapshot, tried: &Tried, ends: Ends) -> Flow {
-    let verdict =
-        snapshot.evaluate(&ends.source, &ends.destination, &ends.target, tried.protocol, tried.time);
+fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: Ends) -> Flow {
+    let Ends { source, destination, target, .. } = &ends;
+    let verdict = snapshot.evaluate_with(answers, source, destination, target, tried.protocol, tried.time);
     let class = Class::of(&verdict, &tried.outcome);
     let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
     Flow {
@@ -680,7 +686,7 @@ fn state_of(snapshot: &Snapshot, problems: &[String]) -> SnapshotState {
     let objects = BTreeMap::from([
         ("pods".to_owned(), count(snapshot.inventory.pods().count())),
         ("nodes".to_owned(), count(snapshot.inventory.nodes().count())),
-        ("policies".to_owned(), count(snapshot.policies.policies().len())),
+        ("policies".to_owned(), count(snapshot.policies.policy_count())),
     ]);
     let problems =
         snapshot.problems.iter().map(ToString::to_string).chain(problems.iter().cloned()).collect();

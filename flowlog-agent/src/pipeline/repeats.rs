@@ -197,7 +197,7 @@ impl Repeats {
     }
 
     /// Judge every kind anew; one of which `judge` makes another flow is told again.
-    pub(super) fn judge_anew(&mut self, judge: impl Fn(&Tried) -> Option<Flow>) {
+    pub(super) fn judge_anew(&mut self, mut judge: impl FnMut(&Tried) -> Option<Flow>) {
         let mut left = Vec::new();
         let keys: Vec<Repeat> = self.counted.keys().copied().collect();
         for repeat in keys {

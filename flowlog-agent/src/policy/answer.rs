@@ -4,7 +4,8 @@
 //! could not change the decision makes nothing unknown.
 
 use super::matching::Reason;
-use crate::model::{Basis, Decision, DirectionVerdict, PolicyRef, Tier};
+use super::ruling::{Ruling, refs};
+use crate::model::{Basis, Decision, PolicyRef, Tier};
 
 /// What is said where nothing in doubt matches.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl Answer {
 }
 
 /// The tiers' answers, first to last, until one surely decides; allowed where none does.
-pub(super) fn verdict(answers: impl Iterator<Item = (Tier, Answer)>) -> DirectionVerdict {
+pub(super) fn ruling(answers: impl Iterator<Item = (Tier, Answer)>) -> Ruling {
     let mut found = None;
     let mut may = May { pass: true, ..May::default() };
     let mut doubt = Doubt::default();
@@ -85,8 +86,12 @@ pub(super) fn verdict(answers: impl Iterator<Item = (Tier, Answer)>) -> Directio
         may = May { pass: false, ..may }.or(answer.may);
         doubt.join(answer.doubt);
         found = found.or(match answer.plain {
-            Plain::Allow(policies) => Some(decided(Decision::Allow, Basis::Policy, tier, policies)),
-            Plain::Deny(basis, policies) => Some(decided(Decision::Deny, basis, tier, policies)),
+            Plain::Allow(policies) => {
+                Some(Ruling::decided(Decision::Allow, Basis::Policy, tier, refs(policies)))
+            }
+            Plain::Deny(basis, policies) => {
+                Some(Ruling::decided(Decision::Deny, basis, tier, refs(policies)))
+            }
             Plain::Pass => None,
         });
         if !may.pass {
@@ -94,31 +99,9 @@ pub(super) fn verdict(answers: impl Iterator<Item = (Tier, Answer)>) -> Directio
         }
     }
     match doubt.reason {
-        Some(reason) if may.deny && (may.allow || may.pass) => unknown(&reason, doubt.policies),
-        _ => found.unwrap_or_else(unselected),
-    }
-}
-
-fn decided(decision: Decision, basis: Basis, tier: Tier, mut policies: Vec<PolicyRef>) -> DirectionVerdict {
-    policies.sort();
-    policies.dedup();
-    DirectionVerdict { decision, basis, tier: Some(tier), policies, reason: None }
-}
-
-/// No policy selects this end in this direction.
-pub(super) fn unselected() -> DirectionVerdict {
-    decided(Decision::Allow, Basis::Unselected, Tier::Default, Vec::new())
-}
-
-/// Neither may be claimed.
-pub(super) fn unknown(reason: &Reason, mut policies: Vec<PolicyRef>) -> DirectionVerdict {
-    policies.sort();
-    policies.dedup();
-    DirectionVerdict {
-        decision: Decision::Unknown,
-        basis: Basis::Unknown,
-        tier: None,
-        policies,
-        reason: Some(reason.to_string()),
+        Some(reason) if may.deny && (may.allow || may.pass) => {
+            Ruling::unknown(&reason, Some(refs(doubt.policies)))
+        }
+        _ => found.unwrap_or_else(Ruling::unselected),
     }
 }

@@ -1,31 +1,35 @@
 //! What the declared rules say: policies compiled once, one connection judged at a time.
 //!
-//! A direct reading: every policy of the pod's namespace is tried for every question. What could not be
-//! read of a policy stays in it as a marker, and an answer that it could change is unknown. Reading the
-//! objects' text and bringing them into the form that the API server stores is the cluster room's part.
+//! Two ways lead to an answer, and to the same one. The direct reading (`kinds`) tries every policy that may
+//! select an end as it was read, and knows doubt: what could not be read of a policy stays in it as a
+//! marker, and an answer that it could change is unknown. Where nothing is in doubt the index answers, with
+//! selectors that were evaluated beforehand. Reading the objects' text and bringing them into the form that
+//! the API server stores is the cluster room's part.
 
 mod answer;
-#[cfg(test)]
-mod cluster_tests;
+mod index;
 pub mod kinds;
 mod matching;
 mod peer;
 mod port;
 mod relation;
+mod ruling;
 mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use index::Cache;
 pub use matching::{Match, Reason};
 pub use peer::{Block, Namespaces, Peer};
 pub use port::{Numbers, Port};
+pub use ruling::Ruling;
 pub use selector::{Requirement, Selector};
 
 use crate::model::{
     Basis, Decision, Direction, DirectionVerdict, Endpoint, Party, Pod, PolicyKind, PolicyRef, Protocol, Tier,
 };
-use answer::{Answer, unselected};
-use foldhash::HashMap;
+use answer::Answer;
+use index::{Found, Index, Want};
 use kinds::cluster_rules::{self, ClusterPolicy};
 use kinds::network_policy::{self, NetworkPolicy};
 use kinds::not_understood::NotUnderstood;
@@ -131,109 +135,196 @@ const TIERS: &[TierRow] = &[
     TierRow { tier: Tier::Baseline, decide: |set, side| cluster_rules::decide(set, side, Tier::Baseline) },
 ];
 
-/// The policies of one moment.
+/// The policies of one moment, and the pods that they are about.
+///
+/// A copy shares everything with its original until one of them changes, and then all but what changed: the
+/// set of the next moment is a copy with the changes made to it. A pod that was not added is judged all the
+/// same, only not as quickly.
 #[derive(Clone, Debug, Default)]
 pub struct PolicySet {
     scope: BlockScope,
-    all: Vec<Arc<Policy>>,
-    by_namespace: HashMap<String, Vec<Arc<Policy>>>,
-    /// By tier and priority.
-    cluster: Vec<Arc<Policy>>,
-    not_understood: Vec<Arc<Policy>>,
+    index: Index,
+    not_understood: Arc<Vec<Arc<Policy>>>,
 }
 
 impl PolicySet {
-    /// Groups the policies so that a question meets only those that may have a say.
+    /// A set of these.
     pub fn new(policies: impl IntoIterator<Item = Arc<Policy>>, scope: BlockScope) -> Self {
         let mut set = Self { scope, ..Self::default() };
-        set.all = policies.into_iter().collect();
-        set.all.sort_by_cached_key(|policy| policy.reference());
-        for policy in &set.all {
-            match &**policy {
-                Policy::NetworkPolicy(read) => {
-                    set.by_namespace.entry(read.namespace.clone()).or_default().push(Arc::clone(policy));
-                }
-                Policy::Cluster(_) => set.cluster.push(Arc::clone(policy)),
-                Policy::NotUnderstood(_) => set.not_understood.push(Arc::clone(policy)),
-            }
-        }
-        set.cluster.sort_by_key(|policy| match &**policy {
-            Policy::Cluster(policy) => Some((policy.tier, policy.priority)),
-            _ => None,
-        });
+        policies.into_iter().for_each(|policy| set.put_policy(&policy));
         set
     }
 
+    /// All of them, in no order.
+    pub fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.index.policies()
+    }
+
+    /// How many there are.
+    pub fn policy_count(&self) -> usize {
+        self.index.policy_count()
+    }
+
+    /// The policy of this name.
+    pub fn find_policy(&self, reference: &PolicyRef) -> Option<&Arc<Policy>> {
+        self.index.find_policy(reference)
+    }
+
+    /// How many pods were added, and how many classes they form that no rule tells apart.
+    pub fn sizes(&self) -> (usize, usize) {
+        self.index.sizes()
+    }
+
+    /// Adds a policy, or takes it in place of the one of its name.
+    pub fn put_policy(&mut self, policy: &Arc<Policy>) {
+        self.forget(&policy.reference());
+        self.index.put_policy(policy);
+        if matches!(&**policy, Policy::NotUnderstood(_)) {
+            let list = Arc::make_mut(&mut self.not_understood);
+            list.push(Arc::clone(policy));
+            list.sort_by_cached_key(|policy| policy.reference());
+        }
+    }
+
+    /// Removes the policy of this name.
+    pub fn remove_policy(&mut self, reference: &PolicyRef) {
+        self.forget(reference);
+        self.index.remove_policy(reference);
+    }
+
+    fn forget(&mut self, reference: &PolicyRef) {
+        if self.not_understood.iter().any(|policy| policy.reference() == *reference) {
+            Arc::make_mut(&mut self.not_understood).retain(|policy| policy.reference() != *reference);
+        }
+    }
+
+    /// Adds a pod. One that changed is another pod: the old one is to be removed.
+    pub fn put_pod(&mut self, pod: &Arc<Pod>) {
+        self.index.put_pod(pod);
+    }
+
+    /// Removes a pod, the very one that was added.
+    pub fn remove_pod(&mut self, pod: &Arc<Pod>) {
+        self.index.remove_pod(pod);
+    }
+
+    /// Whether this very pod was added.
+    pub fn has_pod(&self, pod: &Arc<Pod>) -> bool {
+        self.index.has_pod(pod)
+    }
+
+    /// What the policies say at the opener, and at the listener, in words.
+    pub fn evaluate(&self, query: &Query<'_>) -> (DirectionVerdict, DirectionVerdict) {
+        let (egress, ingress) = self.rule(query);
+        (egress.verdict(), ingress.verdict())
+    }
+
+    /// What the policies say at the opener, and at the listener.
+    pub fn rule(&self, query: &Query<'_>) -> (Ruling, Ruling) {
+        self.ask(query, Want::Policies)
+    }
+
+    /// The same, with the answers of before at hand.
+    pub fn rule_with<'c>(&self, query: &Query<'_>, cache: &'c mut Cache) -> &'c (Ruling, Ruling) {
+        let answer = match relation::between(query) {
+            Relation::Apart => {
+                if let Some(answer) = self.find(query).and_then(|found| cache.place(&self.index, &found)) {
+                    return cache.kept(answer);
+                }
+                self.read(query)
+            }
+            relation => self.related(query, &relation),
+        };
+        cache.once(answer)
+    }
+
+    /// The decisions alone: quicker, since not every rule has to be looked at.
+    pub fn decide(&self, query: &Query<'_>) -> (Decision, Decision) {
+        let (egress, ingress) = self.ask(query, Want::Decision);
+        (egress.decision, ingress.decision)
+    }
+
+    fn ask(&self, query: &Query<'_>, want: Want) -> (Ruling, Ruling) {
+        match relation::between(query) {
+            Relation::Apart => {
+                let found = self.find(query);
+                let quick = found.and_then(|found| self.index.judge(&found, want));
+                quick.unwrap_or_else(|| self.read(query))
+            }
+            relation => self.related(query, &relation),
+        }
+    }
+
+    fn related(&self, query: &Query<'_>, relation: &Relation) -> (Ruling, Ruling) {
+        let both = |basis| (Ruling::exempt(basis), Ruling::exempt(basis));
+        match relation {
+            Relation::Same => both(Basis::SelfTraffic),
+            Relation::OwnNode => both(Basis::Node),
+            Relation::Apart => self.read(query),
+            Relation::Perhaps(reason) => {
+                let (egress, ingress) = self.read(query);
+                (egress.doubted(reason), ingress.doubted(reason))
+            }
+        }
+    }
+
+    /// The ends of a question that the index can answer.
+    fn find(&self, query: &Query<'_>) -> Option<Found<'_>> {
+        let may_select = |party: &Party| {
+            let pod = party.endpoint.as_pod();
+            pod.is_some_and(|pod| {
+                self.not_understood.iter().any(|policy| match &**policy {
+                    Policy::NotUnderstood(policy) => policy.may_select(pod),
+                    _ => false,
+                })
+            })
+        };
+        if !self.not_understood.is_empty() && (may_select(query.source) || may_select(query.destination)) {
+            return None;
+        }
+        self.index.find(query, self.scope)
+    }
+
+    /// The direct reading: every policy that may select an end is tried as it was read.
+    fn read(&self, query: &Query<'_>) -> (Ruling, Ruling) {
+        let judge = |direction| self.read_side(&Side { direction, query });
+        (judge(Direction::Egress), judge(Direction::Ingress))
+    }
+
+    fn read_side(&self, side: &Side<'_>) -> Ruling {
+        match &side.own().endpoint {
+            Endpoint::Pod(pod) if !pod.host_network => {}
+            Endpoint::Unknown { .. } | Endpoint::Service(_) if self.may_select(side.direction) => {
+                return Ruling::unknown(&peer::why_unknown(side.own()), None);
+            }
+            _ => return Ruling::unselected(),
+        }
+        answer::ruling(TIERS.iter().map(|row| (row.tier, (row.decide)(self, side))))
+    }
+
+    /// Whether there is a policy that selects some pod in this direction.
+    fn may_select(&self, direction: Direction) -> bool {
+        !self.not_understood.is_empty() || self.index.says(direction)
+    }
+
     /// The NetworkPolicies that may isolate this pod.
-    fn network_policies(&self, pod: &Pod) -> impl Iterator<Item = &NetworkPolicy> {
-        self.by_namespace.get(&pod.namespace).into_iter().flatten().filter_map(|policy| match &**policy {
+    fn network_policies(&self, pod: &Arc<Pod>, direction: Direction) -> impl Iterator<Item = &NetworkPolicy> {
+        self.index.of_namespace(pod, direction).iter().filter_map(|policy| match &*policy.policy {
             Policy::NetworkPolicy(policy) => Some(policy),
             _ => None,
         })
     }
 
     /// The cluster's policies of a tier that may select this pod, by priority and name.
-    fn cluster_policies(&self, _pod: &Pod, tier: Tier) -> impl Iterator<Item = &ClusterPolicy> {
-        self.cluster.iter().filter_map(move |policy| match &**policy {
-            Policy::Cluster(policy) if policy.tier == tier => Some(policy),
+    fn cluster_policies(
+        &self,
+        pod: &Arc<Pod>,
+        direction: Direction,
+        tier: Tier,
+    ) -> impl Iterator<Item = &ClusterPolicy> {
+        self.index.of_cluster(pod, direction, tier).iter().filter_map(|policy| match &*policy.policy {
+            Policy::Cluster(policy) => Some(policy),
             _ => None,
-        })
-    }
-
-    /// All of them, in kind, namespace and name order.
-    pub fn policies(&self) -> &[Arc<Policy>] {
-        &self.all
-    }
-
-    /// What the policies say at the opener, and at the listener.
-    pub fn evaluate(&self, query: &Query<'_>) -> (DirectionVerdict, DirectionVerdict) {
-        let exempt = |basis| {
-            let verdict = DirectionVerdict {
-                decision: Decision::Allow,
-                basis,
-                tier: None,
-                policies: Vec::new(),
-                reason: None,
-            };
-            (verdict.clone(), verdict)
-        };
-        match relation::between(query) {
-            Relation::Same => exempt(Basis::SelfTraffic),
-            Relation::OwnNode => exempt(Basis::Node),
-            Relation::Perhaps(reason) => {
-                let doubt = |verdict: DirectionVerdict| match verdict.decision {
-                    Decision::Deny => answer::unknown(&reason, verdict.policies),
-                    _ => verdict,
-                };
-                let (egress, ingress) = self.both(query);
-                (doubt(egress), doubt(ingress))
-            }
-            Relation::Apart => self.both(query),
-        }
-    }
-
-    fn both(&self, query: &Query<'_>) -> (DirectionVerdict, DirectionVerdict) {
-        let judge = |direction| self.judge(&Side { direction, query });
-        (judge(Direction::Egress), judge(Direction::Ingress))
-    }
-
-    fn judge(&self, side: &Side<'_>) -> DirectionVerdict {
-        match &side.own().endpoint {
-            Endpoint::Pod(pod) if !pod.host_network => {}
-            Endpoint::Unknown { .. } | Endpoint::Service(_) if self.may_select(side.direction) => {
-                return answer::unknown(&peer::why_unknown(side.own()), Vec::new());
-            }
-            _ => return unselected(),
-        }
-        answer::verdict(TIERS.iter().map(|row| (row.tier, (row.decide)(self, side))))
-    }
-
-    /// Whether there is a policy that selects some pod in this direction.
-    fn may_select(&self, direction: Direction) -> bool {
-        self.all.iter().any(|policy| match &**policy {
-            Policy::NetworkPolicy(policy) => policy.names(direction),
-            Policy::Cluster(policy) => policy.names(direction),
-            Policy::NotUnderstood(_) => true,
         })
     }
 }

@@ -5,11 +5,11 @@ use super::peer::NAMESPACE_NAME;
 use crate::model::Labels;
 
 /// A label selector: all requirements must hold; none means that it selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector(pub Vec<Requirement>);
 
 /// One requirement of a selector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Requirement {
     /// The key exists and its value is one of these.
     In(String, Vec<String>),
@@ -42,7 +42,7 @@ impl Selector {
 }
 
 impl Requirement {
-    fn key(&self) -> Option<&str> {
+    pub(super) fn key(&self) -> Option<&str> {
         match self {
             Self::In(key, _) | Self::NotIn(key, _) | Self::Exists(key) | Self::DoesNotExist(key) => Some(key),
             Self::Undetermined(_) => None,

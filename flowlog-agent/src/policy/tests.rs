@@ -1,6 +1,8 @@
 //! The rules of `docs/policy.md`, row by row: policies of namespace `shop`, a connection, its verdict.
 
-use super::{BlockScope, Policy, PolicySet, Query, combine};
+mod cluster_policies;
+
+use super::{BlockScope, Cache, Policy, PolicySet, Query, combine};
 use crate::model::{
     Basis, Decision, DirectionVerdict, Endpoint, Node, Party, PolicyKind, Protocol, Service, Tier,
 };
@@ -9,7 +11,7 @@ use crate::testkit::{external, ip, network_policy, node, node_party, pod, polici
 use Protocol::{Sctp, Tcp, Udp};
 use std::sync::Arc;
 
-pub(super) fn party(name: &str) -> Party {
+fn party(name: &str) -> Party {
     match name {
         "web" => web().party(),
         "web/v6" => Party { ip: Some(ip("fd00::1")), ..web().party() },
@@ -62,7 +64,7 @@ fn probe() -> crate::testkit::PodBuilder {
     pod("ops/probe").ip("10.1.0.3").label("app", "probe").node("n2").namespace_label("team", "b")
 }
 
-pub(super) fn ask(
+fn ask(
     set: &PolicySet,
     from: &str,
     to: &str,
@@ -70,17 +72,29 @@ pub(super) fn ask(
     port: u16,
 ) -> (DirectionVerdict, DirectionVerdict) {
     let (source, destination) = (party(from), party(to));
-    set.evaluate(&Query {
-        source: &source,
-        destination: &destination,
-        protocol,
-        port: Some(port),
-        range_of: None,
-    })
+    let (source, destination) = (&source, &destination);
+    both_ways(set, &Query { source, destination, protocol, port: Some(port), range_of: None })
+}
+
+/// The answer, which must be the same whether the pods were added or not, and from a cache.
+fn both_ways(set: &PolicySet, query: &Query<'_>) -> (DirectionVerdict, DirectionVerdict) {
+    let read = set.evaluate(query);
+    let mut with_pods = set.clone();
+    for party in [query.source, query.destination] {
+        party.endpoint.as_pod().into_iter().for_each(|pod| with_pods.put_pod(pod));
+    }
+    let mut cache = Cache::new(1);
+    for _ in 0..2 {
+        let (egress, ingress) = with_pods.rule_with(query, &mut cache);
+        assert_eq!((egress.verdict(), ingress.verdict()), read, "from a cache");
+    }
+    assert_eq!(with_pods.evaluate(query), read, "with pods added");
+    assert_eq!(with_pods.decide(query), (read.0.decision, read.1.decision), "the decisions alone");
+    read
 }
 
 /// `allow policy p0.1 p2.0` or `deny isolated p0`, as one line.
-pub(super) fn line(verdict: &DirectionVerdict) -> String {
+fn line(verdict: &DirectionVerdict) -> String {
     let mut line = format!("{:?} {:?}", verdict.decision, verdict.basis).to_lowercase();
     for policy in &verdict.policies {
         line.push_str(&format!(" {}", policy.name));
@@ -646,7 +660,7 @@ fn an_address_out_of_the_own_nodes_range_may_be_the_node() {
     for (range_of, decision) in rows {
         let query =
             Query { source: &source, destination: &destination, protocol: Tcp, port: Some(80), range_of };
-        assert_eq!(set.evaluate(&query).1.decision, decision, "{range_of:?}");
+        assert_eq!(both_ways(&set, &query).1.decision, decision, "{range_of:?}");
     }
 }
 

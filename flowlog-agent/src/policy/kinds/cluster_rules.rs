@@ -184,7 +184,7 @@ pub(in crate::policy) fn decide(set: &PolicySet, side: &Side<'_>, tier: Tier) ->
         outcome.may = May { allow: true, deny: true, pass: true };
         outcome.doubt.add(&policy.reason(), [policy.reference()]);
     }
-    let policies: Vec<&ClusterPolicy> = set.cluster_policies(pod, tier).collect();
+    let policies: Vec<&ClusterPolicy> = set.cluster_policies(pod, side.direction, tier).collect();
     let (placed, unplaced): (Vec<_>, Vec<_>) =
         policies.into_iter().partition(|policy| policy.priority.is_some());
     outcome

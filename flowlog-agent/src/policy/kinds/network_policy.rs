@@ -43,8 +43,8 @@ pub enum Isolation {
 /// One rule: who, and which ports; absent means all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
-    peers: Option<Vec<Peer>>,
-    ports: Option<Vec<Port>>,
+    pub(in crate::policy) peers: Option<Vec<Peer>>,
+    pub(in crate::policy) ports: Option<Vec<Port>>,
 }
 
 impl Rule {
@@ -87,11 +87,6 @@ impl NetworkPolicy {
             Isolation::Rules(rules) => rules,
             Isolation::None | Isolation::Undetermined(_) => &[],
         }
-    }
-
-    /// Whether it isolates any pod in this direction.
-    pub(crate) fn names(&self, direction: Direction) -> bool {
-        !matches!(self.direction(direction), Isolation::None)
     }
 
     /// Whether it isolates this pod in this direction.
@@ -174,7 +169,7 @@ impl Tally {
 pub(in crate::policy) fn decide(set: &PolicySet, side: &Side<'_>) -> Answer {
     let Some(pod) = side.own().endpoint.as_pod() else { return Answer::sure(Plain::Pass) };
     let mut tally = Tally::default();
-    for policy in set.network_policies(pod) {
+    for policy in set.network_policies(pod, side.direction) {
         tally.add(policy, set, side, pod);
     }
     for policy in in_tier(set, Tier::Namespace).filter(|policy| policy.may_select(pod)) {

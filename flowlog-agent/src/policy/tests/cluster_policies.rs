@@ -1,8 +1,8 @@
 //! The rules of the cluster's policies, row by row, beside NetworkPolicies of namespace `shop`.
 
-use super::tests::{ask, line, party};
-use super::{BlockScope, Policy, PolicySet};
+use super::{ask, line, party};
 use crate::model::Protocol;
+use crate::policy::{BlockScope, Match, Policy, PolicySet};
 use crate::testkit::{cluster_policy, network_policy};
 use Protocol::{Tcp, Udp};
 use std::sync::Arc;
@@ -162,6 +162,6 @@ fn a_policy_without_rules_of_a_direction_has_no_say_in_it() {
     use crate::model::Direction::{Egress, Ingress};
     let policy = cluster_policy(DENY_ALL.0, DENY_ALL.1);
     let db = party("db");
-    assert_eq!(policy.selects(&db, Ingress), super::Match::Yes);
-    assert_eq!(policy.selects(&db, Egress), super::Match::No);
+    assert_eq!(policy.selects(&db, Ingress), Match::Yes);
+    assert_eq!(policy.selects(&db, Egress), Match::No);
 }

@@ -1,0 +1,253 @@
+//! The quick way to an answer: compiled rules over classes, and answers kept for what was asked before.
+//!
+//! Whatever is in doubt, an end that is not known above all, is left to the direct reading.
+
+use super::compile::{Compiled, Declared, Dialed, Does, Refs, Rule};
+use super::ends::{End, PodEnd};
+use super::{Index, Lists, place_of};
+use crate::model::{Basis, Decision, Direction, Endpoint, Party, Protocol, Tier};
+use crate::policy::ruling::Ruling;
+use crate::policy::{BlockScope, Query};
+use foldhash::fast::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+
+/// How much an answer is to tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::policy) enum Want {
+    /// The decision alone: the first rule that allows ends it.
+    Decision,
+    /// The policies too.
+    Policies,
+}
+
+/// A question whose ends were found.
+pub(in crate::policy) struct Found<'a> {
+    source: End<'a>,
+    destination: End<'a>,
+    dialed: Dialed<'a>,
+}
+
+impl Index {
+    /// Finds the ends; absent where the direct reading has to answer.
+    pub(in crate::policy) fn find<'a>(&'a self, query: &Query<'_>, scope: BlockScope) -> Option<Found<'a>> {
+        let (source, destination) = (self.end(query.source)?, self.end(query.destination)?);
+        let port = query.port?;
+        let declared: &[Declared] = match &destination.pod {
+            Some(pod) => self.ports.key(pod.subject.key.ports)?,
+            None => &[],
+        };
+        let dialed = Dialed { protocol: query.protocol, port, declared, scope };
+        let found = Found { source, destination, dialed };
+        (!found.is_odd(Direction::Egress) && !found.is_odd(Direction::Ingress)).then_some(found)
+    }
+
+    fn end<'a>(&'a self, party: &Party) -> Option<End<'a>> {
+        let ip = party.ip?.to_canonical();
+        let pod = match &party.endpoint {
+            Endpoint::Pod(pod) if !pod.host_network => {
+                let subject = self.subjects.get(self.pods.get(&place_of(pod))?.subject)?;
+                let space = self.spaces.get(subject.key.space)?;
+                let labels = self.labels.get(subject.key.labels)?;
+                // What selects a namespace that was never seen is in doubt.
+                Some(PodEnd { subject, space, labels }).filter(|pod| pod.space.seen)?.into()
+            }
+            Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_) => None,
+            Endpoint::Service(_) | Endpoint::Local | Endpoint::Unknown { .. } => return None,
+        };
+        Some(End { ip, pod })
+    }
+
+    /// The answer of both directions; absent where it is in doubt.
+    pub(in crate::policy) fn judge(&self, found: &Found<'_>, want: Want) -> Option<(Ruling, Ruling)> {
+        Some((found.judge(Direction::Egress, want)?, found.judge(Direction::Ingress, want)?))
+    }
+}
+
+impl Found<'_> {
+    fn ends(&self, direction: Direction) -> (&End<'_>, &End<'_>) {
+        match direction {
+            Direction::Egress => (&self.source, &self.destination),
+            Direction::Ingress => (&self.destination, &self.source),
+        }
+    }
+
+    fn lists(&self, direction: Direction) -> Option<&Lists> {
+        Some(self.ends(direction).0.pod.as_ref()?.subject.lists(direction))
+    }
+
+    fn is_odd(&self, direction: Direction) -> bool {
+        let to_address = self.ends(direction).1.pod.is_none();
+        self.lists(direction).is_some_and(|lists| lists.odd || (lists.odd_addresses && to_address))
+    }
+
+    fn judge(&self, direction: Direction, want: Want) -> Option<Ruling> {
+        let Some(lists) = self.lists(direction) else { return Some(Ruling::unselected()) };
+        if let Some(ruling) = self.cluster(&lists.admin, direction, Tier::Admin)? {
+            return Some(ruling);
+        }
+        if !lists.namespace.is_empty() {
+            return Some(self.namespace(lists, direction, want));
+        }
+        let baseline = self.cluster(&lists.baseline, direction, Tier::Baseline)?;
+        Some(baseline.unwrap_or_else(Ruling::unselected))
+    }
+
+    /// Policies add up: what one allows is allowed.
+    fn namespace(&self, lists: &Lists, direction: Direction, want: Want) -> Ruling {
+        let other = self.ends(direction).1;
+        let rules = lists.namespace.iter().flat_map(|policy| &policy.rules(direction).list);
+        let mut matching = rules.filter(|rule| rule.matches(other, &self.dialed));
+        let Some(first) = matching.next() else {
+            let isolating = Arc::clone(&lists.isolating);
+            return Ruling::decided(Decision::Deny, Basis::Isolated, Tier::Namespace, isolating);
+        };
+        let named = match want {
+            Want::Decision => Arc::clone(&first.named),
+            Want::Policies => match matching.next() {
+                None => Arc::clone(&first.named),
+                Some(second) => joined([first, second].into_iter().chain(matching)),
+            },
+        };
+        Ruling::decided(Decision::Allow, Basis::Policy, Tier::Namespace, named)
+    }
+
+    /// The first rule that matches decides. Equal priorities that contradict each other are in doubt.
+    fn cluster(&self, list: &[Arc<Compiled>], direction: Direction, tier: Tier) -> Option<Option<Ruling>> {
+        for equal in list.chunk_by(|one, other| one.priority == other.priority) {
+            let mut first: Option<&Rule> = None;
+            let mut others = Vec::new();
+            for policy in equal {
+                let Some(rule) = self.first(policy, direction) else { continue };
+                match first {
+                    None => first = Some(rule),
+                    Some(first) if first.does == rule.does => others.push(rule),
+                    Some(_) => return None,
+                }
+            }
+            let Some(first) = first else { continue };
+            let named = match others.is_empty() {
+                true => Arc::clone(&first.named),
+                false => joined(std::iter::once(first).chain(others)),
+            };
+            return Some(match first.does {
+                Does::Allow => Some(Ruling::decided(Decision::Allow, Basis::Policy, tier, named)),
+                Does::Deny => Some(Ruling::decided(Decision::Deny, Basis::Policy, tier, named)),
+                Does::Pass => None,
+            });
+        }
+        Some(None)
+    }
+
+    fn first<'a>(&self, policy: &'a Compiled, direction: Direction) -> Option<&'a Rule> {
+        let other = self.ends(direction).1;
+        policy.rules(direction).list.iter().find(|rule| rule.matches(other, &self.dialed))
+    }
+}
+
+fn joined<'a>(rules: impl Iterator<Item = &'a Rule>) -> Refs {
+    rules.flat_map(|rule| rule.named.iter().cloned()).collect()
+}
+
+/// Questions that are alike to every rule: the subjects by their stamps, which are never given twice, so
+/// that an answer from before a change is not found any more; the addresses by the edge before them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    source: u64,
+    destination: u64,
+    source_edge: u128,
+    destination_edge: u128,
+    port: u16,
+    protocol: Protocol,
+    /// Of source and destination.
+    is_v4: (bool, bool),
+}
+
+#[derive(Debug)]
+struct Kept {
+    key: Key,
+    answer: (Ruling, Ruling),
+}
+
+/// Answers to what was asked before: at most so many, a new one takes the place of an old one.
+///
+/// It belongs to whoever asks, so that asking takes no lock, and outlives the set of policies that it was
+/// filled from: what an update changed is not found in it any more, all else still is.
+#[derive(Debug)]
+pub struct Cache {
+    hasher: RandomState,
+    places: Box<[Option<Kept>]>,
+    /// Where answers are put that cannot be kept.
+    last: (Ruling, Ruling),
+    hits: u64,
+    misses: u64,
+}
+
+impl Default for Cache {
+    fn default() -> Self {
+        Self::new(32_768)
+    }
+}
+
+impl Cache {
+    /// One of so many places, at least one.
+    pub fn new(places: usize) -> Self {
+        Self {
+            hasher: RandomState::default(),
+            places: std::iter::repeat_with(|| None).take(places.max(1)).collect(),
+            last: (Ruling::unselected(), Ruling::unselected()),
+            hits: 0,
+            misses: 0,
+        }
+    }
+
+    /// How many answers were found here, and how many were not.
+    pub fn counts(&self) -> (u64, u64) {
+        (self.hits, self.misses)
+    }
+
+    pub(in crate::policy) fn once(&mut self, answer: (Ruling, Ruling)) -> &(Ruling, Ruling) {
+        self.last = answer;
+        &self.last
+    }
+
+    /// Where the answer to a question is, from before or since now; absent where it is in doubt.
+    pub(in crate::policy) fn place(&mut self, index: &Index, found: &Found<'_>) -> Option<usize> {
+        let key = index.key(found);
+        let places = u64::try_from(self.places.len()).unwrap_or(u64::MAX);
+        let number = usize::try_from(self.hasher.hash_one(key) % places).unwrap_or_default();
+        let place = self.places.get_mut(number)?;
+        if place.as_ref().is_some_and(|kept| kept.key == key) {
+            self.hits += 1;
+        } else {
+            self.misses += 1;
+            *place = Some(Kept { key, answer: index.judge(found, Want::Policies)? });
+        }
+        Some(number)
+    }
+
+    /// The answer in a place that was told.
+    pub(in crate::policy) fn kept(&self, place: usize) -> &(Ruling, Ruling) {
+        self.places.get(place).and_then(Option::as_ref).map_or(&self.last, |kept| &kept.answer)
+    }
+}
+
+impl Index {
+    fn key(&self, found: &Found<'_>) -> Key {
+        let stamp = |end: &End<'_>| end.pod.as_ref().map_or(0, |pod| pod.subject.stamp);
+        // An address matters where the other end's policies have blocks.
+        let edge = |direction, end: &End<'_>| match found.lists(direction) {
+            Some(lists) if lists.blocks => self.edges.before(end.ip),
+            _ => 0,
+        };
+        Key {
+            source: stamp(&found.source),
+            destination: stamp(&found.destination),
+            source_edge: edge(Direction::Ingress, &found.source),
+            destination_edge: edge(Direction::Egress, &found.destination),
+            port: found.dialed.port,
+            protocol: found.dialed.protocol,
+            is_v4: (found.source.ip.is_ipv4(), found.destination.ip.is_ipv4()),
+        }
+    }
+}

@@ -1,0 +1,508 @@
+//! Pods and policies by class: what is equal to every rule is looked at once.
+//!
+//! Namespaces, label sets (cut down to the keys that some selector names) and declared ports get numbers;
+//! a selector is evaluated once for each of them. Pods alike in all three are one subject, with the list of
+//! policies that select it. A change touches the classes that it concerns and leaves the rest shared with
+//! the copy before; a subject whose list changes gets a new stamp.
+
+mod blocks;
+mod compile;
+mod ends;
+mod judge;
+mod shared;
+
+pub(super) use compile::{Compiled, Refs};
+pub use judge::Cache;
+pub(super) use judge::{Found, Want};
+
+use super::matching::Match;
+use super::peer::NAMESPACE_NAME;
+use super::{Policy, Selector};
+use crate::model::{Direction, Labels, Pod, PolicyRef, Tier};
+use blocks::Edges;
+use compile::{Declared, Selects, Use};
+use foldhash::{HashMap, HashSet};
+use shared::{Bits, Interned, Sharded};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The next stamp. One row for all indexes, so that no two ever give out the same; 0 is no subject's.
+static STAMPS: AtomicU64 = AtomicU64::new(1);
+
+/// What policies and pods are looked up in.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    /// Pods by the place in memory where they are kept: they are kept here, so that no other can come there.
+    pods: Sharded<usize, Known>,
+    spaces: Interned<SpaceKey, Space>,
+    labels: Interned<Arc<Labels>, Bits>,
+    ports: Interned<Arc<[Declared]>, ()>,
+    subjects: Interned<SubjectKey, Subject>,
+    in_namespace: Sharded<String, Arc<Vec<u32>>>,
+    /// Label keys that some pod selector names, or named.
+    keys: Arc<HashSet<String>>,
+    /// Names of namespaces and ports, by number.
+    words: Arc<HashMap<String, u32>>,
+    pod_selectors: Interned<Arc<Selector>, ()>,
+    space_selectors: Interned<Arc<Selector>, ()>,
+    edges: Edges,
+    policies: Sharded<PolicyRef, Held>,
+    by_namespace: Sharded<String, Arc<Vec<Arc<Compiled>>>>,
+    /// By tier, priority and name.
+    cluster: Arc<Vec<Arc<Compiled>>>,
+    /// How many say something about egress, and about ingress.
+    saying: (usize, usize),
+}
+
+#[derive(Clone, Debug)]
+struct Known {
+    pod: Arc<Pod>,
+    subject: u32,
+}
+
+/// A policy, compiled where it could be read.
+#[derive(Clone, Debug)]
+struct Held {
+    policy: Arc<Policy>,
+    compiled: Option<Arc<Compiled>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct SpaceKey {
+    name: String,
+    labels: Arc<Labels>,
+}
+
+/// A namespace.
+#[derive(Clone, Debug)]
+struct Space {
+    /// Its name, by number.
+    name: u32,
+    /// Its object was seen, so that its labels are known.
+    seen: bool,
+    /// The selectors that select it.
+    bits: Bits,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct SubjectKey {
+    space: u32,
+    labels: u32,
+    ports: u32,
+}
+
+/// Pods that are alike to every rule.
+#[derive(Clone, Debug)]
+struct Subject {
+    key: SubjectKey,
+    /// New whenever the lists change, and never given twice.
+    stamp: u64,
+    egress: Lists,
+    ingress: Lists,
+}
+
+/// The policies that select a subject in one direction, by tier.
+#[derive(Clone, Debug, Default)]
+struct Lists {
+    admin: Box<[Arc<Compiled>]>,
+    namespace: Box<[Arc<Compiled>]>,
+    baseline: Box<[Arc<Compiled>]>,
+    /// Those of the namespace, as an answer tells them.
+    isolating: Refs,
+    /// Some of it could not be read: the direct reading is asked.
+    odd: bool,
+    odd_addresses: bool,
+    /// Some rule has blocks: the other end's address matters.
+    blocks: bool,
+}
+
+impl Subject {
+    fn lists(&self, direction: Direction) -> &Lists {
+        match direction {
+            Direction::Egress => &self.egress,
+            Direction::Ingress => &self.ingress,
+        }
+    }
+}
+
+impl Index {
+    pub(super) fn policies(&self) -> impl Iterator<Item = &Arc<Policy>> {
+        self.policies.iter().map(|(_, held)| &held.policy)
+    }
+
+    pub(super) fn policy_count(&self) -> usize {
+        self.policies.len()
+    }
+
+    pub(super) fn find_policy(&self, reference: &PolicyRef) -> Option<&Arc<Policy>> {
+        self.policies.get(reference).map(|held| &held.policy)
+    }
+
+    /// Whether some policy says something in this direction.
+    pub(super) fn says(&self, direction: Direction) -> bool {
+        match direction {
+            Direction::Egress => self.saying.0 > 0,
+            Direction::Ingress => self.saying.1 > 0,
+        }
+    }
+
+    /// How many pods, and how many subjects they are.
+    pub(super) fn sizes(&self) -> (usize, usize) {
+        (self.pods.len(), self.subjects.len())
+    }
+
+    /// The policies of a pod's namespace that may isolate it.
+    pub(super) fn of_namespace(&self, pod: &Arc<Pod>, direction: Direction) -> &[Arc<Compiled>] {
+        match self.find_subject(pod) {
+            Some(subject) => &subject.lists(direction).namespace,
+            None => self.by_namespace.get(&pod.namespace).map_or(&[], |list| list.as_slice()),
+        }
+    }
+
+    /// The policies of the cluster in a tier that may select a pod, by priority and name.
+    pub(super) fn of_cluster(&self, pod: &Arc<Pod>, direction: Direction, tier: Tier) -> &[Arc<Compiled>] {
+        match self.find_subject(pod).map(|subject| subject.lists(direction)) {
+            Some(lists) if tier == Tier::Admin => &lists.admin,
+            Some(lists) => &lists.baseline,
+            None => {
+                let from = self.cluster.partition_point(|policy| policy.tier < tier);
+                let to = self.cluster.partition_point(|policy| policy.tier <= tier);
+                self.cluster.get(from..to).unwrap_or_default()
+            }
+        }
+    }
+
+    fn find_subject(&self, pod: &Arc<Pod>) -> Option<&Subject> {
+        let known = self.pods.get(&place_of(pod))?;
+        self.subjects.get(known.subject).map(|subject| &**subject)
+    }
+
+    /// Adds a pod. One on its node's network is no pod to any policy.
+    pub(super) fn put_pod(&mut self, pod: &Arc<Pod>) {
+        let place = place_of(pod);
+        if pod.host_network || self.pods.get(&place).is_some() {
+            return;
+        }
+        if let Some(subject) = self.take_subject(pod) {
+            self.pods.insert(place, Known { pod: Arc::clone(pod), subject });
+        }
+    }
+
+    /// Removes a pod, the very one that was added.
+    pub(super) fn remove_pod(&mut self, pod: &Arc<Pod>) {
+        if let Some(known) = self.pods.remove(&place_of(pod)) {
+            self.release_subject(known.subject);
+        }
+    }
+
+    pub(super) fn has_pod(&self, pod: &Arc<Pod>) -> bool {
+        self.pods.get(&place_of(pod)).is_some()
+    }
+
+    fn take_subject(&mut self, pod: &Pod) -> Option<u32> {
+        let key = SubjectKey {
+            space: self.take_space(pod)?,
+            labels: self.take_labels(&pod.labels)?,
+            ports: self.take_ports(pod)?,
+        };
+        if let Some(number) = self.subjects.find(&key) {
+            self.subjects.take(number);
+            // The subject holds one of each; its pods need no more.
+            self.release_classes(key);
+            return Some(number);
+        }
+        let subject = self.subject(key)?;
+        let number = self.subjects.add(key, subject)?;
+        let list = self.in_namespace.entry(pod.namespace.clone(), Arc::default)?;
+        Arc::make_mut(list).push(number);
+        Some(number)
+    }
+
+    fn release_subject(&mut self, number: u32) {
+        let Some((key, _)) = self.subjects.release(number) else { return };
+        if let Some(space) = self.spaces.key(key.space)
+            && let Some(list) = self.in_namespace.get_mut(&space.name)
+        {
+            Arc::make_mut(list).retain(|other| *other != number);
+            if list.is_empty() {
+                let name = space.name.clone();
+                self.in_namespace.remove(&name);
+            }
+        }
+        self.release_classes(key);
+    }
+
+    fn release_classes(&mut self, key: SubjectKey) {
+        self.spaces.release(key.space);
+        self.labels.release(key.labels);
+        self.ports.release(key.ports);
+    }
+
+    fn take_space(&mut self, pod: &Pod) -> Option<u32> {
+        let key = SpaceKey { name: pod.namespace.clone(), labels: Arc::clone(&pod.namespace_labels) };
+        if let Some(number) = self.spaces.find(&key) {
+            self.spaces.take(number);
+            return Some(number);
+        }
+        let mut bits = Bits::default();
+        for (number, selector, _) in self.space_selectors.iter() {
+            bits.set(number, selector.matches(&key.labels) == Match::Yes);
+        }
+        let seen = key.labels.contains_key(NAMESPACE_NAME);
+        let space = Space { name: self.word(&key.name), seen, bits };
+        self.spaces.add(key, space)
+    }
+
+    fn take_labels(&mut self, labels: &Labels) -> Option<u32> {
+        let named = labels.iter().filter(|(key, _)| self.keys.contains(*key));
+        let key: Arc<Labels> = Arc::new(named.map(|(key, value)| (key.clone(), value.clone())).collect());
+        if let Some(number) = self.labels.find(&key) {
+            self.labels.take(number);
+            return Some(number);
+        }
+        let mut bits = Bits::default();
+        for (number, selector, _) in self.pod_selectors.iter() {
+            bits.set(number, selector.matches(&key) == Match::Yes);
+        }
+        self.labels.add(key, bits)
+    }
+
+    fn take_ports(&mut self, pod: &Pod) -> Option<u32> {
+        let mut declared = Vec::new();
+        for port in &pod.ports {
+            if let Some(name) = &port.name {
+                declared.push(Declared { name: self.word(name), protocol: port.protocol, port: port.port });
+            }
+        }
+        declared.sort_unstable();
+        declared.dedup();
+        let key: Arc<[Declared]> = declared.into();
+        match self.ports.find(&key) {
+            Some(number) => {
+                self.ports.take(number);
+                Some(number)
+            }
+            None => self.ports.add(key, ()),
+        }
+    }
+
+    /// The number of a name. Names stay: there are few, and what they are numbers of comes again.
+    fn word(&mut self, name: &str) -> u32 {
+        if let Some(number) = self.words.get(name) {
+            return *number;
+        }
+        let number = u32::try_from(self.words.len()).unwrap_or(u32::MAX);
+        Arc::make_mut(&mut self.words).insert(name.to_owned(), number);
+        number
+    }
+
+    fn take_pod_selector(&mut self, selector: &Selector) -> Option<u32> {
+        let key = Arc::new(selector.clone());
+        if let Some(number) = self.pod_selectors.find(&key) {
+            self.pod_selectors.take(number);
+            return Some(number);
+        }
+        self.name_keys(selector);
+        let number = self.pod_selectors.add(Arc::clone(&key), ())?;
+        let holds = |labels: &Arc<Labels>| key.matches(labels) == Match::Yes;
+        let changed: Vec<_> = (self.labels.iter())
+            .filter(|(_, labels, bits)| bits.has(number) != holds(labels))
+            .map(|(row, labels, bits)| (row, holds(labels), Bits::clone(bits)))
+            .collect();
+        for (row, holds, mut bits) in changed {
+            bits.set(number, holds);
+            self.labels.set(row, Arc::new(bits));
+        }
+        Some(number)
+    }
+
+    fn take_space_selector(&mut self, selector: &Selector) -> Option<u32> {
+        let key = Arc::new(selector.clone());
+        if let Some(number) = self.space_selectors.find(&key) {
+            self.space_selectors.take(number);
+            return Some(number);
+        }
+        let number = self.space_selectors.add(Arc::clone(&key), ())?;
+        let changed: Vec<_> = (self.spaces.iter())
+            .map(|(row, space, value)| (row, key.matches(&space.labels) == Match::Yes, value))
+            .filter(|(_, holds, value)| value.bits.has(number) != *holds)
+            .map(|(row, holds, value)| (row, holds, Space::clone(value)))
+            .collect();
+        for (row, holds, mut space) in changed {
+            space.bits.set(number, holds);
+            self.spaces.set(row, Arc::new(space));
+        }
+        Some(number)
+    }
+
+    /// Takes in the keys of a selector that none named before: pods that have one of them may be told apart
+    /// now.
+    fn name_keys(&mut self, selector: &Selector) {
+        let named = selector.0.iter().filter_map(|requirement| requirement.key());
+        let new: Vec<&str> = named.filter(|key| !self.keys.contains(*key)).collect();
+        if new.is_empty() {
+            return;
+        }
+        Arc::make_mut(&mut self.keys).extend(new.iter().map(|key| (*key).to_owned()));
+        let has_one = |pod: &Pod| new.iter().any(|key| pod.labels.contains_key(*key));
+        let parted: Vec<Known> =
+            self.pods.iter().map(|(_, known)| known).filter(|known| has_one(&known.pod)).cloned().collect();
+        for Known { pod, subject } in parted {
+            if let Some(now) = self.take_subject(&pod) {
+                self.pods.insert(place_of(&pod), Known { pod, subject: now });
+                self.release_subject(subject);
+            }
+        }
+    }
+
+    /// Adds a policy, or takes it in place of the one of its name.
+    pub(super) fn put_policy(&mut self, policy: &Arc<Policy>) {
+        let reference = policy.reference();
+        let before = self.policies.get(&reference).cloned();
+        if before.as_ref().is_some_and(|held| held.policy == *policy) {
+            return;
+        }
+        let compiled = compile::compile(policy, self).map(Arc::new);
+        for block in compiled.iter().flat_map(|compiled| &compiled.blocks) {
+            self.edges.add(block);
+        }
+        self.policies.insert(reference, Held { policy: Arc::clone(policy), compiled: compiled.clone() });
+        let before = before.and_then(|held| held.compiled);
+        self.replace(before.as_ref(), compiled.as_ref());
+    }
+
+    pub(super) fn remove_policy(&mut self, reference: &PolicyRef) {
+        if let Some(held) = self.policies.remove(reference) {
+            self.replace(held.compiled.as_ref(), None);
+        }
+    }
+
+    fn replace(&mut self, before: Option<&Arc<Compiled>>, after: Option<&Arc<Compiled>>) {
+        if let Some(before) = before {
+            self.unlist(before);
+        }
+        if let Some(after) = after {
+            self.list(after);
+        }
+        let forms: Vec<&Arc<Compiled>> = before.into_iter().chain(after).collect();
+        for number in self.concerned(&forms) {
+            let Some(key) = self.subjects.key(number).copied() else { continue };
+            if let Some(subject) = self.subject(key) {
+                self.subjects.set(number, Arc::new(subject));
+            }
+        }
+        if let Some(before) = before {
+            before.blocks.iter().for_each(|block| self.edges.remove(block));
+            for used in &before.uses {
+                match used {
+                    Use::Pods(number) => drop(self.pod_selectors.release(*number)),
+                    Use::Spaces(number) => drop(self.space_selectors.release(*number)),
+                }
+            }
+        }
+    }
+
+    fn list(&mut self, policy: &Arc<Compiled>) {
+        self.saying.0 += usize::from(policy.rules(Direction::Egress).acts);
+        self.saying.1 += usize::from(policy.rules(Direction::Ingress).acts);
+        match &policy.whole.namespace {
+            Some(namespace) => {
+                let Some(list) = self.by_namespace.entry(namespace.clone(), Arc::default) else { return };
+                let list = Arc::make_mut(list);
+                let place = list.partition_point(|other| other.whole < policy.whole);
+                list.insert(place, Arc::clone(policy));
+            }
+            None => {
+                let list = Arc::make_mut(&mut self.cluster);
+                let place = list.partition_point(|other| order(other) < order(policy));
+                list.insert(place, Arc::clone(policy));
+            }
+        }
+    }
+
+    fn unlist(&mut self, policy: &Arc<Compiled>) {
+        self.saying.0 -= usize::from(policy.rules(Direction::Egress).acts);
+        self.saying.1 -= usize::from(policy.rules(Direction::Ingress).acts);
+        let Some(namespace) = &policy.whole.namespace else {
+            return Arc::make_mut(&mut self.cluster).retain(|other| !Arc::ptr_eq(other, policy));
+        };
+        let Some(list) = self.by_namespace.get_mut(namespace) else { return };
+        Arc::make_mut(list).retain(|other| !Arc::ptr_eq(other, policy));
+        if list.is_empty() {
+            self.by_namespace.remove(namespace);
+        }
+    }
+
+    /// The subjects that one of these selects.
+    fn concerned(&self, policies: &[&Arc<Compiled>]) -> Vec<u32> {
+        let selected = |number: &u32| {
+            self.subjects
+                .key(*number)
+                .is_some_and(|key| policies.iter().any(|policy| self.selects(policy, *key)))
+        };
+        match policies.first().and_then(|policy| policy.whole.namespace.as_ref()) {
+            Some(namespace) => {
+                let there = self.in_namespace.get(namespace);
+                there.into_iter().flat_map(|list| list.iter().copied()).filter(selected).collect()
+            }
+            None => self.subjects.iter().map(|(number, ..)| number).filter(selected).collect(),
+        }
+    }
+
+    /// Whether a policy, of the right namespace where it has one, may select a subject.
+    fn selects(&self, policy: &Compiled, key: SubjectKey) -> bool {
+        match policy.selects {
+            Selects::Own(pods) => self.labels.get(key.labels).is_some_and(|labels| labels.has(pods)),
+            Selects::Any { spaces, pods } => {
+                self.spaces.get(key.space).is_some_and(|space| !space.seen || space.bits.has(spaces))
+                    && self.labels.get(key.labels).is_some_and(|labels| labels.has(pods))
+            }
+            Selects::Odd => true,
+        }
+    }
+
+    fn subject(&self, key: SubjectKey) -> Option<Subject> {
+        Some(Subject {
+            key,
+            stamp: STAMPS.fetch_add(1, Ordering::Relaxed),
+            egress: self.lists(key, Direction::Egress)?,
+            ingress: self.lists(key, Direction::Ingress)?,
+        })
+    }
+
+    fn lists(&self, key: SubjectKey, direction: Direction) -> Option<Lists> {
+        let (name, seen) = (&self.spaces.key(key.space)?.name, self.spaces.get(key.space)?.seen);
+        let says = |policy: &&Arc<Compiled>| policy.rules(direction).acts && self.selects(policy, key);
+        let namespace = self.by_namespace.get(name);
+        let namespace: Box<[_]> =
+            namespace.into_iter().flat_map(|list| list.iter()).filter(says).cloned().collect();
+        let tier = |tier: Tier| -> Box<[Arc<Compiled>]> {
+            self.cluster.iter().filter(|policy| policy.tier == tier).filter(says).cloned().collect()
+        };
+        let (admin, baseline) = (tier(Tier::Admin), tier(Tier::Baseline));
+        let placed = |list: &[Arc<Compiled>]| list.iter().filter(|policy| policy.priority.is_some()).count();
+        let mut lists = Lists {
+            isolating: namespace.iter().map(|policy| Arc::clone(&policy.whole)).collect(),
+            // Kinds with and without priorities in one tier have no order that is known.
+            odd: ![0, baseline.len()].contains(&placed(&baseline))
+                || !(seen || admin.is_empty() && baseline.is_empty()),
+            ..Lists::default()
+        };
+        for policy in admin.iter().chain(&namespace).chain(&baseline) {
+            let rules = policy.rules(direction);
+            lists.odd |= rules.odd || matches!(policy.selects, Selects::Odd);
+            lists.odd_addresses |= rules.odd_addresses;
+            lists.blocks |= rules.blocks;
+        }
+        Some(Lists { admin, namespace, baseline, ..lists })
+    }
+}
+
+/// Where a pod is kept.
+fn place_of(pod: &Arc<Pod>) -> usize {
+    Arc::as_ptr(pod).addr()
+}
+
+fn order(policy: &Compiled) -> (Tier, Option<i32>, &PolicyRef) {
+    (policy.tier, policy.priority, &policy.whole)
+}

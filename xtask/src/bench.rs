@@ -4,6 +4,10 @@
 //! Rounds with and without the agent take turns, in an order that changes from pair to pair, and each pair
 //! gives one ratio: what drifts (clock speed, other load) meets both rounds of a pair alike.
 
+mod policy;
+
+pub(crate) use policy::{PolicyArgs, policy};
+
 use crate::command::{need_root, run, say, target};
 use crate::interrupt::Interrupt;
 use crate::{build, command, setup};

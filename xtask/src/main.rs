@@ -62,6 +62,8 @@ enum Task {
 enum Bench {
     /// What connect+accept+close on loopback costs with the agent attached, as a ratio (root).
     Connect(bench::ConnectArgs),
+    /// What the policy engine costs: a question, a load, an update, memory, and how they grow.
+    Policy(bench::PolicyArgs),
 }
 
 #[derive(Args)]
@@ -94,6 +96,7 @@ fn run(task: Task) -> Result<()> {
         Task::Layers => layers::layers(),
         Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),
         Task::Bench(Bench::Connect(args)) => bench::connect(&args),
+        Task::Bench(Bench::Policy(args)) => bench::policy(&args),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),
     }
 }

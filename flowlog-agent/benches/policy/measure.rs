@@ -38,6 +38,8 @@ pub(crate) struct Figures {
     decide_ns: u64,
     /// The same from two addresses on.
     decide_from_addresses_ns: u64,
+    /// The decisions asked of a new set, of which no list of policies was made yet.
+    first_ns: u64,
     /// With every policy that took part.
     rule_ns: u64,
     /// The same in words, as a record tells it.
@@ -72,7 +74,7 @@ impl Figures {
         json!({
             "pods": self.pods, "subjects": self.subjects, "policies": self.policies,
             "decide_ns": self.decide_ns, "decide_from_addresses_ns": self.decide_from_addresses_ns,
-            "rule_ns": self.rule_ns, "evaluate_ns": self.evaluate_ns,
+            "first_ns": self.first_ns, "rule_ns": self.rule_ns, "evaluate_ns": self.evaluate_ns,
             "cached_ns": self.cached_ns, "cached_from_addresses_ns": self.cached_from_addresses_ns,
             "hit_ratio": self.hit_ratio,
             "load_us": self.load_us, "snapshot_us": self.snapshot_us, "pod_update_us": update(self.pod_us),
@@ -86,11 +88,12 @@ impl fmt::Display for Figures {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "decide {} ns ({} from addresses), with policies {}, in words {}, cached {} ({} from addresses); \
+            "decide {} ns ({} from addresses, {} the first time), with policies {}, in words {}, cached {} ({} from addresses); \
              load {} µs, with inventory {}; update of a pod {:.0} µs (worst {:.0}), a policy {:.0} ({:.0}), \
              a namespace {:.0} ({:.0}); {} subjects, {} KiB",
             self.decide_ns,
             self.decide_from_addresses_ns,
+            self.first_ns,
             self.rule_ns,
             self.evaluate_ns,
             self.cached_ns,
@@ -164,6 +167,15 @@ pub(crate) fn case(case: &Value) -> Result<Figures> {
             let asked = from_addresses(&snapshot, asked);
             black_box(set.decide(&asked.query()));
         })?,
+        first_ns: median((0..5).map(|_| {
+            let set = load();
+            let ((), ns) = timed(|| {
+                asked.iter().for_each(|asked| {
+                    black_box(set.decide(&asked.query()));
+                })
+            })?;
+            Ok(ns / u64::try_from(asked.len())?.max(1))
+        }))?,
         rule_ns: each(&asked, |asked| drop(black_box(set.rule(&asked.query()))))?,
         evaluate_ns: each(&asked, |asked| drop(black_box(set.evaluate(&asked.query()))))?,
         cached_ns: each(&asked, |asked| {
@@ -179,7 +191,13 @@ pub(crate) fn case(case: &Value) -> Result<Figures> {
         pod_us: updates(|turn| update_pod(set, &pods, turn))?,
         policy_us: updates(|turn| update_policy(set, &policies, turn))?,
         namespace_us: updates(|turn| update_namespace(set, &pods, turn))?,
-        memory_bytes: memory(load)?,
+        memory_bytes: memory(|| {
+            let set = load();
+            asked.iter().for_each(|asked| {
+                black_box(set.decide(&asked.query()));
+            });
+            set
+        })?,
         allowed,
         questions: asked.len(),
     })
@@ -328,15 +346,22 @@ fn update_namespace(set: &PolicySet, pods: &[Arc<Pod>], turn: usize) -> Result<u
     Ok(ns)
 }
 
-/// What one more set takes, objects not counted: of several, since the first fill what others left free.
+/// What one more set takes, asked all questions, objects not counted: the mean of many. The first ones go
+/// where memory was left free, and are not counted.
 fn memory(load: impl Fn() -> PolicySet) -> Result<u64> {
-    const SETS: u64 = 8;
-    let mut kept: Vec<PolicySet> = (0..SETS).map(|_| load()).collect();
-    let before = resident()?;
-    kept.extend((0..SETS).map(|_| load()));
-    let after = resident()?;
-    drop(kept);
-    Ok(after.saturating_sub(before) / SETS)
+    const FIRST_BYTES: u64 = 32 << 20;
+    const COUNTED_BYTES: u64 = 96 << 20;
+    let begin = resident()?;
+    let mut kept = Vec::new();
+    while resident()? < begin + FIRST_BYTES {
+        kept.push(load());
+    }
+    let (before, first) = (resident()?, kept.len());
+    while resident()? < before + COUNTED_BYTES {
+        kept.push(load());
+    }
+    let counted = u64::try_from(kept.len() - first)?;
+    Ok((resident()? - before) / counted.max(1))
 }
 
 fn resident() -> Result<u64> {

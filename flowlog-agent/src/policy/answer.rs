@@ -87,10 +87,10 @@ pub(super) fn ruling(answers: impl Iterator<Item = (Tier, Answer)>) -> Ruling {
         doubt.join(answer.doubt);
         found = found.or(match answer.plain {
             Plain::Allow(policies) => {
-                Some(Ruling::decided(Decision::Allow, Basis::Policy, tier, refs(policies)))
+                Some(Ruling::decided(Decision::Allow, Basis::Policy, tier, Some(refs(policies))))
             }
             Plain::Deny(basis, policies) => {
-                Some(Ruling::decided(Decision::Deny, basis, tier, refs(policies)))
+                Some(Ruling::decided(Decision::Deny, basis, tier, Some(refs(policies))))
             }
             Plain::Pass => None,
         });

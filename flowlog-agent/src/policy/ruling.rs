@@ -30,8 +30,8 @@ impl Ruling {
         Self { decision: Decision::Allow, basis, tier: None, policies: None, reason: None }
     }
 
-    pub(super) fn decided(decision: Decision, basis: Basis, tier: Tier, policies: Refs) -> Self {
-        Self { decision, basis, tier: Some(tier), policies: Some(policies), reason: None }
+    pub(super) fn decided(decision: Decision, basis: Basis, tier: Tier, policies: Option<Refs>) -> Self {
+        Self { decision, basis, tier: Some(tier), policies, reason: None }
     }
 
     /// Neither may be claimed.

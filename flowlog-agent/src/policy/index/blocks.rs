@@ -34,6 +34,16 @@ impl Blocks {
         }
     }
 
+    /// All of these.
+    pub(super) fn join<'a>(parts: impl Iterator<Item = &'a Self>) -> Self {
+        let (mut v4, mut v6) = (Vec::new(), Vec::new());
+        for part in parts {
+            v4.extend_from_slice(&part.v4);
+            v6.extend_from_slice(&part.v6);
+        }
+        Self { v4: merged(v4, next_v4), v6: merged(v6, next_v6) }
+    }
+
     pub(super) fn hold(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => within(&self.v4, u32::from(ip)),

@@ -74,24 +74,24 @@ pub(super) struct Rule {
     pub(super) does: Does,
     /// Itself, as the policies of an answer.
     pub(super) named: Refs,
-    ports: Option<Ports>,
-    peers: Option<Peers>,
+    pub(super) ports: Option<Ports>,
+    pub(super) peers: Option<Peers>,
 }
 
-#[derive(Debug, Default)]
-struct Ports {
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ports {
     ranges: Box<[(Protocol, u16, u16)]>,
     /// Names of ports by number, of one protocol or any.
     names: Box<[(Option<Protocol>, u32)]>,
 }
 
 #[derive(Debug, Default)]
-struct Peers {
+pub(super) struct Peers {
     /// The policy's own namespace by number, and pods of it.
-    own: Option<(u32, Box<[u32]>)>,
+    pub(super) own: Option<(u32, Box<[u32]>)>,
     /// Namespaces and pods.
-    pods: Box<[(u32, u32)]>,
-    blocks: Option<Blocks>,
+    pub(super) pods: Box<[(u32, u32)]>,
+    pub(super) blocks: Option<Blocks>,
 }
 
 /// A connection, as rules are asked about it.
@@ -120,7 +120,7 @@ impl Rule {
 }
 
 impl Ports {
-    fn open(&self, dialed: &Dialed<'_>) -> bool {
+    pub(super) fn open(&self, dialed: &Dialed<'_>) -> bool {
         let within = |(protocol, first, last): &(Protocol, u16, u16)| {
             *protocol == dialed.protocol && (*first..=*last).contains(&dialed.port)
         };
@@ -135,7 +135,7 @@ impl Ports {
 }
 
 impl Peers {
-    fn hold(&self, other: &End<'_>, scope: BlockScope) -> bool {
+    pub(super) fn hold(&self, other: &End<'_>, scope: BlockScope) -> bool {
         if let Some(pod) = &other.pod {
             let own = self.own.as_ref().is_some_and(|(name, pods)| {
                 pod.space.name == *name && pods.iter().any(|pods| pod.labels.has(*pods))

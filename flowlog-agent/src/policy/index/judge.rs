@@ -23,6 +23,7 @@ pub(in crate::policy) enum Want {
 
 /// A question whose ends were found.
 pub(in crate::policy) struct Found<'a> {
+    index: &'a Index,
     source: End<'a>,
     destination: End<'a>,
     dialed: Dialed<'a>,
@@ -38,7 +39,7 @@ impl Index {
             None => &[],
         };
         let dialed = Dialed { protocol: query.protocol, port, declared, scope };
-        let found = Found { source, destination, dialed };
+        let found = Found { index: self, source, destination, dialed };
         (!found.is_odd(Direction::Egress) && !found.is_odd(Direction::Ingress)).then_some(found)
     }
 
@@ -72,8 +73,10 @@ impl Found<'_> {
         }
     }
 
+    /// Absent for an end that no policy selects.
     fn lists(&self, direction: Direction) -> Option<&Lists> {
-        Some(self.ends(direction).0.pod.as_ref()?.subject.lists(direction))
+        let pod = self.ends(direction).0.pod.as_ref()?;
+        Some(pod.subject.lists(direction, self.index))
     }
 
     fn is_odd(&self, direction: Direction) -> bool {
@@ -96,19 +99,16 @@ impl Found<'_> {
     /// Policies add up: what one allows is allowed.
     fn namespace(&self, lists: &Lists, direction: Direction, want: Want) -> Ruling {
         let other = self.ends(direction).1;
-        let rules = lists.namespace.iter().flat_map(|policy| &policy.rules(direction).list);
-        let mut matching = rules.filter(|rule| rule.matches(other, &self.dialed));
-        let Some(first) = matching.next() else {
-            let isolating = Arc::clone(&lists.isolating);
-            return Ruling::decided(Decision::Deny, Basis::Isolated, Tier::Namespace, isolating);
+        let mut groups = lists.groups.iter().filter(|group| group.matches(other, &self.dialed));
+        let Some(first) = groups.next() else {
+            let isolating = Some(&lists.isolating).filter(|_| want == Want::Policies);
+            return Ruling::decided(Decision::Deny, Basis::Isolated, Tier::Namespace, isolating.cloned());
         };
-        let named = match want {
-            Want::Decision => Arc::clone(&first.named),
-            Want::Policies => match matching.next() {
-                None => Arc::clone(&first.named),
-                Some(second) => joined([first, second].into_iter().chain(matching)),
-            },
-        };
+        let named = (want == Want::Policies).then(|| {
+            let groups = std::iter::once(first).chain(groups);
+            let scope = self.dialed.scope;
+            joined(groups.flat_map(|group| group.matching(&lists.namespace, direction, other, scope)))
+        });
         Ruling::decided(Decision::Allow, Basis::Policy, Tier::Namespace, named)
     }
 
@@ -126,10 +126,7 @@ impl Found<'_> {
                 }
             }
             let Some(first) = first else { continue };
-            let named = match others.is_empty() {
-                true => Arc::clone(&first.named),
-                false => joined(std::iter::once(first).chain(others)),
-            };
+            let named = Some(joined(std::iter::once(first).chain(others)));
             return Some(match first.does {
                 Does::Allow => Some(Ruling::decided(Decision::Allow, Basis::Policy, tier, named)),
                 Does::Deny => Some(Ruling::decided(Decision::Deny, Basis::Policy, tier, named)),
@@ -145,8 +142,15 @@ impl Found<'_> {
     }
 }
 
-fn joined<'a>(rules: impl Iterator<Item = &'a Rule>) -> Refs {
-    rules.flat_map(|rule| rule.named.iter().cloned()).collect()
+/// The rules as the policies of an answer; one alone is kept as that.
+fn joined<'a>(mut rules: impl Iterator<Item = &'a Rule>) -> Refs {
+    match (rules.next(), rules.next()) {
+        (Some(one), None) => Arc::clone(&one.named),
+        (first, second) => {
+            let rules = first.into_iter().chain(second).chain(rules);
+            rules.flat_map(|rule| rule.named.iter().cloned()).collect()
+        }
+    }
 }
 
 /// Questions that are alike to every rule: the subjects by their stamps, which are never given twice, so
@@ -185,7 +189,7 @@ pub struct Cache {
 
 impl Default for Cache {
     fn default() -> Self {
-        Self::new(32_768)
+        Self::new(16_384)
     }
 }
 

@@ -8,6 +8,7 @@
 mod blocks;
 mod compile;
 mod ends;
+mod group;
 mod judge;
 mod shared;
 
@@ -22,9 +23,10 @@ use crate::model::{Direction, Labels, Pod, PolicyRef, Tier};
 use blocks::Edges;
 use compile::{Declared, Selects, Use};
 use foldhash::{HashMap, HashSet};
+use group::Group;
 use shared::{Bits, Interned, Sharded};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// The next stamp. One row for all indexes, so that no two ever give out the same; 0 is no subject's.
 static STAMPS: AtomicU64 = AtomicU64::new(1);
@@ -35,6 +37,7 @@ pub(super) struct Index {
     /// Pods by the place in memory where they are kept: they are kept here, so that no other can come there.
     pods: Sharded<usize, Known>,
     spaces: Interned<SpaceKey, Space>,
+    last_space: Option<(SpaceKey, u32)>,
     labels: Interned<Arc<Labels>, Bits>,
     ports: Interned<Arc<[Declared]>, ()>,
     subjects: Interned<SubjectKey, Subject>,
@@ -92,23 +95,27 @@ struct SubjectKey {
 }
 
 /// Pods that are alike to every rule.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 struct Subject {
     key: SubjectKey,
     /// New whenever the lists change, and never given twice.
     stamp: u64,
-    egress: Lists,
-    ingress: Lists,
+    /// Made when they are first asked for: a node asks about few subjects of the cluster. Whoever changes
+    /// them makes another subject, so that it does not matter in which copy of the index that is.
+    egress: OnceLock<Lists>,
+    ingress: OnceLock<Lists>,
 }
 
 /// The policies that select a subject in one direction, by tier.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Lists {
     admin: Box<[Arc<Compiled>]>,
     namespace: Box<[Arc<Compiled>]>,
     baseline: Box<[Arc<Compiled>]>,
     /// Those of the namespace, as an answer tells them.
     isolating: Refs,
+    /// Their rules.
+    groups: Box<[Group]>,
     /// Some of it could not be read: the direct reading is asked.
     odd: bool,
     odd_addresses: bool,
@@ -117,11 +124,17 @@ struct Lists {
 }
 
 impl Subject {
-    fn lists(&self, direction: Direction) -> &Lists {
-        match direction {
+    fn new(key: SubjectKey) -> Self {
+        let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
+        Self { key, stamp, egress: OnceLock::new(), ingress: OnceLock::new() }
+    }
+
+    fn lists(&self, direction: Direction, index: &Index) -> &Lists {
+        let lists = match direction {
             Direction::Egress => &self.egress,
             Direction::Ingress => &self.ingress,
-        }
+        };
+        lists.get_or_init(|| index.lists(self.key, direction))
     }
 }
 
@@ -154,14 +167,14 @@ impl Index {
     /// The policies of a pod's namespace that may isolate it.
     pub(super) fn of_namespace(&self, pod: &Arc<Pod>, direction: Direction) -> &[Arc<Compiled>] {
         match self.find_subject(pod) {
-            Some(subject) => &subject.lists(direction).namespace,
+            Some(subject) => &subject.lists(direction, self).namespace,
             None => self.by_namespace.get(&pod.namespace).map_or(&[], |list| list.as_slice()),
         }
     }
 
     /// The policies of the cluster in a tier that may select a pod, by priority and name.
     pub(super) fn of_cluster(&self, pod: &Arc<Pod>, direction: Direction, tier: Tier) -> &[Arc<Compiled>] {
-        match self.find_subject(pod).map(|subject| subject.lists(direction)) {
+        match self.find_subject(pod).map(|subject| subject.lists(direction, self)) {
             Some(lists) if tier == Tier::Admin => &lists.admin,
             Some(lists) => &lists.baseline,
             None => {
@@ -211,8 +224,7 @@ impl Index {
             self.release_classes(key);
             return Some(number);
         }
-        let subject = self.subject(key)?;
-        let number = self.subjects.add(key, subject)?;
+        let number = self.subjects.add(key, Subject::new(key))?;
         let list = self.in_namespace.entry(pod.namespace.clone(), Arc::default)?;
         Arc::make_mut(list).push(number);
         Some(number)
@@ -239,8 +251,23 @@ impl Index {
     }
 
     fn take_space(&mut self, pod: &Pod) -> Option<u32> {
+        // Pods come by namespace, and share its labels.
+        if let Some((space, number)) = &self.last_space
+            && Arc::ptr_eq(&space.labels, &pod.namespace_labels)
+            && space.name == pod.namespace
+            && self.spaces.key(*number) == Some(space)
+        {
+            self.spaces.take(*number);
+            return Some(*number);
+        }
         let key = SpaceKey { name: pod.namespace.clone(), labels: Arc::clone(&pod.namespace_labels) };
-        if let Some(number) = self.spaces.find(&key) {
+        let number = self.take_space_of(&key)?;
+        self.last_space = Some((key, number));
+        Some(number)
+    }
+
+    fn take_space_of(&mut self, key: &SpaceKey) -> Option<u32> {
+        if let Some(number) = self.spaces.find(key) {
             self.spaces.take(number);
             return Some(number);
         }
@@ -250,16 +277,17 @@ impl Index {
         }
         let seen = key.labels.contains_key(NAMESPACE_NAME);
         let space = Space { name: self.word(&key.name), seen, bits };
-        self.spaces.add(key, space)
+        self.spaces.add(key.clone(), space)
     }
 
     fn take_labels(&mut self, labels: &Labels) -> Option<u32> {
         let named = labels.iter().filter(|(key, _)| self.keys.contains(*key));
-        let key: Arc<Labels> = Arc::new(named.map(|(key, value)| (key.clone(), value.clone())).collect());
+        let key: Labels = named.map(|(key, value)| (key.clone(), value.clone())).collect();
         if let Some(number) = self.labels.find(&key) {
             self.labels.take(number);
             return Some(number);
         }
+        let key = Arc::new(key);
         let mut bits = Bits::default();
         for (number, selector, _) in self.pod_selectors.iter() {
             bits.set(number, selector.matches(&key) == Match::Yes);
@@ -276,13 +304,12 @@ impl Index {
         }
         declared.sort_unstable();
         declared.dedup();
-        let key: Arc<[Declared]> = declared.into();
-        match self.ports.find(&key) {
+        match self.ports.find(declared.as_slice()) {
             Some(number) => {
                 self.ports.take(number);
                 Some(number)
             }
-            None => self.ports.add(key, ()),
+            None => self.ports.add(declared.into(), ()),
         }
     }
 
@@ -297,11 +324,11 @@ impl Index {
     }
 
     fn take_pod_selector(&mut self, selector: &Selector) -> Option<u32> {
-        let key = Arc::new(selector.clone());
-        if let Some(number) = self.pod_selectors.find(&key) {
+        if let Some(number) = self.pod_selectors.find(selector) {
             self.pod_selectors.take(number);
             return Some(number);
         }
+        let key = Arc::new(selector.clone());
         self.name_keys(selector);
         let number = self.pod_selectors.add(Arc::clone(&key), ())?;
         let holds = |labels: &Arc<Labels>| key.matches(labels) == Match::Yes;
@@ -317,11 +344,11 @@ impl Index {
     }
 
     fn take_space_selector(&mut self, selector: &Selector) -> Option<u32> {
-        let key = Arc::new(selector.clone());
-        if let Some(number) = self.space_selectors.find(&key) {
+        if let Some(number) = self.space_selectors.find(selector) {
             self.space_selectors.take(number);
             return Some(number);
         }
+        let key = Arc::new(selector.clone());
         let number = self.space_selectors.add(Arc::clone(&key), ())?;
         let changed: Vec<_> = (self.spaces.iter())
             .map(|(row, space, value)| (row, key.matches(&space.labels) == Match::Yes, value))
@@ -387,9 +414,7 @@ impl Index {
         let forms: Vec<&Arc<Compiled>> = before.into_iter().chain(after).collect();
         for number in self.concerned(&forms) {
             let Some(key) = self.subjects.key(number).copied() else { continue };
-            if let Some(subject) = self.subject(key) {
-                self.subjects.set(number, Arc::new(subject));
-            }
+            self.subjects.set(number, Arc::new(Subject::new(key)));
         }
         if let Some(before) = before {
             before.blocks.iter().for_each(|block| self.edges.remove(block));
@@ -461,31 +486,22 @@ impl Index {
         }
     }
 
-    fn subject(&self, key: SubjectKey) -> Option<Subject> {
-        Some(Subject {
-            key,
-            stamp: STAMPS.fetch_add(1, Ordering::Relaxed),
-            egress: self.lists(key, Direction::Egress)?,
-            ingress: self.lists(key, Direction::Ingress)?,
-        })
-    }
-
-    fn lists(&self, key: SubjectKey, direction: Direction) -> Option<Lists> {
-        let (name, seen) = (&self.spaces.key(key.space)?.name, self.spaces.get(key.space)?.seen);
+    fn lists(&self, key: SubjectKey, direction: Direction) -> Lists {
         let says = |policy: &&Arc<Compiled>| policy.rules(direction).acts && self.selects(policy, key);
-        let namespace = self.by_namespace.get(name);
+        let namespace = self.spaces.key(key.space).and_then(|space| self.by_namespace.get(&space.name));
         let namespace: Box<[_]> =
             namespace.into_iter().flat_map(|list| list.iter()).filter(says).cloned().collect();
         let tier = |tier: Tier| -> Box<[Arc<Compiled>]> {
             self.cluster.iter().filter(|policy| policy.tier == tier).filter(says).cloned().collect()
         };
         let (admin, baseline) = (tier(Tier::Admin), tier(Tier::Baseline));
-        let placed = |list: &[Arc<Compiled>]| list.iter().filter(|policy| policy.priority.is_some()).count();
+        let placed = baseline.iter().filter(|policy| policy.priority.is_some()).count();
+        let seen = self.spaces.get(key.space).is_some_and(|space| space.seen);
         let mut lists = Lists {
             isolating: namespace.iter().map(|policy| Arc::clone(&policy.whole)).collect(),
+            groups: group::groups(&namespace, direction),
             // Kinds with and without priorities in one tier have no order that is known.
-            odd: ![0, baseline.len()].contains(&placed(&baseline))
-                || !(seen || admin.is_empty() && baseline.is_empty()),
+            odd: ![0, baseline.len()].contains(&placed) || !(seen || admin.is_empty() && baseline.is_empty()),
             ..Lists::default()
         };
         for policy in admin.iter().chain(&namespace).chain(&baseline) {
@@ -494,7 +510,7 @@ impl Index {
             lists.odd_addresses |= rules.odd_addresses;
             lists.blocks |= rules.blocks;
         }
-        Some(Lists { admin, namespace, baseline, ..lists })
+        Lists { admin, namespace, baseline, ..lists }
     }
 }
 

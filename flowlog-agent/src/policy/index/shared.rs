@@ -135,18 +135,30 @@ impl<K: Eq + Hash + Clone, V: Clone> Sharded<K, V> {
 }
 
 /// Numbers for what is equal, counted, and given out again when nobody uses them.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Interned<K, R> {
     numbers: Sharded<K, u32>,
     rows: Paged<Option<Row<K, R>>>,
     free: Vec<u32>,
 }
 
-#[derive(Clone, Debug)]
+impl<K: Clone, R> Clone for Interned<K, R> {
+    fn clone(&self) -> Self {
+        Self { numbers: self.numbers.clone(), rows: self.rows.clone(), free: self.free.clone() }
+    }
+}
+
+#[derive(Debug)]
 struct Row<K, R> {
     key: K,
     users: u32,
     value: Arc<R>,
+}
+
+impl<K: Clone, R> Clone for Row<K, R> {
+    fn clone(&self) -> Self {
+        Self { key: self.key.clone(), users: self.users, value: Arc::clone(&self.value) }
+    }
 }
 
 impl<K, R> Default for Interned<K, R> {
@@ -155,8 +167,11 @@ impl<K, R> Default for Interned<K, R> {
     }
 }
 
-impl<K: Eq + Hash + Clone, R: Clone> Interned<K, R> {
-    pub(super) fn find(&self, key: &K) -> Option<u32> {
+impl<K: Eq + Hash + Clone, R> Interned<K, R> {
+    pub(super) fn find<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u32>
+    where
+        K: Borrow<Q>,
+    {
         self.numbers.get(key).copied()
     }
 
@@ -227,26 +242,101 @@ fn place(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// A set of small numbers.
+/// A set of small numbers. The lowest lie in it, so that asking for one takes no further step.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Bits(Vec<u64>);
+pub(super) struct Bits {
+    low: [u64; LOW_WORDS],
+    high: Vec<u64>,
+}
+
+const LOW_WORDS: usize = 2;
 
 impl Bits {
     pub(super) fn has(&self, number: u32) -> bool {
-        self.0.get(place(number / 64)).is_some_and(|word| (word >> (number % 64)) & 1 == 1)
+        let word = place(number / 64);
+        let word = match word.checked_sub(LOW_WORDS) {
+            None => self.low.get(word),
+            Some(high) => self.high.get(high),
+        };
+        word.is_some_and(|word| (word >> (number % 64)) & 1 == 1)
     }
 
     pub(super) fn set(&mut self, number: u32, holds: bool) {
         let word = place(number / 64);
-        if word >= self.0.len() {
-            if !holds {
-                return;
+        let word = match word.checked_sub(LOW_WORDS) {
+            None => self.low.get_mut(word),
+            Some(high) => {
+                if holds && high >= self.high.len() {
+                    self.high.resize(high + 1, 0);
+                }
+                self.high.get_mut(high)
             }
-            self.0.resize(word + 1, 0);
-        }
-        if let Some(word) = self.0.get_mut(word) {
+        };
+        if let Some(word) = word {
             let bit = 1 << (number % 64);
             *word = if holds { *word | bit } else { *word & !bit };
+        }
+    }
+
+    /// Whether some number is in both.
+    pub(super) fn meets(&self, other: &Self) -> bool {
+        let low = self.low.iter().zip(&other.low).any(|(one, other)| one & other != 0);
+        low || self.high.iter().zip(&other.high).any(|(one, other)| one & other != 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_keeps_what_it_had() {
+        let mut numbers = Paged::default();
+        (0..200).for_each(|number| numbers.push(number));
+        let copy = numbers.clone();
+        *numbers.get_mut(130).unwrap() = 7;
+        numbers.push(200);
+        assert_eq!((copy.get(130), copy.len(), copy.get(200)), (Some(&130), 200, None));
+        assert_eq!((numbers.get(130), numbers.len(), numbers.get(200)), (Some(&7), 201, Some(&200)));
+        let mut names = Sharded::default();
+        for number in 0..500 {
+            names.insert(number, number);
+        }
+        let copy = names.clone();
+        names.remove(&3);
+        names.insert(4, 5);
+        assert_eq!((copy.get(&3), copy.get(&4), copy.len()), (Some(&3), Some(&4), 500));
+        assert_eq!((names.get(&3), names.get(&4), names.len()), (None, Some(&5), 499));
+        assert_eq!((copy.iter().count(), names.iter().count()), (500, 499));
+    }
+
+    #[test]
+    fn a_number_is_given_out_again_when_its_last_user_went() {
+        let mut rows: Interned<&str, u8> = Interned::default();
+        let (one, two) = (rows.add("one", 1).unwrap(), rows.add("two", 2).unwrap());
+        rows.take(one);
+        assert!(rows.release(one).is_none(), "it has a user left");
+        assert_eq!(rows.find("one"), Some(one));
+        assert_eq!(rows.release(one).map(|(key, _)| key), Some("one"));
+        assert_eq!((rows.find("one"), rows.get(one)), (None, None));
+        assert_eq!(rows.add("three", 3), Some(one));
+        assert_eq!((rows.len(), rows.get(two).map(|row| **row), rows.key(one)), (2, Some(2), Some(&"three")));
+    }
+
+    #[test]
+    fn bits_are_set_and_met_wherever_they_lie() {
+        for number in [0, 1, 63, 64, 127, 128, 200, 5000] {
+            let (mut bits, mut other) = (Bits::default(), Bits::default());
+            assert!(!bits.has(number));
+            bits.set(number, false);
+            bits.set(number, true);
+            assert!(bits.has(number) && !bits.has(number + 1) && !bits.meets(&other), "{number}");
+            other.set(number + 1, true);
+            assert!(!bits.meets(&other), "{number}");
+            other.set(number, true);
+            assert!(bits.meets(&other) && other.meets(&bits), "{number}");
+            bits.set(number, false);
+            assert!(!bits.has(number), "{number}");
         }
     }
 }

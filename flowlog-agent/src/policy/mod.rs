@@ -226,10 +226,13 @@ impl PolicySet {
 
     /// The same, with the answers of before at hand.
     pub fn rule_with<'c>(&self, query: &Query<'_>, cache: &'c mut Cache) -> &'c (Ruling, Ruling) {
+        if let Some(place) = self.find_apart(query).and_then(|found| cache.place(&self.index, &found)) {
+            return cache.kept(place);
+        }
         let answer = match relation::between(query) {
             Relation::Apart => {
-                if let Some(answer) = self.find(query).and_then(|found| cache.place(&self.index, &found)) {
-                    return cache.kept(answer);
+                if let Some(place) = self.find(query).and_then(|found| cache.place(&self.index, &found)) {
+                    return cache.kept(place);
                 }
                 self.read(query)
             }
@@ -245,6 +248,9 @@ impl PolicySet {
     }
 
     fn ask(&self, query: &Query<'_>, want: Want) -> (Ruling, Ruling) {
+        if let Some(answer) = self.find_apart(query).and_then(|found| self.index.judge(&found, want)) {
+            return answer;
+        }
         match relation::between(query) {
             Relation::Apart => {
                 let found = self.find(query);
@@ -270,19 +276,25 @@ impl PolicySet {
 
     /// The ends of a question that the index can answer.
     fn find(&self, query: &Query<'_>) -> Option<Found<'_>> {
-        let may_select = |party: &Party| {
-            let pod = party.endpoint.as_pod();
-            pod.is_some_and(|pod| {
-                self.not_understood.iter().any(|policy| match &**policy {
-                    Policy::NotUnderstood(policy) => policy.may_select(pod),
-                    _ => false,
-                })
+        if self.is_not_understood(query) { None } else { self.index.find(query, self.scope) }
+    }
+
+    /// The same where the ends surely stand apart.
+    fn find_apart(&self, query: &Query<'_>) -> Option<Found<'_>> {
+        if self.is_not_understood(query) { None } else { self.index.find_apart(query, self.scope) }
+    }
+
+    /// Whether a policy that is not understood may have a say.
+    fn is_not_understood(&self, query: &Query<'_>) -> bool {
+        let may_select = |pod: &Pod| {
+            self.not_understood.iter().any(|policy| match &**policy {
+                Policy::NotUnderstood(policy) => policy.may_select(pod),
+                _ => false,
             })
         };
-        if !self.not_understood.is_empty() && (may_select(query.source) || may_select(query.destination)) {
-            return None;
-        }
-        self.index.find(query, self.scope)
+        let ends = [query.source, query.destination];
+        !self.not_understood.is_empty()
+            && ends.iter().filter_map(|party| party.endpoint.as_pod()).any(|pod| may_select(pod))
     }
 
     /// The direct reading: every policy that may select an end is tried as it was read.

@@ -181,6 +181,14 @@ const ROWS: &[Row] = &[
         "allow policy p0.0",
     ),
     Row(
+        "of rules for the same ports those that match are named",
+        &["{podSelector: {}, ingress: [{from: [{podSelector: {matchLabels: {app: probe}}}]},
+        {from: [{namespaceSelector: {matchLabels: {team: b}}}]}, {from: [{ipBlock: {cidr: 10.9.0.0/16}}]}]}"],
+        ("probe", "db", Tcp, 80),
+        "allow unselected",
+        "allow policy p0.1",
+    ),
+    Row(
         "every isolating policy is named",
         &[
             "{podSelector: {}}",

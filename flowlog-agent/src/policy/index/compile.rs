@@ -78,11 +78,15 @@ pub(super) struct Rule {
     pub(super) peers: Option<Peers>,
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ports {
-    ranges: Box<[(Protocol, u16, u16)]>,
-    /// Names of ports by number, of one protocol or any.
-    names: Box<[(Option<Protocol>, u32)]>,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ports(Box<[Opened]>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Opened {
+    /// From the first to the last.
+    Range(Protocol, u16, u16),
+    /// Those of a name, by number, of one protocol or any.
+    Name(Option<Protocol>, u32),
 }
 
 #[derive(Debug, Default)]
@@ -121,16 +125,16 @@ impl Rule {
 
 impl Ports {
     pub(super) fn open(&self, dialed: &Dialed<'_>) -> bool {
-        let within = |(protocol, first, last): &(Protocol, u16, u16)| {
-            *protocol == dialed.protocol && (*first..=*last).contains(&dialed.port)
-        };
-        let declared = |(protocol, name): &(Option<Protocol>, u32)| {
-            protocol.is_none_or(|protocol| protocol == dialed.protocol)
-                && dialed.declared.iter().any(|port| {
-                    port.name == *name && port.port == dialed.port && port.protocol == dialed.protocol
-                })
-        };
-        self.ranges.iter().any(within) || self.names.iter().any(declared)
+        let is_it = |port: &Declared| port.port == dialed.port && port.protocol == dialed.protocol;
+        self.0.iter().any(|opened| match opened {
+            Opened::Range(protocol, first, last) => {
+                *protocol == dialed.protocol && (*first..=*last).contains(&dialed.port)
+            }
+            Opened::Name(protocol, name) => {
+                protocol.is_none_or(|protocol| protocol == dialed.protocol)
+                    && dialed.declared.iter().any(|port| port.name == *name && is_it(port))
+            }
+        })
     }
 }
 
@@ -283,21 +287,23 @@ impl Compiler<'_> {
     }
 
     fn ports(&mut self, ports: &[Port]) -> Result<Ports, Odd> {
-        let (mut ranges, mut names) = (Vec::new(), Vec::new());
+        let mut opened = Vec::with_capacity(ports.len());
         for port in ports {
             match port {
-                Port::Of { protocol, numbers: Numbers::Every } => ranges.push((*protocol, 0, u16::MAX)),
+                Port::Of { protocol, numbers: Numbers::Every } => {
+                    opened.push(Opened::Range(*protocol, 0, u16::MAX));
+                }
                 Port::Of { protocol, numbers: Numbers::Range(first, last) } => {
-                    ranges.push((*protocol, *first, *last));
+                    opened.push(Opened::Range(*protocol, *first, *last));
                 }
                 Port::Of { protocol, numbers: Numbers::Named(name) } => {
-                    names.push((Some(*protocol), self.index.word(name)));
+                    opened.push(Opened::Name(Some(*protocol), self.index.word(name)));
                 }
-                Port::Named(name) => names.push((None, self.index.word(name))),
+                Port::Named(name) => opened.push(Opened::Name(None, self.index.word(name))),
                 Port::Undetermined(_) => return Err(Odd),
             }
         }
-        Ok(Ports { ranges: ranges.into(), names: names.into() })
+        Ok(Ports(opened.into()))
     }
 
     fn peers(&mut self, peers: &[Peer], of: &mut Rules, own: Option<&str>) -> Result<Peers, Odd> {

@@ -14,6 +14,8 @@ pub(super) struct End<'a> {
 
 /// An end that is a pod.
 pub(super) struct PodEnd<'a> {
+    /// Where it differs, the pods do.
+    pub(super) identity: u32,
     pub(super) subject: &'a Subject,
     pub(super) space: &'a Space,
     pub(super) labels: &'a Bits,

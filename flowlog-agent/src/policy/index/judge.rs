@@ -46,17 +46,38 @@ impl Index {
     fn end<'a>(&'a self, party: &Party) -> Option<End<'a>> {
         let ip = party.ip?.to_canonical();
         let pod = match &party.endpoint {
-            Endpoint::Pod(pod) if !pod.host_network => {
-                let subject = self.subjects.get(self.pods.get(&place_of(pod))?.subject)?;
-                let space = self.spaces.get(subject.key.space)?;
-                let labels = self.labels.get(subject.key.labels)?;
-                // What selects a namespace that was never seen is in doubt.
-                Some(PodEnd { subject, space, labels }).filter(|pod| pod.space.seen)?.into()
-            }
-            Endpoint::Pod(_) | Endpoint::Node(_) | Endpoint::External(_) => None,
+            Endpoint::Pod(pod) => match self.pods.get(&place_of(pod)) {
+                Some(known) => {
+                    let (identity, subject) = (known.identity, self.subjects.get(known.subject)?);
+                    let space = self.spaces.get(subject.key.space)?;
+                    let labels = self.labels.get(subject.key.labels)?;
+                    // What selects a namespace that was never seen is in doubt.
+                    Some(PodEnd { identity, subject, space, labels }).filter(|pod| pod.space.seen)?.into()
+                }
+                // None of those is added.
+                None if pod.host_network => None,
+                None => return None,
+            },
+            Endpoint::Node(_) | Endpoint::External(_) => None,
             Endpoint::Service(_) | Endpoint::Local | Endpoint::Unknown { .. } => return None,
         };
         Some(End { ip, pod })
+    }
+
+    /// The same, for ends that are neither one pod nor a pod and its node, as their kinds tell: who they are
+    /// need not be looked at.
+    pub(in crate::policy) fn find_apart<'a>(
+        &'a self,
+        query: &Query<'_>,
+        scope: BlockScope,
+    ) -> Option<Found<'a>> {
+        let outside = |party: &Party| matches!(party.endpoint, Endpoint::External(_));
+        let found = self.find(query, scope)?;
+        let apart = match (&found.source.pod, &found.destination.pod) {
+            (Some(source), Some(destination)) => source.identity != destination.identity,
+            _ => outside(query.source) || outside(query.destination),
+        };
+        apart.then_some(found)
     }
 
     /// The answer of both directions; absent where it is in doubt.

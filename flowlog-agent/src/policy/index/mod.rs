@@ -22,9 +22,11 @@ use super::{Policy, Selector};
 use crate::model::{Direction, Labels, Pod, PolicyRef, Tier};
 use blocks::Edges;
 use compile::{Declared, Selects, Use};
+use foldhash::fast::FixedState;
 use foldhash::{HashMap, HashSet};
 use group::Group;
 use shared::{Bits, Interned, Sharded};
+use std::hash::BuildHasher;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -61,6 +63,15 @@ pub(super) struct Index {
 struct Known {
     pod: Arc<Pod>,
     subject: u32,
+    /// Of uid, namespace and name: where it differs, the pods do.
+    identity: u32,
+}
+
+impl Known {
+    fn new(pod: &Arc<Pod>, subject: u32) -> Self {
+        let identity = FixedState::default().hash_one((&pod.uid, &pod.namespace, &pod.name));
+        Self { pod: Arc::clone(pod), subject, identity: u32::try_from(identity >> 32).unwrap_or_default() }
+    }
 }
 
 /// A policy, compiled where it could be read.
@@ -197,7 +208,7 @@ impl Index {
             return;
         }
         if let Some(subject) = self.take_subject(pod) {
-            self.pods.insert(place, Known { pod: Arc::clone(pod), subject });
+            self.pods.insert(place, Known::new(pod, subject));
         }
     }
 
@@ -374,10 +385,10 @@ impl Index {
         let has_one = |pod: &Pod| new.iter().any(|key| pod.labels.contains_key(*key));
         let parted: Vec<Known> =
             self.pods.iter().map(|(_, known)| known).filter(|known| has_one(&known.pod)).cloned().collect();
-        for Known { pod, subject } in parted {
-            if let Some(now) = self.take_subject(&pod) {
-                self.pods.insert(place_of(&pod), Known { pod, subject: now });
-                self.release_subject(subject);
+        for known in parted {
+            if let Some(now) = self.take_subject(&known.pod) {
+                self.release_subject(known.subject);
+                self.pods.insert(place_of(&known.pod), Known { subject: now, ..known });
             }
         }
     }

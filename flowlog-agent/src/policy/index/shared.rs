@@ -14,7 +14,7 @@ const PAGE: usize = 64;
 /// A list by number.
 #[derive(Clone, Debug)]
 pub(super) struct Paged<T> {
-    pages: Vec<Arc<Vec<T>>>,
+    pages: Vec<Arc<[T]>>,
     len: usize,
 }
 
@@ -24,22 +24,24 @@ impl<T> Default for Paged<T> {
     }
 }
 
-impl<T: Clone> Paged<T> {
+impl<T: Clone + Default> Paged<T> {
     pub(super) fn get(&self, place: usize) -> Option<&T> {
-        self.pages.get(place / PAGE)?.get(place % PAGE)
+        // What lies beyond the last item of the last page is no item.
+        self.pages.get(place / PAGE)?.get(place % PAGE).filter(|_| place < self.len)
     }
 
     pub(super) fn get_mut(&mut self, place: usize) -> Option<&mut T> {
-        Arc::make_mut(self.pages.get_mut(place / PAGE)?).get_mut(place % PAGE)
+        let page = self.pages.get_mut(place / PAGE).filter(|_| place < self.len)?;
+        Arc::make_mut(page).get_mut(place % PAGE)
     }
 
     pub(super) fn push(&mut self, item: T) {
         if self.len.is_multiple_of(PAGE) {
-            self.pages.push(Arc::new(Vec::with_capacity(PAGE)));
+            self.pages.push(std::iter::repeat_with(T::default).take(PAGE).collect());
         }
-        if let Some(last) = self.pages.last_mut() {
-            Arc::make_mut(last).push(item);
-            self.len += 1;
+        self.len += 1;
+        if let Some(place) = self.get_mut(self.len - 1) {
+            *place = item;
         }
     }
 
@@ -48,7 +50,7 @@ impl<T: Clone> Paged<T> {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.pages.iter().flat_map(|page| page.iter())
+        self.pages.iter().flat_map(|page| page.iter()).take(self.len)
     }
 }
 

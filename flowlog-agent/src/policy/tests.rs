@@ -189,6 +189,14 @@ const ROWS: &[Row] = &[
         "allow policy p0.1",
     ),
     Row(
+        "namespaces of one selector of pods add up",
+        &["{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: a}}},
+        {namespaceSelector: {matchLabels: {team: b}}}]}]}"],
+        ("probe", "db", Tcp, 80),
+        "allow unselected",
+        "allow policy p0.0",
+    ),
+    Row(
         "every isolating policy is named",
         &[
             "{podSelector: {}}",

@@ -29,7 +29,7 @@ use crate::model::{
     Basis, Decision, Direction, DirectionVerdict, Endpoint, Party, Pod, PolicyKind, PolicyRef, Protocol, Tier,
 };
 use answer::Answer;
-use index::{Found, Index, Want};
+use index::{Found, Index, Question, Want};
 use kinds::cluster_rules::{self, ClusterPolicy};
 use kinds::network_policy::{self, NetworkPolicy};
 use kinds::not_understood::NotUnderstood;
@@ -145,12 +145,14 @@ pub struct PolicySet {
     scope: BlockScope,
     index: Index,
     not_understood: Arc<Vec<Arc<Policy>>>,
+    /// New with every change, so that sets of one moment are alike; 0 is that of the empty set.
+    moment: u64,
 }
 
 impl PolicySet {
     /// A set of these.
     pub fn new(policies: impl IntoIterator<Item = Arc<Policy>>, scope: BlockScope) -> Self {
-        let mut set = Self { scope, ..Self::default() };
+        let mut set = Self { scope, moment: index::stamp(), ..Self::default() };
         policies.into_iter().for_each(|policy| set.put_policy(&policy));
         set
     }
@@ -177,6 +179,7 @@ impl PolicySet {
 
     /// Adds a policy, or takes it in place of the one of its name.
     pub fn put_policy(&mut self, policy: &Arc<Policy>) {
+        self.moment = index::stamp();
         self.forget(&policy.reference());
         self.index.put_policy(policy);
         if matches!(&**policy, Policy::NotUnderstood(_)) {
@@ -188,6 +191,7 @@ impl PolicySet {
 
     /// Removes the policy of this name.
     pub fn remove_policy(&mut self, reference: &PolicyRef) {
+        self.moment = index::stamp();
         self.forget(reference);
         self.index.remove_policy(reference);
     }
@@ -200,11 +204,13 @@ impl PolicySet {
 
     /// Adds a pod. One that changed is another pod: the old one is to be removed.
     pub fn put_pod(&mut self, pod: &Arc<Pod>) {
+        self.moment = index::stamp();
         self.index.put_pod(pod);
     }
 
     /// Removes a pod, the very one that was added.
     pub fn remove_pod(&mut self, pod: &Arc<Pod>) {
+        self.moment = index::stamp();
         self.index.remove_pod(pod);
     }
 
@@ -226,7 +232,16 @@ impl PolicySet {
 
     /// The same, with the answers of before at hand.
     pub fn rule_with<'c>(&self, query: &Query<'_>, cache: &'c mut Cache) -> &'c (Ruling, Ruling) {
-        if let Some(place) = self.find_apart(query).and_then(|found| cache.place(&self.index, &found)) {
+        let question = Question::of(self.moment, query);
+        if let Some(place) = question.and_then(|question| cache.find(&question)) {
+            return cache.found(place);
+        }
+        if let Some(found) = self.find_apart(query)
+            && let Some(place) = cache.place(&self.index, &found)
+        {
+            if let Some(question) = question.filter(|_| found.has_pods_of(query)) {
+                cache.keep(question, place);
+            }
             return cache.kept(place);
         }
         let answer = match relation::between(query) {

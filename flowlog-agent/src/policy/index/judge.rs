@@ -9,7 +9,8 @@ use crate::model::{Basis, Decision, Direction, Endpoint, Party, Protocol, Tier};
 use crate::policy::ruling::Ruling;
 use crate::policy::{BlockScope, Query};
 use foldhash::fast::RandomState;
-use std::hash::BuildHasher;
+use std::hash::{BuildHasher, Hash};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// How much an answer is to tell.
@@ -87,6 +88,12 @@ impl Index {
 }
 
 impl Found<'_> {
+    /// Whether all pods of the question were added: one on its node's network never is.
+    pub(in crate::policy) fn has_pods_of(&self, query: &Query<'_>) -> bool {
+        let added = |party: &Party, end: &End<'_>| party.endpoint.as_pod().is_some() == end.pod.is_some();
+        added(query.source, &self.source) && added(query.destination, &self.destination)
+    }
+
     fn ends(&self, direction: Direction) -> (&End<'_>, &End<'_>) {
         match direction {
             Direction::Egress => (&self.source, &self.destination),
@@ -189,9 +196,44 @@ struct Key {
 }
 
 #[derive(Debug)]
-struct Kept {
-    key: Key,
+struct Kept<K> {
+    key: K,
     answer: (Ruling, Ruling),
+}
+
+/// One very question, put to a set as it is at one moment: found without a look at what the ends are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::policy) struct Question {
+    /// Never given twice, but to sets that are alike.
+    moment: u64,
+    /// Where the pods are kept; 0 for an address outside. A pod whose answer is kept was added to the set, so
+    /// that no other comes to its place as long as there is a set of this moment.
+    source: usize,
+    destination: usize,
+    source_ip: IpAddr,
+    destination_ip: IpAddr,
+    port: u16,
+    protocol: Protocol,
+}
+
+impl Question {
+    /// Absent where the ends have to be looked at.
+    pub(in crate::policy) fn of(moment: u64, query: &Query<'_>) -> Option<Self> {
+        let place = |party: &Party| match &party.endpoint {
+            Endpoint::Pod(pod) => Some(place_of(pod)),
+            Endpoint::External(_) => Some(0),
+            _ => None,
+        };
+        Some(Self {
+            moment,
+            source: place(query.source)?,
+            destination: place(query.destination)?,
+            source_ip: query.source.ip?,
+            destination_ip: query.destination.ip?,
+            port: query.port?,
+            protocol: query.protocol,
+        })
+    }
 }
 
 /// Answers to what was asked before: at most so many, a new one takes the place of an old one.
@@ -201,7 +243,10 @@ struct Kept {
 #[derive(Debug)]
 pub struct Cache {
     hasher: RandomState,
-    places: Box<[Option<Kept>]>,
+    /// Until anything changes.
+    questions: Box<[Option<Kept<Question>>]>,
+    /// Until what they are about changes.
+    places: Box<[Option<Kept<Key>>]>,
     /// Where answers are put that cannot be kept.
     last: (Ruling, Ruling),
     hits: u64,
@@ -219,6 +264,7 @@ impl Cache {
     pub fn new(places: usize) -> Self {
         Self {
             hasher: RandomState::default(),
+            questions: std::iter::repeat_with(|| None).take(places.max(1)).collect(),
             places: std::iter::repeat_with(|| None).take(places.max(1)).collect(),
             last: (Ruling::unselected(), Ruling::unselected()),
             hits: 0,
@@ -236,11 +282,38 @@ impl Cache {
         &self.last
     }
 
+    /// Where the answer to this very question is.
+    pub(in crate::policy) fn find(&mut self, question: &Question) -> Option<usize> {
+        let number = self.number(question);
+        let kept = self.questions.get(number)?.as_ref()?;
+        (kept.key == *question).then(|| {
+            self.hits += 1;
+            number
+        })
+    }
+
+    /// The answer in a place that was found.
+    pub(in crate::policy) fn found(&self, place: usize) -> &(Ruling, Ruling) {
+        self.questions.get(place).and_then(Option::as_ref).map_or(&self.last, |kept| &kept.answer)
+    }
+
+    /// Keeps the answer of a place for this very question.
+    pub(in crate::policy) fn keep(&mut self, question: Question, place: usize) {
+        let (number, answer) = (self.number(question), self.kept(place).clone());
+        if let Some(slot) = self.questions.get_mut(number) {
+            *slot = Some(Kept { key: question, answer });
+        }
+    }
+
+    fn number(&self, key: impl Hash) -> usize {
+        let places = u64::try_from(self.places.len()).unwrap_or(u64::MAX);
+        usize::try_from(self.hasher.hash_one(key) % places).unwrap_or_default()
+    }
+
     /// Where the answer to a question is, from before or since now; absent where it is in doubt.
     pub(in crate::policy) fn place(&mut self, index: &Index, found: &Found<'_>) -> Option<usize> {
         let key = index.key(found);
-        let places = u64::try_from(self.places.len()).unwrap_or(u64::MAX);
-        let number = usize::try_from(self.hasher.hash_one(key) % places).unwrap_or_default();
+        let number = self.number(key);
         let place = self.places.get_mut(number)?;
         if place.as_ref().is_some_and(|kept| kept.key == key) {
             self.hits += 1;

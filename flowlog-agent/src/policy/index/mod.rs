@@ -14,7 +14,7 @@ mod shared;
 
 pub(super) use compile::{Compiled, Refs};
 pub use judge::Cache;
-pub(super) use judge::{Found, Want};
+pub(super) use judge::{Found, Question, Want};
 
 use super::matching::Match;
 use super::peer::NAMESPACE_NAME;
@@ -136,8 +136,7 @@ struct Lists {
 
 impl Subject {
     fn new(key: SubjectKey) -> Self {
-        let stamp = STAMPS.fetch_add(1, Ordering::Relaxed);
-        Self { key, stamp, egress: OnceLock::new(), ingress: OnceLock::new() }
+        Self { key, stamp: stamp(), egress: OnceLock::new(), ingress: OnceLock::new() }
     }
 
     fn lists(&self, direction: Direction, index: &Index) -> &Lists {
@@ -147,6 +146,11 @@ impl Subject {
         };
         lists.get_or_init(|| index.lists(self.key, direction))
     }
+}
+
+/// A number that was never given out before.
+pub(super) fn stamp() -> u64 {
+    STAMPS.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Index {

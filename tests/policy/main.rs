@@ -1,5 +1,7 @@
-//! Declared policy: the oracle against the shared cases, and cases at random and by hand for what is held against it.
+//! Declared policy: the oracle and the engine against the shared cases, and cases at random and by hand for what is held against it.
 
+#[cfg(test)]
+mod engine;
 #[cfg(test)]
 mod mistakes;
 #[cfg(test)]

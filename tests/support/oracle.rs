@@ -212,6 +212,11 @@ fn address(written: &Value) -> Option<IpAddr> {
 
 /// Always allowed: a pod to itself, by any of its addresses; the node that runs a pod ↔ that pod.
 fn always_allowed(connection: &Connection) -> Option<Basis> {
+    // Linux opens a connection to the unspecified address to the loopback, which is the opener itself.
+    let is_local = |end: &End| end.ip.is_loopback() || end.ip.is_unspecified();
+    if is_local(&connection.source) || is_local(&connection.destination) {
+        return Some(Basis::Itself);
+    }
     match (&connection.source.is, &connection.destination.is) {
         (Endpoint::Pod(one), Endpoint::Pod(other)) if std::ptr::eq(*one, *other) => Some(Basis::Itself),
         (Endpoint::Pod(pod), Endpoint::Node(node)) | (Endpoint::Node(node), Endpoint::Pod(pod))

@@ -114,7 +114,8 @@ fn yaml_options() -> Options {
 }
 
 /// A JSON value whose objects have each key once.
-struct OneOfEach(Value);
+#[derive(Debug)]
+pub(super) struct OneOfEach(pub(super) Value);
 
 impl<'de> serde::Deserialize<'de> for OneOfEach {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

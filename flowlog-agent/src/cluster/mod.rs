@@ -3,6 +3,7 @@
 //! A snapshot never changes and is replaced whole. Objects are read from a folder of manifests here; who
 //! is who is the inventory's part, and what the rules say the policy room's.
 
+mod case;
 pub(crate) mod defaults;
 mod documents;
 mod judge;
@@ -19,6 +20,7 @@ mod cases_tests;
 #[cfg(test)]
 mod tests;
 
+pub use case::{Case, CaseAnswer, CaseError, CaseQuery, Expectation, Word};
 pub use manifests::{Fingerprint, Loaded, fingerprint, load};
 pub use objects::Objects;
 pub use store::Store;

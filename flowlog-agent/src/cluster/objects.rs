@@ -144,6 +144,11 @@ impl Objects {
                 let version = version.to_owned();
                 self.add_cluster_policy(&key, &version, place, object)
             }
+            // Where NetworkPolicy lives its kin may live one day, in a form that is not known yet.
+            None if group == "networking.k8s.io" && CLUSTER_POLICIES.iter().any(|row| row.0 == kind) => {
+                let version = api_version.to_owned();
+                self.add_cluster_policy(&key, &version, place, object)
+            }
             // NetworkPolicy was born there and some still keep it so.
             None if group == "extensions" && kind == "NetworkPolicy" => {
                 Err(FieldError::new("apiVersion", "extensions is gone: write networking.k8s.io/v1"))
@@ -243,7 +248,9 @@ impl Objects {
         let Some((_, known, kind, tier)) = CLUSTER_POLICIES.iter().find(|row| row.0 == key.kind) else {
             return Err(FieldError::new("kind", "is no policy kind that this build knows"));
         };
-        let tier = tier.or_else(|| cluster_network_policy::tier(text(&object, "/spec/tier")));
+        // What a version that is not known means by its tier is not known either.
+        let written = Some(text(&object, "/spec/tier")).filter(|_| version == *known);
+        let tier = tier.or_else(|| written.and_then(cluster_network_policy::tier));
         let broken = |error: &FieldError| NotUnderstood {
             kind: *kind,
             namespace: None,

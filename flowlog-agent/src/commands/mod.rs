@@ -4,6 +4,7 @@
 
 mod answer;
 mod check;
+mod policy;
 mod run;
 mod schema;
 
@@ -41,6 +42,8 @@ kubectl get -A -o yaml \\\n      \
         Examples:\n  flowlog check\n  flowlog check --output json"
     )]
     Check(check::Args),
+    /// Ask what the declared policies say: answer cases.
+    Policy(policy::Args),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]
     Schema(schema::Args),
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(args) => run::run(&args).unwrap_or_else(|error| refuse(&error)),
         Command::Check(args) => check::run(&args),
+        Command::Policy(args) => policy::run(&args).unwrap_or_else(|error| refuse(&error)),
         Command::Schema(args) => schema::run(args),
     }
 }

@@ -1,0 +1,124 @@
+//! `flowlog policy`: what it answers, what it refuses, and what its screens say.
+
+use crate::bin::Place;
+use serde_json::{Value, json};
+
+fn case(id: &str) -> Value {
+    json!({
+        "id": id, "nodes": null, "namespaces": [{"metadata": {"name": "shop"}}],
+        "pods": [{
+            "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}},
+            "status": {"podIP": "10.0.0.1"},
+        }],
+        "networkPolicies": [{
+            "metadata": {"name": "shut", "namespace": "shop"},
+            "spec": {"podSelector": {}, "ingress": []},
+        }],
+        "queries": [{"id": 3, "srcIP": "8.8.8.8", "dstIP": "10.0.0.1", "port": 80, "protocol": "TCP"}],
+    })
+}
+
+#[test]
+fn a_case_is_answered_on_one_line() {
+    let place = Place::new();
+    place.write("cases.jsonl", &format!("{}\n\n", case("one")));
+    let said = place.flowlog(&["policy", "eval", "cases.jsonl"]);
+    let right = "{\"case\":\"one\",\"results\":[{\"id\":3,\"ingress\":\"deny\",\"egress\":\"allow\",\"combined\":\"deny\"}]}\n";
+    assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), right, ""));
+}
+
+#[test]
+fn lines_that_cannot_be_read_are_told_with_line_and_field_and_the_others_are_answered() {
+    let wrong = |change: fn(&mut Value)| {
+        let mut case = case("wrong");
+        change(&mut case);
+        case.to_string()
+    };
+    let rows = [
+        ("no JSON", "{\"id\": ".to_owned(), "EOF while parsing a value, column 6"),
+        ("no case", "[1]".to_owned(), "line 2: "),
+        (
+            "an address that is none",
+            wrong(|case| case["queries"][0]["srcIP"] = "10.0.0".into()),
+            "queries[0].srcIP: ",
+        ),
+        ("a port that is none", wrong(|case| case["queries"][0]["port"] = 65536.into()), "queries[0].port: "),
+        (
+            "a protocol that is none",
+            wrong(|case| case["queries"][0]["protocol"] = "tcp".into()),
+            "queries[0].protocol: `tcp` is none of TCP, UDP, SCTP",
+        ),
+        ("pods that are no list", wrong(|case| case["pods"] = json!({})), "pods: "),
+        ("something behind it", format!("{} x", case("wrong")), "trailing characters"),
+        (
+            "a key twice",
+            case("wrong").to_string().replace("\"shut\"", "\"shut\",\"name\":\"x\""),
+            "networkPolicies[0].metadata: key `name` stands twice",
+        ),
+    ];
+    for (name, line, part) in rows {
+        let place = Place::new();
+        place.write("cases.jsonl", &format!("{}\n{line}\n{}\n", case("one"), case("three")));
+        let said = place.flowlog(&["policy", "eval", "cases.jsonl"]);
+        assert_eq!((said.code, said.stdout.lines().count()), (Some(2), 2), "{name}: {said:?}");
+        assert_eq!(said.stderr.lines().count(), 1, "{name}: {said:?}");
+        assert!(said.stderr.starts_with("flowlog: cases.jsonl, line 2: "), "{name}: {said:?}");
+        assert!(said.stderr.contains(part), "{name}: {said:?}");
+    }
+}
+
+/// A cluster of which a part is not known: what that could decide is unknown, and the answer says why.
+#[test]
+fn an_object_that_the_api_server_would_reject_is_told_with_the_answers() {
+    let rows: [(&str, fn(&mut Value), &str, &str); 4] = [
+        (
+            "a block that is none",
+            |case| {
+                case["networkPolicies"][0]["spec"]["ingress"] =
+                    json!([{"from": [{"ipBlock": {"cidr": "8.8.8.8/33"}}]}])
+            },
+            "unknown",
+            "networkPolicies[0], NetworkPolicy shop/shut, spec.ingress[0].from[0].ipBlock.cidr: ",
+        ),
+        (
+            "a policy of another pod's namespace",
+            |case| {
+                let mut other = case["networkPolicies"][0].clone();
+                other["metadata"]["namespace"] = "other".into();
+                other["spec"]["podSelectr"] = json!({});
+                case["networkPolicies"].as_array_mut().unwrap().push(other);
+            },
+            "deny",
+            "networkPolicies[1], NetworkPolicy other/shut, spec.podSelectr: ",
+        ),
+        (
+            "a pod without a name",
+            |case| case["pods"][0]["metadata"]["name"] = "".into(),
+            "unknown",
+            "pods[0], Pod",
+        ),
+        ("an object that is none", |case| case["namespaces"][0] = 3.into(), "unknown", "namespaces[0]"),
+    ];
+    for (name, change, decision, error) in rows {
+        let (place, mut case) = (Place::new(), case("one"));
+        change(&mut case);
+        place.write("cases.jsonl", &case.to_string());
+        let said = place.flowlog(&["policy", "eval", "cases.jsonl"]);
+        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{name}: {said:?}");
+        let line: Value = serde_json::from_str(&said.stdout).unwrap();
+        let answer = &line["results"][0];
+        assert_eq!(answer["combined"], decision, "{name}: {line}");
+        assert!(answer["error"].as_str().unwrap().starts_with(error), "{name}: {line}");
+    }
+}
+
+#[test]
+fn cases_that_are_not_there_or_torn_are_refused() {
+    let place = Place::new();
+    place.write("torn.jsonl.gz", "no gzip");
+    for (file, parts) in
+        [("none.jsonl", ["none.jsonl", "No such file"]), ("torn.jsonl.gz", ["torn.jsonl.gz", "line 1"])]
+    {
+        crate::bin::refused(file, &place.flowlog(&["policy", "eval", file]), &parts);
+    }
+}

@@ -122,3 +122,80 @@ fn cases_that_are_not_there_or_torn_are_refused() {
         crate::bin::refused(file, &place.flowlog(&["policy", "eval", file]), &parts);
     }
 }
+
+/// The demo's cluster.
+const DEMO: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/clusters/demo/manifests");
+const FRONTEND: &str = "shop/frontend-7d9c5b6f4d-m8v5j";
+
+fn explain(from: &str, to: &str, port: &str) -> crate::bin::Said {
+    let args = ["policy", "explain", "--manifests", DEMO, "--from", from, "--to", to, "--port", port];
+    Place::new().flowlog(&args)
+}
+
+#[test]
+fn an_explanation_names_the_policies_the_rules_and_the_labels_within_100_columns() {
+    let rows: [(&str, &str, &str, &[&str]); 4] = [
+        (
+            "isolated at both ends",
+            "payments/ledger-db-0",
+            "5432/tcp",
+            &[
+                "DENY: pod shop/frontend",
+                "isolated by NetworkPolicy payments/ledger-db, and no rule there matches.",
+                "wanted worker, found\n            `frontend`",
+                "block 198.51.100.20/32 does not hold 10.244.1.14",
+                "postgres = 5432/TCP",
+            ],
+        ),
+        (
+            "a service, by its endpoints",
+            "svc/shop/api",
+            "80",
+            &[
+                "ALLOW: pod shop/frontend",
+                "  ALLOW: pod shop/api-5f6c8d7b9-wz4tn",
+                "Allowed by NetworkPolicy shop/api, rule 0.",
+            ],
+        ),
+        (
+            "an address outside",
+            "198.51.100.20",
+            "8443",
+            &["198.51.100.20, outside the cluster", "Allowed by NetworkPolicy shop/frontend, rule 2."],
+        ),
+        ("the pod itself", FRONTEND, "1", &["Allowed always: a pod may reach itself."]),
+    ];
+    for (name, to, port, parts) in rows {
+        let said = explain(FRONTEND, to, port);
+        assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{name}");
+        for part in parts {
+            assert!(said.stdout.contains(part), "{name}: `{part}` is not in:\n{}", said.stdout);
+        }
+        assert!(said.stdout.lines().all(|line| line.chars().count() <= 100), "{name}: {}", said.stdout);
+    }
+}
+
+#[test]
+fn what_cannot_be_explained_is_refused_with_near_names() {
+    let rows = [
+        (
+            "no such pod",
+            "shop/frontend",
+            "payments/ledger-db-0",
+            "1",
+            &["no pod shop/frontend", FRONTEND][..],
+        ),
+        ("no such service", FRONTEND, "svc/shop/apii", "1", &["no service shop/apii", "`svc/shop/api`"]),
+        ("a service that opens", "svc/shop/api", FRONTEND, "1", &["a service opens no connections"]),
+        ("no port", FRONTEND, "10.0.0.1", "0/tcp", &["`0` is no port"]),
+        ("no protocol", FRONTEND, "10.0.0.1", "80/http", &["`http` is none of tcp, udp, sctp"]),
+        ("two families", FRONTEND, "2001:db8::1", "80", &[]),
+    ];
+    for (name, from, to, port, parts) in rows {
+        let said = explain(from, to, port);
+        match parts {
+            [] => assert_eq!(said.code, Some(0), "{name}: the pod has both: {said:?}"),
+            parts => crate::bin::refused(name, &said, parts),
+        }
+    }
+}

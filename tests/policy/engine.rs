@@ -2,9 +2,10 @@
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use flowlog_tests::case::{Case, Decision, Expected};
+use flowlog_tests::case::{Case, Decision, Expected, Query};
 use flowlog_tests::{oracle, program, random};
 use serde::Deserialize;
+use serde_json::{Value, json};
 use std::fs::File;
 use std::io::Write as _;
 use std::ops::Range;
@@ -124,4 +125,43 @@ fn a_wrong_expectation_is_told_and_is_exit_code_one() {
     assert!(told.contains("random-7, query 0 (") && told.contains("combined expected"), "{told}");
     let sums = format!("2 cases, 80 answers: 80 compared, {} differ", expect.len());
     assert!(told.contains(&sums), "{told}");
+}
+
+/// What `policy explain` says of some queries of a random cluster, held against the oracle's decision, basis and tier.
+fn explained_otherwise(seed: u64) -> Vec<String> {
+    let case = random::cluster(seed);
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("all.json"), case.manifest().to_string()).unwrap();
+    let ask = |query: &Query| {
+        let port = format!("{}/{:?}", query.port, query.protocol);
+        let mut explain = Command::new(program::flowlog().unwrap());
+        explain.args(["policy", "explain", "--output", "json", "--manifests"]).arg(folder.path());
+        explain.args(["--from", &query.src_ip.to_string(), "--to", &query.dst_ip.to_string()]);
+        let output = explain.args(["--port", &port]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "seed {seed} {query:?} {output:?}");
+        let got: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let right = oracle::evaluate(&case, query);
+        let side = |side: &oracle::Direction| json!([side.decision, side.basis, side.tier]);
+        let right = json!([right.combined, side(&right.egress), side(&right.ingress)]);
+        let told = &got["endpoints"][0];
+        let side = |side: &Value| json!([side["decision"], side["basis"], side["tier"]]);
+        let (egress, ingress) = (side(&told["egress"]), side(&told["ingress"]));
+        let shown = json!([told["decision"], egress, ingress]);
+        let same = shown == right && got["decision"] == right[0];
+        (!same).then(|| format!("seed {seed} {query:?}\n  right {right}\n  got {shown} {got}"))
+    };
+    let dialed = |query: &&Query| query.port > 0 && query.src_ip.is_ipv4() == query.dst_ip.is_ipv4();
+    case.queries.iter().filter(dialed).step_by(4).filter_map(ask).collect()
+}
+
+#[test]
+fn an_explanation_decides_as_the_oracle_does_and_on_the_same_basis() {
+    let wrong: Vec<String> = thread::scope(|scope| {
+        let halves = [0..30, 30..60].map(|seeds: Range<u64>| {
+            scope.spawn(move || seeds.flat_map(explained_otherwise).collect::<Vec<_>>())
+        });
+        halves.into_iter().flat_map(|half| half.join().unwrap()).collect()
+    });
+    let shown = &wrong[..wrong.len().min(2)];
+    assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), shown.join("\n"));
 }

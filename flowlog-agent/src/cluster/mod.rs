@@ -6,6 +6,7 @@
 mod case;
 pub(crate) mod defaults;
 mod documents;
+mod explain;
 mod judge;
 pub mod manifests;
 mod objects;

@@ -42,7 +42,7 @@ kubectl get -A -o yaml \\\n      \
         Examples:\n  flowlog check\n  flowlog check --output json"
     )]
     Check(check::Args),
-    /// Ask what the declared policies say: answer cases.
+    /// Ask what the declared policies say: of one connection, or of whole cases.
     Policy(policy::Args),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]

@@ -194,6 +194,16 @@ impl Inventory {
         .unwrap_or_else(|| Target::Endpoint(self.resolve_address(ip, at)))
     }
 
+    /// The addresses of a service, in order; none where it is not there or has none.
+    pub fn service_addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
+        self.services.addresses_of(namespace, name)
+    }
+
+    /// Namespace and name of every service that has an address, in no order, once an address.
+    pub fn service_names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.services.names()
+    }
+
     fn find_network(&self, ip: IpAddr) -> Option<String> {
         let holding = self.networks.iter().filter(|(block, _)| block.contains(&ip));
         holding.max_by_key(|(block, _)| block.prefix_len()).map(|(_, name)| name.clone())

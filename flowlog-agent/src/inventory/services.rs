@@ -162,6 +162,20 @@ impl ServiceIndex {
         Some(Target::Service { service, backends: Arc::from([]), note: Some(ServiceNote::NoSuchPort) })
     }
 
+    /// The addresses of the services of this name.
+    pub(super) fn addresses_of(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
+        let named = |service: &Service| service.namespace == namespace && service.name == name;
+        let mut found: Vec<IpAddr> =
+            self.by_address.iter().filter(|(_, service)| named(service)).map(|(ip, _)| *ip).collect();
+        found.sort_unstable();
+        found
+    }
+
+    /// Namespace and name of every service that has an address.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.by_address.values().map(|service| (&*service.namespace, &*service.name))
+    }
+
     fn target(&self, ip: IpAddr, port: u16, places: &[usize]) -> Option<Target> {
         let mut found = places.iter().filter_map(|place| self.frontends.get(*place));
         let first = found.next()?;

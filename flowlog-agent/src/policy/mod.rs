@@ -7,6 +7,7 @@
 //! the API server stores is the cluster room's part.
 
 mod answer;
+mod explain;
 mod index;
 pub mod kinds;
 mod matching;
@@ -18,6 +19,7 @@ mod selector;
 #[cfg(test)]
 mod tests;
 
+pub use explain::{PolicyTrace, RuleTrace, SideTrace, TierTrace, Trace, Tried, WantedLabel};
 pub use index::Cache;
 pub use matching::{Match, Reason};
 pub use peer::{Block, Namespaces, Peer};

@@ -159,7 +159,7 @@ pub(super) fn why_unknown(party: &Party) -> Reason {
     }
 }
 
-fn describe(party: &Party) -> String {
+pub(super) fn describe(party: &Party) -> String {
     match &party.endpoint {
         Endpoint::Pod(pod) => format!("pod {}/{}", pod.namespace, pod.name),
         Endpoint::Service(service) => format!("service {}/{}", service.namespace, service.name),

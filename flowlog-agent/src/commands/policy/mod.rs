@@ -1,8 +1,9 @@
 //! `flowlog policy`: what the declared policies say, asked from the command line.
 
 mod eval;
+mod explain;
 
-use crate::model::Decision;
+use crate::model::{Decision, PolicyRef};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -22,12 +23,37 @@ enum Command {
         flowlog policy eval --expect cases.jsonl.gz > /dev/null\n  \
         generate-cases | flowlog policy eval -")]
     Eval(eval::Args),
+    /// Tell what the policies say of one connection, and why.
+    #[command(after_help = "Exit code: 0 answered, whatever the answer, 2 it could not be.\n\n\
+        Examples:\n  flowlog policy explain --manifests cluster --from shop/web-0 --to shop/db-0 --port 5432\n  \
+        flowlog policy explain --manifests cluster --from shop/web-0 --to svc/shop/db --port 5432/tcp\n  \
+        flowlog policy explain --manifests cluster --from 192.0.2.7 --to shop/web-0 --port 80 --output json")]
+    Explain(explain::Args),
 }
 
 /// Run the subcommand.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Eval(args) => eval::run(args),
+        Command::Explain(args) => explain::run(args),
+    }
+}
+
+/// How an answer is written.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// A policy, with its rule where one is meant.
+fn name(policy: &PolicyRef) -> String {
+    let rule = policy.rule.map_or_else(String::new, |rule| format!(", rule {rule}"));
+    match &policy.namespace {
+        Some(namespace) => format!("{:?} {namespace}/{}{rule}", policy.kind, policy.name),
+        None => format!("{:?} {}{rule}", policy.kind, policy.name),
     }
 }
 

@@ -67,7 +67,7 @@ pub enum Action {
 }
 
 impl ClusterRule {
-    fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
+    pub(in crate::policy) fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
         let query = side.query;
         let peers =
             || Match::any(self.peers.iter().map(|peer| peer.matches(side.other(), side.own(), scope)));

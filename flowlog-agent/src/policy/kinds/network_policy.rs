@@ -48,7 +48,7 @@ pub struct Rule {
 }
 
 impl Rule {
-    fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
+    pub(in crate::policy) fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
         let query = side.query;
         let peers = || match &self.peers {
             None => Match::Yes,
@@ -75,14 +75,14 @@ impl NetworkPolicy {
         }
     }
 
-    fn direction(&self, direction: Direction) -> &Isolation {
+    pub(in crate::policy) fn direction(&self, direction: Direction) -> &Isolation {
         match direction {
             Direction::Egress => &self.egress,
             Direction::Ingress => &self.ingress,
         }
     }
 
-    fn rules(&self, direction: Direction) -> &[Rule] {
+    pub(in crate::policy) fn rules(&self, direction: Direction) -> &[Rule] {
         match self.direction(direction) {
             Isolation::Rules(rules) => rules,
             Isolation::None | Isolation::Undetermined(_) => &[],

@@ -1,0 +1,312 @@
+//! `flowlog policy explain`: what the policies say of one connection, and why, in words or as JSON.
+
+use crate::cluster::{self, Settings, Snapshot, Store};
+use crate::model::{Basis, Decision, Endpoint, Party, Protocol, Target};
+use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
+use anyhow::{Context as _, bail};
+use jiff::Timestamp;
+use serde::Serialize;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::str::FromStr;
+use std::sync::Arc;
+
+/// Arguments of `flowlog policy explain`.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Args {
+    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
+    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
+    manifests: PathBuf,
+    /// Who opens the connection.
+    #[arg(long, value_name = "NS/POD|IP")]
+    from: String,
+    /// Who listens.
+    #[arg(long, value_name = "NS/POD|svc/NS/NAME|IP")]
+    to: String,
+    /// The port that is dialed; TCP where no protocol is named.
+    #[arg(long, value_name = "PORT[/tcp|udp|sctp]")]
+    port: Dialed,
+    /// How the answer is written.
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    output: super::Output,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Dialed {
+    port: u16,
+    protocol: Protocol,
+}
+
+impl FromStr for Dialed {
+    type Err = String;
+
+    fn from_str(written: &str) -> Result<Self, String> {
+        let (port, protocol) = written.split_once('/').unwrap_or((written, "tcp"));
+        let protocol = match protocol.to_ascii_lowercase().as_str() {
+            "tcp" => Protocol::Tcp,
+            "udp" => Protocol::Udp,
+            "sctp" => Protocol::Sctp,
+            other => return Err(format!("`{other}` is none of tcp, udp, sctp")),
+        };
+        match port.parse() {
+            Ok(0) | Err(_) => Err(format!("`{port}` is no port from 1 to 65535")),
+            Ok(port) => Ok(Self { port, protocol }),
+        }
+    }
+}
+
+/// The answer as JSON.
+#[derive(Serialize)]
+struct Explained {
+    from: String,
+    to: String,
+    port: u16,
+    protocol: &'static str,
+    decision: Decision,
+    /// One, or one for each endpoint of a service.
+    endpoints: Vec<Judged>,
+}
+
+#[derive(Serialize)]
+struct Judged {
+    to: String,
+    #[serde(flatten)]
+    trace: Trace,
+}
+
+/// Explain one connection.
+pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let loaded = cluster::load(&args.manifests)?;
+    let snapshot = Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot();
+    let explained = explain(&snapshot, args)?;
+    Ok(super::super::answer::print(&match args.output {
+        super::Output::Json => format!("{}\n", serde_json::to_string(&explained).context("write JSON")?),
+        super::Output::Text => text(&explained),
+    }))
+}
+
+fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
+    let (sources, destinations) = (addresses(snapshot, &args.from)?, addresses(snapshot, &args.to)?);
+    if args.from.starts_with("svc/") {
+        bail!("--from {}: a service opens no connections; name one of its pods", args.from);
+    }
+    let pair = sources.iter().find_map(|source| {
+        let same = destinations.iter().find(|other| other.is_ipv4() == source.is_ipv4())?;
+        Some((*source, *same))
+    });
+    let Some((source, ip)) = pair else {
+        bail!("{} and {} have no address of the same family", args.from, args.to);
+    };
+    let (Dialed { port, protocol }, at) = (args.port, Timestamp::UNIX_EPOCH);
+    let endpoint = |name: &str, ip| match find_pod(snapshot, name) {
+        Some(pod) => Endpoint::Pod(Arc::clone(pod)),
+        None => snapshot.inventory.resolve_address(ip, at),
+    };
+    let source = Party { endpoint: endpoint(&args.from, source), ip: Some(source), port: None };
+    let target = match find_pod(snapshot, &args.to) {
+        Some(pod) => Target::Endpoint(Endpoint::Pod(Arc::clone(pod))),
+        None => snapshot.inventory.resolve(ip, port, protocol, at),
+    };
+    let destination = Party { endpoint: target.endpoint(), ip: Some(ip), port: Some(port) };
+    let behind = match &target {
+        Target::Service { service, backends, .. } if backends.is_empty() => {
+            let (namespace, name) = (&service.namespace, &service.name);
+            let protocol = protocol.as_kubernetes();
+            bail!("service {namespace}/{name} has no ready endpoint behind {ip} port {port}/{protocol}");
+        }
+        Target::Service { backends, .. } => backends
+            .iter()
+            .map(|one| Party { endpoint: one.endpoint.clone(), ip: Some(one.ip), port: Some(one.port) })
+            .collect(),
+        Target::Endpoint(_) => vec![destination.clone()],
+    };
+    let judged =
+        |party: &Party| Judged { to: title(party), trace: snapshot.explain(&source, party, protocol) };
+    let verdict = snapshot.evaluate(&source, &destination, &target, protocol, at);
+    Ok(Explained {
+        from: title(&source),
+        to: if args.to.starts_with("svc/") {
+            format!("service {}", args.to.trim_start_matches("svc/"))
+        } else {
+            title(&destination)
+        },
+        port,
+        protocol: protocol.as_kubernetes(),
+        decision: verdict.decision,
+        endpoints: behind.iter().map(judged).collect(),
+    })
+}
+
+fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<crate::model::Pod>> {
+    let (namespace, name) = name.split_once('/')?;
+    snapshot.inventory.pods().find(|pod| pod.namespace == namespace && pod.name == name)
+}
+
+/// The addresses of what is named.
+fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> {
+    if let Ok(ip) = written.parse::<IpAddr>() {
+        return Ok(vec![ip.to_canonical()]);
+    }
+    if let Some((namespace, name)) = written.strip_prefix("svc/").and_then(|rest| rest.split_once('/')) {
+        let found = snapshot.inventory.service_addresses(namespace, name);
+        if found.is_empty() {
+            let known = snapshot.inventory.service_names().map(|(space, name)| format!("svc/{space}/{name}"));
+            bail!("there is no service {namespace}/{name} with an address{}", near(written, known));
+        }
+        return Ok(found);
+    }
+    match find_pod(snapshot, written) {
+        Some(pod) if pod.ips.is_empty() => bail!("pod {written} has no address"),
+        Some(pod) => Ok(pod.ips.clone()),
+        None => {
+            let known = snapshot.inventory.pods().map(|pod| format!("{}/{}", pod.namespace, pod.name));
+            bail!(
+                "there is no pod {written} (an end is written NS/POD, svc/NS/NAME or as an address){}",
+                near(written, known)
+            )
+        }
+    }
+}
+
+/// Names that are nearly this one.
+fn near(written: &str, known: impl Iterator<Item = String>) -> String {
+    let scored = known.map(|name| (strsim::jaro_winkler(written, &name), name));
+    let mut scored: Vec<(f64, String)> = scored.filter(|(score, _)| *score > 0.7).collect();
+    scored.sort_by(|one, other| other.0.total_cmp(&one.0).then_with(|| one.1.cmp(&other.1)));
+    scored.dedup_by(|one, other| one.1 == other.1);
+    let names: Vec<String> = scored.into_iter().take(3).map(|(_, name)| format!("`{name}`")).collect();
+    if names.is_empty() { String::new() } else { format!(": did you mean {}?", names.join(" or ")) }
+}
+
+fn title(party: &Party) -> String {
+    let ip = party.ip.map_or_else(String::new, |ip| ip.to_string());
+    match &party.endpoint {
+        Endpoint::Pod(pod) => format!("pod {}/{} ({ip})", pod.namespace, pod.name),
+        Endpoint::Node(node) => format!("node {} ({ip})", node.name),
+        Endpoint::Service(service) => format!("service {}/{} ({ip})", service.namespace, service.name),
+        Endpoint::External(_) => format!("{ip}, outside the cluster"),
+        Endpoint::Local => format!("{ip}, the loopback"),
+        Endpoint::Unknown { .. } => format!("{ip}, not known"),
+    }
+}
+
+const WIDTH: usize = 100;
+
+/// Breaks a line between words; what follows stands two columns further in.
+fn put(out: &mut String, indent: usize, text: &str) {
+    let mut line = " ".repeat(indent);
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            (line, is_empty) = (" ".repeat(indent + 2), true);
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
+}
+
+fn upper(decision: Decision) -> String {
+    super::word(decision).to_uppercase()
+}
+
+fn text(explained: &Explained) -> String {
+    let Explained { from, to, port, protocol, decision, endpoints } = explained;
+    let mut out = String::new();
+    put(&mut out, 0, &format!("{}: {from} to {to}, port {port}/{protocol}", upper(*decision)));
+    let is_service = endpoints.len() > 1;
+    if is_service {
+        for one in endpoints {
+            put(&mut out, 2, &format!("{}: {}", upper(one.trace.decision), one.to));
+        }
+    }
+    let mut shown = Vec::new();
+    for one in endpoints {
+        // Endpoints that are judged alike are told once.
+        if shown.contains(&one.trace.decision) {
+            continue;
+        }
+        shown.push(one.trace.decision);
+        if is_service {
+            out.push('\n');
+            put(&mut out, 0, &format!("For {}: {}", one.to, upper(one.trace.decision)));
+        }
+        side(&mut out, &format!("Egress, leaving {from}"), &one.trace.egress);
+        side(&mut out, &format!("Ingress, reaching {}", one.to), &one.trace.ingress);
+    }
+    out
+}
+
+fn side(out: &mut String, name: &str, side: &SideTrace) {
+    out.push('\n');
+    put(out, 0, &format!("{name}: {}", upper(side.decision)));
+    put(out, 2, &because(side));
+    for tier in &side.tiers {
+        let says = match (tier.says, tier.policies.is_empty()) {
+            (_, true) => "no policy",
+            ("pass", _) => "nothing decided",
+            ("unknown", _) => "cannot be told for sure",
+            (says, _) => says,
+        };
+        put(out, 2, &format!("{:?} tier: {says}", tier.tier));
+        tier.policies.iter().for_each(|policy| put_policy(out, policy));
+    }
+}
+
+fn because(side: &SideTrace) -> String {
+    let names: Vec<String> = side.policies.iter().map(super::name).collect();
+    let names = names.join(", ");
+    match side.basis {
+        Basis::Policy if side.decision == Decision::Deny => format!("Denied by {names}."),
+        Basis::Policy => format!("Allowed by {names}."),
+        Basis::Isolated => {
+            format!("Denied because the pod is isolated by {names}, and no rule there matches.")
+        }
+        Basis::Unselected => "Allowed by default: no policy decides.".to_owned(),
+        Basis::SelfTraffic => "Allowed always: a pod may reach itself.".to_owned(),
+        Basis::Node => "Allowed always: a pod and the node that runs it.".to_owned(),
+        Basis::Unknown => format!("Not known: {}.", side.reason.as_deref().unwrap_or("no reason is told")),
+    }
+}
+
+fn put_policy(out: &mut String, policy: &PolicyTrace) {
+    let priority = policy.priority.map_or_else(String::new, |priority| format!(" (priority {priority})"));
+    let name = super::name(&policy.policy);
+    put(out, 4, &format!("{name}{priority}: {}", policy.selects.why));
+    labels(out, 6, &policy.selects);
+    for rule in &policy.rules {
+        put_rule(out, rule);
+    }
+    if policy.rules.is_empty() && policy.selects.matches == "yes" {
+        put(out, 6, "it has no rule, so that nothing is allowed");
+    }
+}
+
+fn put_rule(out: &mut String, rule: &RuleTrace) {
+    let matches = match rule.matches {
+        "yes" => "matches",
+        "no" => "does not match",
+        _ => "may match",
+    };
+    put(out, 6, &format!("rule {} ({}) {matches}", rule.rule, rule.action));
+    put(out, 8, &format!("port: {}: {}", rule.ports.matches, rule.ports.why));
+    for peer in &rule.peers {
+        put(out, 8, &format!("peer: {}: {}", peer.matches, peer.why));
+        labels(out, 10, peer);
+    }
+}
+
+fn labels(out: &mut String, indent: usize, tried: &Tried) {
+    for label in &tried.labels {
+        let found = label.found.as_ref().map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
+        let (of, key, wanted) = (&label.of, &label.key, &label.wanted);
+        put(out, indent, &format!("label {key} of {of}: wanted {wanted}, found {found}"));
+    }
+}

@@ -70,12 +70,13 @@ fn lines_that_cannot_be_read_are_told_with_line_and_field_and_the_others_are_ans
 /// A cluster of which a part is not known: what that could decide is unknown, and the answer says why.
 #[test]
 fn an_object_that_the_api_server_would_reject_is_told_with_the_answers() {
-    let rows: [(&str, fn(&mut Value), &str, &str); 4] = [
+    type Row = (&'static str, fn(&mut Value), &'static str, &'static str);
+    let rows: [Row; 4] = [
         (
             "a block that is none",
             |case| {
                 case["networkPolicies"][0]["spec"]["ingress"] =
-                    json!([{"from": [{"ipBlock": {"cidr": "8.8.8.8/33"}}]}])
+                    json!([{"from": [{"ipBlock": {"cidr": "8.8.8.8/33"}}]}]);
             },
             "unknown",
             "networkPolicies[0], NetworkPolicy shop/shut, spec.ingress[0].from[0].ipBlock.cidr: ",

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 const CLIENT: &str = "10.244.0.10";
 const SERVER: &str = "10.244.0.20";
-const OUTSIDE: &str = "203.0.113.7";
+const OUTSIDE: &str = "198.51.100.7";
 
 fn pod(name: &str, ip: &str) -> Value {
     json!({

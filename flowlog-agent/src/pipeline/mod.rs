@@ -357,7 +357,10 @@ impl Spine {
     fn sweep(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
         let mut flows = Vec::new();
         let read = |slot| {
-            let counts = capture.read_repeats(slot).ok()?;
+            let counts = capture
+                .read_repeats(slot)
+                .inspect_err(|error| tracing::warn!(%error, "what the kernel half counted waits to be read"))
+                .ok()?;
             let last = capture.wall(counts.last_ns);
             Some((counts, last))
         };

@@ -94,7 +94,7 @@ const ROWS: &[Row] = &[
     Row("a range ends with its last port", &[("anp a", "{priority: 0, subject: {namespaces: {}},
         ingress: [{action: Deny, from: [{namespaces: {}}], ports: [{portRange: {start: 70, end: 80}}]}]}")], ("probe", "web", Tcp, 80), OPEN, "deny policy a.0"),
     Row("networks hold pods as well", &[("cnp a", "{tier: Admin, priority: 0, subject: {namespaces: {}},
-        egress: [{action: Deny, to: [{networks: [192.0.2.0/24, 10.1.0.0/16]}]}]}")], ("probe", "web", Tcp, 80), "deny policy a.0", OPEN),
+        egress: [{action: Deny, to: [{networks: [198.51.100.0/24, 10.1.0.0/16]}]}]}")], ("probe", "web", Tcp, 80), "deny policy a.0", OPEN),
     Row("nodes are chosen by their labels", &[("cnp a", "{tier: Admin, priority: 0, subject: {namespaces: {}},
         egress: [{action: Deny, to: [{nodes: {matchLabels: {role: edge}}}]}]}")], ("db", "edge", Tcp, 80), "deny policy a.0", OPEN),
     Row("other nodes are not", &[("cnp a", "{tier: Admin, priority: 0, subject: {namespaces: {}},

@@ -53,8 +53,8 @@ fn selector() -> impl Strategy<Value = Selector> {
 
 fn block() -> impl Strategy<Value = Block> {
     let blocks =
-        ["0.0.0.0/0", "10.1.0.0/16", "10.1.0.0/30", "10.1.0.3/32", "192.0.2.0/24", "::/0", "fd00::/16"];
-    let except = ["10.1.0.0/31", "10.1.0.2/32", "192.0.2.128/25", "fd00::1/128"];
+        ["0.0.0.0/0", "10.1.0.0/16", "10.1.0.0/30", "10.1.0.3/32", "198.51.100.0/24", "::/0", "fd00::/16"];
+    let except = ["10.1.0.0/31", "10.1.0.2/32", "198.51.100.128/25", "fd00::1/128"];
     let net = |written: &str| written.parse().unwrap();
     (select(blocks.to_vec()), vec(select(except.to_vec()), 0..3), any::<u8>()).prop_map(
         move |(block, except, odd)| {
@@ -293,7 +293,7 @@ impl Cluster {
         };
         let mut parties: Vec<Party> = self.pods.values().map(|pod| party(pod, false)).collect();
         parties.extend(self.pods.values().take(2).map(|pod| party(pod, true)));
-        for outside in ["192.0.2.1", "192.0.2.200"] {
+        for outside in ["198.51.100.1", "198.51.100.200"] {
             let endpoint = Endpoint::External(External::default());
             parties.push(Party { endpoint, ip: Some(ip(outside)), port: None });
         }

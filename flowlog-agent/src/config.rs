@@ -21,6 +21,8 @@ pub struct Values {
     pub cluster: Option<String>,
     /// Folder with the cluster's objects as YAML or JSON.
     pub manifests: Option<PathBuf>,
+    /// Folder with policies in trial: judged beside the declared ones, told under `verdict.trial`.
+    pub trial_policies: Option<PathBuf>,
     /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
     pub cgroup_root: Option<PathBuf>,
     /// Where records go: `stdout`, or paths of files; default: `stdout`.
@@ -82,6 +84,9 @@ pub struct Settings {
     /// Folder with the cluster's objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<PathBuf>,
+    /// Folder with policies in trial.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trial_policies: Option<PathBuf>,
     /// The cgroup2 directory to watch, where configured.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup_root: Option<PathBuf>,
@@ -389,6 +394,9 @@ impl Settings {
             node,
             cluster: layers.text("cluster", |values| &values.cluster)?,
             manifests: layers.find("manifests", |values| &values.manifests).map(|(path, _)| path),
+            trial_policies: layers
+                .find("trial_policies", |values| &values.trial_policies)
+                .map(|(path, _)| path),
             cgroup_root: layers.find("cgroup_root", |values| &values.cgroup_root).map(|(path, _)| path),
             outputs: layers.outputs()?,
             each: layers.value("each", |values| &values.each, false),

@@ -176,15 +176,86 @@ fn an_explanation_names_the_policies_the_rules_and_the_labels_within_100_columns
     }
 }
 
+const SERVICE: &str = "
+apiVersion: v1
+kind: PodList
+items:
+- {metadata: {name: web, namespace: shop, uid: web, labels: {app: web}}, spec: {nodeName: n1, containers: []}, status: {podIP: 10.1.0.5}}
+- {metadata: {name: db, namespace: shop, uid: db, labels: {app: db}}, spec: {nodeName: n2, containers: []}, status: {podIP: 10.1.0.6}}
+- {metadata: {name: job, namespace: batch, uid: job}, spec: {nodeName: n2, containers: []}, status: {podIP: 10.1.0.7}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: any, namespace: shop}, spec: {clusterIP: 10.96.0.1, ports: [{port: 80}]}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: any, namespace: shop, labels: {kubernetes.io/service-name: any}}
+addressType: IPv4
+ports: [{port: 80}]
+endpoints: [{addresses: [10.1.0.5], targetRef: {kind: Pod, name: web, uid: web}}, {addresses: [10.1.0.6], targetRef: {kind: Pod, name: db, uid: db}}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: db, namespace: shop}
+spec: {podSelector: {matchLabels: {app: db}}}
+";
+const IN_TRIAL: &str = "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: all, namespace: shop}
+spec: {podSelector: {}}
+";
+
+#[test]
+fn a_service_is_explained_by_endpoints_that_differ_and_with_what_is_in_trial() {
+    let place = Place::new();
+    place.write("cluster/all.yaml", SERVICE);
+    place.write("cluster/trial/all.yaml", IN_TRIAL);
+    let asked =
+        ["policy", "explain", "--manifests", "cluster", "--from", "batch/job", "--to", "svc/shop/any"];
+    let asked = [&asked[..], &["--port", "80", "--trial-policies", "cluster/trial"]].concat();
+    let said = place.flowlog(&asked);
+    assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{said:?}");
+    for part in [
+        "MIXED: pod batch/job (10.1.0.7) to service shop/any, port 80/TCP\nDENY with the policies in trial\n",
+        "\n  ALLOW (DENY in trial): pod shop/web (10.1.0.5)\n  DENY (DENY in trial): pod shop/db (10.1.0.6)\n",
+        "\nEgress, leaving pod batch/job (10.1.0.7), in trial: ALLOW, as declared\n",
+        "NetworkPolicy shop/all (in trial): selects pod shop/web",
+        "isolated by NetworkPolicy shop/all, NetworkPolicy shop/db, and no rule",
+    ] {
+        assert!(said.stdout.contains(part), "`{part}` is not in:\n{}", said.stdout);
+    }
+    assert!(!said.stdout.contains('\u{1b}'), "no colours where there is no terminal");
+    let said = place.flowlog(&[&asked[..], &["--output", "json"]].concat());
+    let json: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!((&json["decision"], &json["trial"]), (&"mixed".into(), &"deny".into()), "{json}");
+    let of = |place: usize| {
+        let one = &json["endpoints"][place];
+        (one["decision"].clone(), one["trial"]["decision"].clone(), one["trial"]["ingress"]["basis"].clone())
+    };
+    assert_eq!(of(0), ("allow".into(), "deny".into(), "isolated".into()), "{json}");
+    assert_eq!(of(1), ("deny".into(), "deny".into(), "isolated".into()), "{json}");
+    let tried = &json["endpoints"][0]["trial"]["ingress"]["tiers"][1]["policies"];
+    assert_eq!((&tried[0]["policy"]["name"], &tried[0]["in_trial"]), (&"all".into(), &true.into()), "{json}");
+}
+
+#[test]
+fn a_workload_stands_for_the_first_of_its_pods() {
+    let said = explain("shop/frontend", "shop/api", "8080");
+    let begins =
+        format!("ALLOW: pod {FRONTEND} (10.244.1.11) to pod shop/api-5f6c8d7b9-k2x8q (10.244.1.12), port");
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words(&said.stdout).starts_with(&begins), "{said:?}");
+}
+
 #[test]
 fn what_cannot_be_explained_is_refused_with_near_names() {
     let rows = [
         (
             "no such pod",
-            "shop/frontend",
+            "shop/frontent",
             "payments/ledger-db-0",
             "1",
-            &["no pod shop/frontend", FRONTEND][..],
+            &["no pod shop/frontent", FRONTEND][..],
         ),
         ("no such service", FRONTEND, "svc/shop/apii", "1", &["no service shop/apii", "`svc/shop/api`"]),
         ("a service that opens", "svc/shop/api", FRONTEND, "1", &["a service opens no connections"]),

@@ -1,6 +1,6 @@
 //! A scenario: manifests, an enforcement, servers, and traffic in order with what is to come of it.
 //!
-//! A folder with `manifests/`, `node.nft` and `traffic.yaml`.
+//! A folder with `manifests/`, `node.nft` and `traffic.yaml`, and `trial/` where policies are in trial.
 
 use crate::manifests::Cluster;
 use crate::traffic::{Answer, Listen, Outcome, Server, Step};
@@ -76,6 +76,9 @@ pub struct Expected {
     /// Reason of the drop that the kernel reports.
     #[serde(default)]
     pub drop: Option<String>,
+    /// What the policies in trial would decide.
+    #[serde(default)]
+    pub trial: Option<String>,
 }
 
 impl Scenario {
@@ -95,6 +98,11 @@ impl Scenario {
     /// The agent's `--manifests`.
     pub fn manifests(&self) -> PathBuf {
         self.folder.join("manifests")
+    }
+
+    /// The agent's `--trial-policies`, if there are any.
+    pub fn trial_policies(&self) -> Option<PathBuf> {
+        Some(self.folder.join("trial")).filter(|folder| folder.is_dir())
     }
 
     /// The agent's `--node`.
@@ -139,13 +147,17 @@ impl Act {
         if let Some(reason) = &self.record.drop {
             outcome["drop"] = json!({ "reason": reason });
         }
-        json!({
+        let mut record = json!({
             "kind": "flow",
             "flow": { "direction": "egress" },
             "process": { "comm": self.comm },
             "class": self.record.class,
             "outcome": outcome,
-        })
+        });
+        if let Some(decision) = &self.record.trial {
+            record["verdict"] = json!({ "trial": { "decision": decision } });
+        }
+        record
     }
 
     /// True where a line is the opener's record of this step: who, and the address it asked for.

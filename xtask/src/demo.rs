@@ -34,7 +34,7 @@ const CLASSES: [&str; 9] = [
 /// Arguments of `cargo xtask demo`.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Another scenario folder (`manifests/`, `node.nft`, `traffic.yaml`).
+    /// Another scenario folder (`manifests/`, `node.nft`, `traffic.yaml`; `trial/` if there are policies in trial).
     #[arg(long)]
     scenario: Option<PathBuf>,
 }
@@ -65,7 +65,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
 
 fn start(scenario: &Scenario, world: &World, program: PathBuf) -> Result<Agent> {
     let manifests = scenario.manifests();
-    let arguments = [
+    let mut arguments: Vec<std::ffi::OsString> = vec![
         "run".into(),
         "--each".into(),
         "--node".into(),
@@ -75,9 +75,12 @@ fn start(scenario: &Scenario, world: &World, program: PathBuf) -> Result<Agent> 
         "--cgroup-root".into(),
         world.cgroup_root().into_os_string(),
     ];
+    if let Some(folder) = scenario.trial_policies() {
+        arguments.extend(["--trial-policies".into(), folder.into_os_string()]);
+    }
     // A reader that went away (`| head`) is no fault; the demo goes on to remove what it made.
     let show = |line: &str| drop(writeln!(stdout(), "{line}"));
-    agent::Start::new::<std::ffi::OsString>(arguments).program(program).echo(show).start()
+    agent::Start::new(arguments).program(program).echo(show).start()
 }
 
 /// Do every step and wait for its record; what came out otherwise than written.

@@ -7,11 +7,21 @@ use crate::policy::{Query, Trace};
 impl Snapshot {
     /// What the policies say of a connection between two ends that are known, with all that was tried.
     pub fn explain(&self, source: &Party, destination: &Party, protocol: Protocol) -> Trace {
+        self.policies.explain(&self.query(source, destination, protocol))
+    }
+
+    /// The same with the policies in trial among them, where any of those takes part.
+    pub fn explain_trial(&self, source: &Party, destination: &Party, protocol: Protocol) -> Option<Trace> {
+        let trial = self.trial.as_ref().filter(|trial| trial.takes_part(source, destination))?;
+        Some(trial.explain(&self.query(source, destination, protocol)))
+    }
+
+    fn query<'a>(&'a self, source: &'a Party, destination: &'a Party, protocol: Protocol) -> Query<'a> {
         let range = |party: &Party| match (&party.endpoint, party.ip) {
             (Endpoint::Unknown { .. }, Some(ip)) => self.inventory.find_range(ip)?.node.as_deref(),
             _ => None,
         };
         let range_of = range(source).or_else(|| range(destination));
-        self.policies.explain(&Query { source, destination, protocol, port: destination.port, range_of })
+        Query { source, destination, protocol, port: destination.port, range_of }
     }
 }

@@ -3,18 +3,44 @@
 use super::{PolicyChange, Snapshot};
 use crate::model::{
     Backend, Basis, Decision, Direction, DirectionVerdict, Endpoint, Mixed, Party, Protocol, Service,
-    ServiceNote, Target, Verdict,
+    ServiceNote, Target, TrialVerdict, Verdict,
 };
-use crate::policy::{Cache, Match, Query, combine};
+use crate::policy::{Cache, Match, PolicySet, Query, combine};
 use jiff::Timestamp;
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+/// What a connection reaches, as far as is known.
+enum Reached<'a> {
+    /// This.
+    One(Cow<'a, Party>),
+    /// Any of the endpoints of a service.
+    Each(Vec<Party>),
+}
+
+impl Reached<'_> {
+    fn parties(&self) -> &[Party] {
+        match self {
+            Self::One(party) => std::slice::from_ref(party),
+            Self::Each(parties) => parties,
+        }
+    }
+}
 
 /// One endpoint's answer.
 struct Answer {
-    at: (IpAddr, u16),
+    at: Option<(IpAddr, u16)>,
     decision: Decision,
     egress: DirectionVerdict,
     ingress: DirectionVerdict,
+}
+
+/// What a set of policies says about everything that may be reached.
+struct Said {
+    decision: Decision,
+    egress: DirectionVerdict,
+    ingress: DirectionVerdict,
+    mixed: Option<Mixed>,
 }
 
 impl Snapshot {
@@ -43,85 +69,17 @@ impl Snapshot {
         protocol: Protocol,
         at: Timestamp,
     ) -> Verdict {
-        match (target, &destination.endpoint) {
-            (Target::Service { backends, service, note }, Endpoint::Service(_)) => {
-                if backends.is_empty() {
-                    let nowhere = leads_nowhere(service, *note, destination);
-                    return self.one(cache, source, &nowhere, protocol, at);
-                }
-                self.each(cache, source, backends, protocol, at)
-            }
-            _ => self.one(cache, source, destination, protocol, at),
-        }
-    }
-
-    fn one(
-        &self,
-        cache: &mut Cache,
-        source: &Party,
-        destination: &Party,
-        protocol: Protocol,
-        at: Timestamp,
-    ) -> Verdict {
-        let (egress, ingress) = self.ask(cache, source, destination, protocol);
-        let settling = self.is_settling(source, destination, at);
-        let decision = combine(egress.decision, ingress.decision);
-        self.verdict(decision, egress, ingress, None, settling)
-    }
-
-    fn ask(
-        &self,
-        cache: &mut Cache,
-        source: &Party,
-        destination: &Party,
-        protocol: Protocol,
-    ) -> (DirectionVerdict, DirectionVerdict) {
-        let range_of = self.range_of(source).or_else(|| self.range_of(destination));
-        let query = Query { source, destination, protocol, port: destination.port, range_of };
-        let (egress, ingress) = self.policies.rule_with(&query, cache);
-        (egress.verdict(), ingress.verdict())
-    }
-
-    fn range_of(&self, party: &Party) -> Option<&str> {
-        match (&party.endpoint, party.ip) {
-            (Endpoint::Unknown { .. }, Some(ip)) => self.inventory.find_range(ip)?.node.as_deref(),
-            _ => None,
-        }
-    }
-
-    fn each(
-        &self,
-        cache: &mut Cache,
-        source: &Party,
-        backends: &[Backend],
-        protocol: Protocol,
-        at: Timestamp,
-    ) -> Verdict {
-        let mut settling = false;
-        let mut answers = Vec::with_capacity(backends.len());
-        for backend in backends {
-            let destination =
-                Party { endpoint: backend.endpoint.clone(), ip: Some(backend.ip), port: Some(backend.port) };
-            settling = settling || self.is_settling(source, &destination, at);
-            let (egress, ingress) = self.ask(cache, source, &destination, protocol);
-            let decision = combine(egress.decision, ingress.decision);
-            answers.push(Answer { at: (backend.ip, backend.port), decision, egress, ingress });
-        }
-        let decision = together(answers.iter().map(|answer| answer.decision));
-        let egress = join(&answers, |answer| &answer.egress);
-        let ingress = join(&answers, |answer| &answer.ingress);
-        let mixed = matches!(decision, Decision::Mixed | Decision::Unknown).then(|| counts(&answers));
-        self.verdict(decision, egress, ingress, mixed, settling)
-    }
-
-    fn verdict(
-        &self,
-        decision: Decision,
-        egress: DirectionVerdict,
-        ingress: DirectionVerdict,
-        mixed: Option<Mixed>,
-        settling: bool,
-    ) -> Verdict {
+        let reached = reached(target, destination);
+        let Said { decision, egress, ingress, mixed } =
+            self.say(&self.policies, cache, source, &reached, protocol);
+        let trial = self.trial.as_ref().filter(|trial| {
+            reached.parties().iter().any(|destination| trial.takes_part(source, destination))
+        });
+        let trial = trial.map(|trial| {
+            let said = self.say(trial.policies(), cache, source, &reached, protocol);
+            TrialVerdict { decision: said.decision, egress: said.egress, ingress: said.ingress }
+        });
+        let settling = reached.parties().iter().any(|destination| self.is_settling(source, destination, at));
         Verdict {
             decision,
             egress,
@@ -131,7 +89,40 @@ impl Snapshot {
             as_of: self.as_of,
             stale_since: self.stale_since,
             settling,
-            trial: None,
+            trial,
+        }
+    }
+
+    /// What a set of policies says.
+    fn say(
+        &self,
+        policies: &PolicySet,
+        cache: &mut Cache,
+        source: &Party,
+        reached: &Reached<'_>,
+        protocol: Protocol,
+    ) -> Said {
+        let mut answers = reached.parties().iter().map(|destination| {
+            let range_of = self.range_of(source).or_else(|| self.range_of(destination));
+            let query = Query { source, destination, protocol, port: destination.port, range_of };
+            let (egress, ingress) = policies.rule_with(&query, cache);
+            let (egress, ingress) = (egress.verdict(), ingress.verdict());
+            let decision = combine(egress.decision, ingress.decision);
+            Answer { at: destination.ip.zip(destination.port), decision, egress, ingress }
+        });
+        match (reached, answers.next()) {
+            (Reached::Each(_), first) => join(&first.into_iter().chain(answers).collect::<Vec<_>>()),
+            (Reached::One(_), Some(Answer { decision, egress, ingress, .. })) => {
+                Said { decision, egress, ingress, mixed: None }
+            }
+            (Reached::One(_), None) => join(&[]),
+        }
+    }
+
+    fn range_of(&self, party: &Party) -> Option<&str> {
+        match (&party.endpoint, party.ip) {
+            (Endpoint::Unknown { .. }, Some(ip)) => self.inventory.find_range(ip)?.node.as_deref(),
+            _ => None,
         }
     }
 
@@ -145,6 +136,23 @@ impl Snapshot {
                     || policy.selects(destination, Direction::Ingress) != Match::No
             })
         })
+    }
+}
+
+fn reached<'a>(target: &Target, destination: &'a Party) -> Reached<'a> {
+    match (target, &destination.endpoint) {
+        (Target::Service { backends, service, note }, Endpoint::Service(_)) if backends.is_empty() => {
+            Reached::One(Cow::Owned(leads_nowhere(service, *note, destination)))
+        }
+        (Target::Service { backends, .. }, Endpoint::Service(_)) => {
+            let party = |backend: &Backend| Party {
+                endpoint: backend.endpoint.clone(),
+                ip: Some(backend.ip),
+                port: Some(backend.port),
+            };
+            Reached::Each(backends.iter().map(party).collect())
+        }
+        _ => Reached::One(Cow::Borrowed(destination)),
     }
 }
 
@@ -169,8 +177,17 @@ fn together(decisions: impl Iterator<Item = Decision>) -> Decision {
         .unwrap_or(Decision::Unknown)
 }
 
+/// One answer for all endpoints, direction by direction.
+fn join(answers: &[Answer]) -> Said {
+    let decision = together(answers.iter().map(|answer| answer.decision));
+    let egress = join_side(answers, |answer| &answer.egress);
+    let ingress = join_side(answers, |answer| &answer.ingress);
+    let mixed = matches!(decision, Decision::Mixed | Decision::Unknown).then(|| counts(answers));
+    Said { decision, egress, ingress, mixed }
+}
+
 /// One direction's answer for all endpoints: what it rests on is told of the endpoint that weighs most.
-fn join(answers: &[Answer], side: impl Fn(&Answer) -> &DirectionVerdict) -> DirectionVerdict {
+fn join_side(answers: &[Answer], side: impl Fn(&Answer) -> &DirectionVerdict) -> DirectionVerdict {
     let decision = together(answers.iter().map(|answer| side(answer).decision));
     let mut policies: Vec<_> = answers.iter().flat_map(|answer| side(answer).policies.clone()).collect();
     policies.sort();
@@ -207,7 +224,7 @@ fn counts(answers: &[Answer]) -> Mixed {
         allow: count(Decision::Allow),
         deny: count(Decision::Deny),
         unknown: count(Decision::Unknown),
-        allow_example: of(Decision::Allow).next().map(|answer| answer.at),
-        deny_example: of(Decision::Deny).next().map(|answer| answer.at),
+        allow_example: of(Decision::Allow).find_map(|answer| answer.at),
+        deny_example: of(Decision::Deny).find_map(|answer| answer.at),
     }
 }

@@ -1,4 +1,4 @@
-//! A folder of manifests: multi-document YAML or JSON, as written by people or by `kubectl get -o yaml`.
+//! Folders of manifests: multi-document YAML or JSON, as written by people or by `kubectl get -o yaml`.
 //!
 //! Read in path order. Names that begin with a dot are left out: editors' files, and the folders of a
 //! mounted ConfigMap, whose files are reached through the links beside them. What cannot be read is told
@@ -14,10 +14,25 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// What was read of a folder.
+/// The folders to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The cluster's objects.
+    pub manifests: PathBuf,
+    /// Policies in trial; where this is below `manifests`, what is in it is not declared.
+    pub trial: Option<PathBuf>,
+}
+
+impl<P: Into<PathBuf>> From<P> for Folders {
+    fn from(manifests: P) -> Self {
+        Self { manifests: manifests.into(), trial: None }
+    }
+}
+
+/// What was read.
 #[derive(Debug, Default)]
 pub struct Loaded {
-    /// The folder.
+    /// The folder with the cluster's objects.
     pub folder: PathBuf,
     /// The state of its files, taken before they were read.
     pub fingerprint: Fingerprint,
@@ -39,11 +54,23 @@ struct FileState {
     state: Option<[i128; 7]>,
 }
 
-/// Takes the state of a folder's files, without reading them.
-pub fn fingerprint(folder: &Path) -> Result<Fingerprint, ClusterError> {
-    let files = files(folder)?;
-    let state = |path: PathBuf| FileState { state: fs::metadata(&path).ok().map(|of| state(&of)), path };
-    Ok(Fingerprint(files.into_iter().map(state).collect()))
+/// Takes the state of the folders' files, without reading them.
+pub fn fingerprint(folders: &Folders) -> Result<Fingerprint, ClusterError> {
+    let (manifests, trial) = both(folders)?;
+    Ok(Fingerprint(manifests.into_iter().chain(trial).collect()))
+}
+
+/// The files of both folders.
+fn both(folders: &Folders) -> Result<(Vec<FileState>, Vec<FileState>), ClusterError> {
+    let Some(trial) = &folders.trial else { return Ok((files(&folders.manifests, None)?, Vec::new())) };
+    let canonical = |path: &Path| {
+        path.canonicalize().map_err(|source| ClusterError::Folder { path: path.to_owned(), source })
+    };
+    let inner = canonical(trial)?;
+    if canonical(&folders.manifests)?.starts_with(&inner) {
+        return Err(ClusterError::AllInTrial { manifests: folders.manifests.clone(), trial: trial.clone() });
+    }
+    Ok((files(&folders.manifests, Some(inner))?, files(trial, None)?))
 }
 
 fn state(of: &fs::Metadata) -> [i128; 7] {
@@ -58,23 +85,33 @@ fn state(of: &fs::Metadata) -> [i128; 7] {
     ]
 }
 
-/// Reads a folder.
-pub fn load(folder: &Path) -> Result<Loaded, ClusterError> {
-    let fingerprint = fingerprint(folder)?;
-    if fingerprint.0.is_empty() {
-        return Err(ClusterError::Empty { path: folder.to_owned() });
+/// Reads the folders. That of the policies in trial may be empty.
+pub fn load(folders: &Folders) -> Result<Loaded, ClusterError> {
+    let (manifests, trial) = both(folders)?;
+    if manifests.is_empty() {
+        return Err(ClusterError::Empty { path: folders.manifests.clone() });
     }
-    let mut loaded = Loaded { folder: folder.to_owned(), ..Loaded::default() };
-    let mut seen = BTreeSet::new();
-    for file in &fingerprint.0 {
+    let mut loaded = load_files(&manifests);
+    if folders.trial.is_some() {
+        let Loaded { objects, problems, .. } = load_files(&trial);
+        loaded.objects.add_trial(objects, &mut loaded.problems);
+        loaded.problems.extend(problems);
+    }
+    loaded.folder.clone_from(&folders.manifests);
+    loaded.fingerprint = Fingerprint(manifests.into_iter().chain(trial).collect());
+    Ok(loaded)
+}
+
+fn load_files(files: &[FileState]) -> Loaded {
+    let (mut loaded, mut seen) = (Loaded::default(), BTreeSet::new());
+    for file in files {
         // Two links to one file are one file.
         let identity = file.state.map(|[device, inode, ..]| (device, inode));
         if identity.is_none_or(|identity| seen.insert(identity)) {
             read(&file.path, &mut loaded);
         }
     }
-    loaded.fingerprint = fingerprint;
-    Ok(loaded)
+    loaded
 }
 
 fn read(path: &Path, loaded: &mut Loaded) {
@@ -103,12 +140,13 @@ impl Loaded {
     }
 }
 
-/// The manifest files below a folder, in path order.
-fn files(folder: &Path) -> Result<Vec<PathBuf>, ClusterError> {
-    let (mut found, mut visited) = (Vec::new(), BTreeSet::new());
+/// The manifest files below a folder, in path order, but for those below `left_out`.
+fn files(folder: &Path, left_out: Option<PathBuf>) -> Result<Vec<FileState>, ClusterError> {
+    let (mut found, mut visited) = (Vec::new(), BTreeSet::from_iter(left_out));
     walk(folder, &mut found, &mut visited)?;
     found.sort();
-    Ok(found)
+    let state = |path: PathBuf| FileState { state: fs::metadata(&path).ok().map(|of| state(&of)), path };
+    Ok(found.into_iter().map(state).collect())
 }
 
 fn walk(

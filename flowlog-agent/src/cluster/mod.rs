@@ -20,15 +20,17 @@ mod validate_cluster;
 mod cases_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trial_tests;
 
 pub use case::{Case, CaseAnswer, CaseError, CaseQuery, Expectation, Word};
-pub use manifests::{Fingerprint, Loaded, fingerprint, load};
+pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
 pub use store::Store;
 
 use crate::inventory::{self, Inventory};
 use crate::model::PolicyRef;
-use crate::policy::{BlockScope, Policy, PolicySet};
+use crate::policy::{BlockScope, Policy, PolicySet, Trial};
 use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 use std::path::PathBuf;
@@ -71,6 +73,8 @@ pub struct Snapshot {
     pub inventory: Arc<Inventory>,
     /// What the rules say.
     pub policies: Arc<PolicySet>,
+    /// What they would say with the policies in trial among them, where there are any.
+    pub trial: Option<Arc<Trial>>,
     /// Policies that changed lately, oldest first.
     pub changes: Arc<[PolicyChange]>,
     /// What could not be read of its source, where that was accepted.
@@ -131,7 +135,7 @@ impl fmt::Display for Problem {
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// The folder or a folder in it cannot be listed.
-    #[error("cannot read the manifests folder {}: {source}", path.display())]
+    #[error("cannot read the folder {}: {source}", path.display())]
     Folder {
         /// The folder.
         path: PathBuf,
@@ -143,6 +147,14 @@ pub enum ClusterError {
     Empty {
         /// The folder.
         path: PathBuf,
+    },
+    /// The folder of policies in trial is that of the manifests, or holds it.
+    #[error("the manifests in {} would all be in trial: {} holds them", manifests.display(), trial.display())]
+    AllInTrial {
+        /// The manifests.
+        manifests: PathBuf,
+        /// The policies in trial.
+        trial: PathBuf,
     },
     /// Something in it cannot be read.
     #[error("{} cannot be read of {}:\n  {}", count(problems), path.display(), lines(problems))]

@@ -6,7 +6,7 @@
 use super::documents::Place;
 use super::{Problem, defaults, pods, services, validate, validate_cluster};
 use crate::inventory::{Builder, ServiceSpec, Slice};
-use crate::model::{Labels, Node, Pod, PolicyKind, Tier, Workload};
+use crate::model::{Labels, Node, Pod, PolicyKind, PolicyRef, Tier, Workload};
 use crate::policy::Policy;
 use crate::policy::kinds::cluster_object::ClusterObject;
 use crate::policy::kinds::cluster_rules::ClusterPolicy;
@@ -21,7 +21,7 @@ use k8s_openapi::api::{apps, batch, core, discovery, networking};
 use pods::ReadPod;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,13 +38,17 @@ impl FieldError {
     }
 }
 
-/// Kind, namespace and name.
+/// Kind, namespace and name. A policy in trial stands beside the declared one of its name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Key {
     pub(super) kind: String,
     pub(super) namespace: String,
     pub(super) name: String,
+    pub(super) trial: bool,
 }
+
+/// The annotation that puts a policy in trial, by `"true"`.
+const TRIAL: &str = "flowlog.dev/trial";
 
 /// The objects of one load.
 #[derive(Debug, Default)]
@@ -57,10 +61,14 @@ pub struct Objects {
     pub(super) ranges: Vec<IpNet>,
     /// With the time of their creation, where told.
     pub(super) policies: Vec<(Policy, Option<Timestamp>)>,
+    /// Policies in trial: nothing is known of them but what they say.
+    pub(super) trial: Vec<Policy>,
     /// ReplicaSets and Jobs, and who owns them.
     pub(super) owners: HashMap<Key, Option<Workload>>,
     skipped: BTreeMap<String, usize>,
     seen: HashMap<Key, Place>,
+    /// What a person should know of objects that can be read.
+    notes: Vec<Problem>,
 }
 
 /// Pods of before, by namespace and name.
@@ -133,6 +141,7 @@ impl Objects {
             }
         }
         let (group, version) = api_version.split_once('/').unwrap_or(("", api_version));
+        let is_applied = key.trial && !text(&object, "/metadata/uid").is_empty();
         let read = match KINDS.iter().find(|row| row.0 == group && row.2 == kind) {
             Some((_, known, _, reader)) if *known == version => {
                 self.first(&key, place).and_then(|()| reader(self, object))
@@ -160,15 +169,54 @@ impl Objects {
         };
         if let Err(error) = read {
             if kind == "NetworkPolicy" {
-                self.add_broken_policy(NotUnderstood {
+                let broken = NotUnderstood {
                     kind: PolicyKind::NetworkPolicy,
                     namespace: Some(key.namespace.clone()),
                     name: key.name.clone(),
                     tier: Some(Tier::Namespace),
                     why: why(&error).into(),
-                });
+                };
+                self.add_broken_policy(broken, key.trial);
             }
             problems.push(problem(place, &title(&key), error));
+        } else if is_applied {
+            let what = "keeps it out of verdicts, but it was applied to the cluster (it has a uid), where the \
+                        network plugin enforces it all the same: put policies in trial into a folder instead";
+            let error = FieldError::new(format!("metadata.annotations[{TRIAL}]"), what);
+            self.notes.push(problem(place, &title(&key), error));
+        }
+    }
+
+    /// What a person should know of objects that could be read.
+    pub fn notes(&self) -> &[Problem] {
+        &self.notes
+    }
+
+    /// Takes the policies of another folder: all of them are in trial, annotated or not. What else is in it
+    /// is counted as not read.
+    pub(super) fn add_trial(&mut self, other: Self, problems: &mut Vec<Problem>) {
+        let taken: BTreeSet<PolicyRef> = self.trial.iter().map(Policy::reference).collect();
+        for policy in other.policies.into_iter().map(|(policy, _)| policy).chain(other.trial) {
+            let reference = policy.reference();
+            if !taken.contains(&reference) {
+                self.trial.push(policy);
+                continue;
+            }
+            let what =
+                "is in trial twice: by its annotation, and in the folder of policies in trial".to_owned();
+            if let Some((key, place)) = other.seen.iter().find(|(key, _)| key.is_of(&reference)) {
+                problems.push(problem(place, &title(key), FieldError { field: None, what: what.clone() }));
+            }
+            let PolicyRef { kind, namespace, name, .. } = reference;
+            let broken = NotUnderstood { kind, namespace, name, tier: None, why: what.into() };
+            self.add_broken_policy(broken, true);
+        }
+        let kinds = other.seen.keys().filter(|key| !key.kind.ends_with("NetworkPolicy"));
+        for key in kinds {
+            *self.skipped.entry(format!("{} among the policies in trial", key.kind)).or_default() += 1;
+        }
+        for (kind, count) in other.skipped {
+            *self.skipped.entry(kind).or_default() += count;
         }
     }
 
@@ -189,16 +237,18 @@ impl Objects {
         };
         let why = "cannot be read".into();
         let kind = PolicyKind::NetworkPolicy;
-        self.add_policy(
-            Policy::NotUnderstood(NotUnderstood { kind, namespace: None, name, tier: None, why }),
-            None,
-        );
+        let policy = NotUnderstood { kind, namespace: None, name, tier: None, why };
+        self.add_policy(Policy::NotUnderstood(policy), None, false);
     }
 
-    /// Everything into an inventory, and the policies. A pod that `kept` holds just as it is stays the same
+    /// Everything into an inventory, the policies, and those in trial. A pod that `kept` holds just as it is stays the same
     /// one: whoever knows it need not look at it again.
-    pub(super) fn assemble(self, builder: Builder, kept: &KeptPods<'_>) -> (Builder, Vec<Dated>) {
-        let Self { namespaces, nodes, pods, services, slices, ranges, policies, owners, .. } = self;
+    pub(super) fn assemble(
+        self,
+        builder: Builder,
+        kept: &KeptPods<'_>,
+    ) -> (Builder, Vec<Dated>, Vec<Arc<Policy>>) {
+        let Self { namespaces, nodes, pods, services, slices, ranges, policies, trial, owners, .. } = self;
         let builder = nodes.into_iter().fold(builder, Builder::node);
         let builder = services.into_iter().fold(builder, Builder::service);
         let builder = slices.into_iter().fold(builder, Builder::slice);
@@ -211,7 +261,7 @@ impl Objects {
             }
         });
         let policies = policies.into_iter().map(|(policy, created)| (Arc::new(policy), created));
-        (builder, policies.collect())
+        (builder, policies.collect(), trial.into_iter().map(Arc::new).collect())
     }
 
     fn first(&mut self, key: &Key, place: &Place) -> Result<(), FieldError> {
@@ -228,14 +278,20 @@ impl Objects {
         }
     }
 
-    fn add_policy(&mut self, policy: Policy, created: Option<Timestamp>) {
-        self.policies.push((policy, created));
+    fn add_policy(&mut self, policy: Policy, created: Option<Timestamp>, trial: bool) {
+        match trial {
+            true => self.trial.push(policy),
+            false => self.policies.push((policy, created)),
+        }
     }
 
-    fn add_broken_policy(&mut self, policy: NotUnderstood) {
+    fn add_broken_policy(&mut self, policy: NotUnderstood, trial: bool) {
         // Of two that claim one name neither is known to be the one that stands.
-        self.policies.retain(|(known, _)| known.reference() != policy.reference());
-        self.add_policy(Policy::NotUnderstood(policy), None);
+        match trial {
+            true => self.trial.retain(|known| known.reference() != policy.reference()),
+            false => self.policies.retain(|(known, _)| known.reference() != policy.reference()),
+        }
+        self.add_policy(Policy::NotUnderstood(policy), None, trial);
     }
 
     fn add_cluster_policy(
@@ -258,8 +314,8 @@ impl Objects {
             tier,
             why: why(error).into(),
         };
-        if let Err(error) = self.first(key, place) {
-            self.add_broken_policy(broken(&error));
+        if let Err(error) = self.first(key, place).and_then(|()| in_trial(&object).map(drop)) {
+            self.add_broken_policy(broken(&error), key.trial);
             return Err(error);
         }
         let understood = if version == *known {
@@ -268,13 +324,13 @@ impl Objects {
             Err(FieldError::new("apiVersion", format!("{version} is not read, only {known}")))
         };
         if let Err(error) = understood {
-            self.add_broken_policy(broken(&error));
+            self.add_broken_policy(broken(&error), key.trial);
             return Ok(());
         }
         match read_cluster_policy(*kind, object) {
-            Ok((policy, created)) => self.add_policy(Policy::Cluster(policy), created),
+            Ok((policy, created)) => self.add_policy(Policy::Cluster(policy), created, key.trial),
             Err(error) => {
-                self.add_broken_policy(broken(&error));
+                self.add_broken_policy(broken(&error), key.trial);
                 return Err(error);
             }
         }
@@ -331,6 +387,7 @@ impl Objects {
     }
 
     fn add_network_policy(&mut self, value: Value) -> Result<(), FieldError> {
+        let trial = in_trial(&value)?;
         validate::known_fields(&value)?;
         let mut policy = typed::<networking::v1::NetworkPolicy>(value)?;
         defaults::network_policy(&mut policy);
@@ -338,7 +395,7 @@ impl Objects {
             policy.spec.as_ref().unwrap_or(&networking::v1::NetworkPolicySpec::default()),
         )?;
         let created = policy.metadata.creation_timestamp.as_ref().map(|time| time.0);
-        self.add_policy(Policy::NetworkPolicy(network_policy::read(&policy)), created);
+        self.add_policy(Policy::NetworkPolicy(network_policy::read(&policy)), created, trial);
         Ok(())
     }
 }
@@ -390,14 +447,36 @@ fn key(kind: &str, object: &Value) -> Key {
         (_, namespace) => namespace,
     };
     let name = text(object, "/metadata/name").to_owned();
-    Key { kind: kind.to_owned(), namespace: namespace.to_owned(), name }
+    let trial = kind.ends_with("NetworkPolicy") && in_trial(object).unwrap_or(false);
+    Key { kind: kind.to_owned(), namespace: namespace.to_owned(), name, trial }
+}
+
+impl Key {
+    fn is_of(&self, policy: &PolicyRef) -> bool {
+        let namespace = policy.namespace.as_deref().unwrap_or_default();
+        self.kind == format!("{:?}", policy.kind) && self.namespace == namespace && self.name == policy.name
+    }
+}
+
+/// Whether a policy is in trial by its annotation.
+fn in_trial(object: &Value) -> Result<bool, FieldError> {
+    let annotation = object.get("metadata").and_then(|metadata| metadata.get("annotations")?.get(TRIAL));
+    match annotation {
+        None | Some(Value::Null) => Ok(false),
+        Some(Value::String(word)) if word == "true" => Ok(true),
+        Some(Value::String(word)) if word == "false" => Ok(false),
+        Some(other) => Err(FieldError::new(
+            format!("metadata.annotations[{TRIAL}]"),
+            format!("is {other}: write \"true\" or \"false\""),
+        )),
+    }
 }
 
 fn title(key: &Key) -> String {
     match key {
         Key { kind, name, .. } if kind.is_empty() || name.is_empty() => kind.clone(),
-        Key { kind, namespace, name } if namespace.is_empty() => format!("{kind} {name}"),
-        Key { kind, namespace, name } => format!("{kind} {namespace}/{name}"),
+        Key { kind, namespace, name, .. } if namespace.is_empty() => format!("{kind} {name}"),
+        Key { kind, namespace, name, .. } => format!("{kind} {namespace}/{name}"),
     }
 }
 

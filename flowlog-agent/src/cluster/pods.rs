@@ -42,7 +42,7 @@ fn workload(owner: Workload, pod: &Pod, owners: &HashMap<Key, Option<Workload>>)
     if kind == "Node" {
         return None;
     }
-    let key = Key { kind, namespace: pod.namespace.clone(), name };
+    let key = Key { kind, namespace: pod.namespace.clone(), name, trial: false };
     match owners.get(&key) {
         Some(Some(above)) => return Some(above.clone()),
         Some(None) => {}
@@ -67,6 +67,7 @@ pub(super) fn owner_key(kind: &str, metadata: &ObjectMeta) -> Key {
         kind: kind.to_owned(),
         namespace: metadata.namespace.clone().unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
         name: metadata.name.clone().unwrap_or_default(),
+        trial: false,
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{ClusterError, Loaded, PolicyChange, Settings, Snapshot};
 use crate::inventory::Inventory;
 use crate::model::{Pod, PolicyRef};
-use crate::policy::{Policy, PolicySet};
+use crate::policy::{Policy, PolicySet, Trial};
 use foldhash::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
@@ -64,7 +64,7 @@ fn next(settings: &Settings, before: Option<&Snapshot>, loaded: Loaded, now: Tim
     let Loaded { objects, problems, .. } = loaded;
     let pods_before = before.into_iter().flat_map(|before| before.inventory.pods());
     let kept = pods_before.map(|pod| ((&*pod.namespace, &*pod.name), pod)).collect();
-    let (builder, policies) = objects.assemble(Inventory::builder(&settings.inventory), &kept);
+    let (builder, policies, trial) = objects.assemble(Inventory::builder(&settings.inventory), &kept);
     let inventory = builder.build(before.map(|before| &*before.inventory), now);
     let created: BTreeMap<PolicyRef, Timestamp> =
         policies.iter().filter_map(|(policy, created)| Some((policy.reference(), (*created)?))).collect();
@@ -78,12 +78,14 @@ fn next(settings: &Settings, before: Option<&Snapshot>, loaded: Loaded, now: Tim
         None => created_lately(&policies, &created, settings.settle, now),
         Some(before) => changes(before, &policies, settings.settle, now),
     };
+    let trial = Trial::new(&policies, &trial).map(Arc::new);
     Snapshot {
         revision: before.map_or(1, |before| before.revision + 1),
         as_of: now,
         stale_since: None,
         inventory: Arc::new(inventory),
         policies: Arc::new(policies),
+        trial,
         changes: changes.into(),
         problems: problems.into(),
         settle: settings.settle,

@@ -537,7 +537,7 @@ fn a_folder_is_read_with_its_subfolders_and_each_file_once() {
     fs::write(folder.path().join("below/policy.yml"), POLICY).unwrap();
     fs::write(folder.path().join("notes.txt"), "kind: [").unwrap();
     fs::write(folder.path().join(".swap.yaml"), "kind: [").unwrap();
-    let loaded = load(folder.path()).unwrap();
+    let loaded = load(&folder.path().into()).unwrap();
     assert_eq!(problems(&loaded), [""; 0]);
     let store = Store::start(Settings::default(), loaded, at(0)).unwrap();
     let snapshot = store.snapshot();
@@ -547,8 +547,8 @@ fn a_folder_is_read_with_its_subfolders_and_each_file_once() {
 #[test]
 fn a_folder_without_manifests_or_no_folder_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    assert!(matches!(load(folder.path()), Err(ClusterError::Empty { .. })));
-    let missing = load(&folder.path().join("missing")).unwrap_err();
+    assert!(matches!(load(&folder.path().into()), Err(ClusterError::Empty { .. })));
+    let missing = load(&folder.path().join("missing").into()).unwrap_err();
     assert!(matches!(missing, ClusterError::Folder { .. }), "{missing}");
 }
 
@@ -559,7 +559,7 @@ fn one_broken_document_does_not_take_the_others_with_it() {
     fs::write(folder.path().join("b.json"), "{\"kind\": 1, \"kind\": 2}").unwrap();
     symlink("nowhere", folder.path().join("c.yaml")).unwrap();
     fs::write(folder.path().join("d.yaml"), POLICY).unwrap();
-    let loaded = load(folder.path()).unwrap();
+    let loaded = load(&folder.path().into()).unwrap();
     let told = problems(&loaded);
     let dir = folder.path().display();
     assert_eq!(told.len(), 4, "{told:#?}");
@@ -586,11 +586,15 @@ fn a_touched_file_changes_the_fingerprint() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("a.yaml");
     fs::write(&file, POLICY).unwrap();
-    let before = fingerprint(folder.path()).unwrap();
-    assert_eq!(fingerprint(folder.path()).unwrap(), before);
-    assert_eq!(load(folder.path()).unwrap().fingerprint, before);
+    let before = fingerprint(&folder.path().into()).unwrap();
+    assert_eq!(fingerprint(&folder.path().into()).unwrap(), before);
+    assert_eq!(load(&folder.path().into()).unwrap().fingerprint, before);
     let other = folder.path().join("b");
     fs::write(&other, POLICY).unwrap();
     fs::rename(&other, &file).unwrap();
-    assert_ne!(fingerprint(folder.path()).unwrap(), before, "another file of the same length in its place");
+    assert_ne!(
+        fingerprint(&folder.path().into()).unwrap(),
+        before,
+        "another file of the same length in its place"
+    );
 }

@@ -3,7 +3,7 @@
 use crate::capture::btf::VMLINUX;
 use crate::capture::host;
 use crate::capture::{self, Capture, HookStatus};
-use crate::cluster::{self, Store};
+use crate::cluster::{self, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
 use crate::pipeline::{self, Parts};
@@ -26,6 +26,9 @@ pub(super) struct Args {
     /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
     #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
     manifests: Option<PathBuf>,
+    /// Folder with policies in trial: judged beside the declared ones, never mixed into the verdict.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
     /// Name of this node in the cluster; default: the host name.
     #[arg(long, env = "FLOWLOG_NODE", value_name = "NAME")]
     node: Option<String>,
@@ -85,6 +88,7 @@ impl Args {
         let flag = |on: bool| on.then_some(true);
         Overrides {
             manifests: self.manifests.clone(),
+            trial_policies: self.trial_policies.clone(),
             node: self.node.clone(),
             cluster: self.cluster.clone(),
             cgroup_root: self.cgroup_root.clone(),
@@ -103,13 +107,15 @@ impl Args {
 }
 
 async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
-    let Some(folder) = settings.manifests.clone() else {
+    let Some(manifests) = settings.manifests.clone() else {
         bail!("no manifests: give the folder with the cluster's objects by --manifests or FLOWLOG_MANIFESTS");
     };
     let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let loaded = cluster::load(&folder)?;
+    let folders = Folders { manifests, trial: settings.trial_policies.clone() };
+    let loaded = cluster::load(&folders)?;
+    pipeline::tell_notes(&loaded);
     let fingerprint = loaded.fingerprint.clone();
     for (kind, count) in loaded.objects.skipped() {
         tracing::info!(kind = %kind, count, "kind not read: it takes no part in names and verdicts");
@@ -135,7 +141,8 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
         tracing::info!("processes outside pods are not recorded; --host-processes includes them");
     }
     tracing::info!(node = settings.node, cgroup = %options.cgroup_root.display(), "capturing");
-    let parts = Parts { settings, capture, cgroups, store, fingerprint, encoder, sinks, start, hangup };
+    let parts =
+        Parts { settings, capture, cgroups, store, folders, fingerprint, encoder, sinks, start, hangup };
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => "signal",

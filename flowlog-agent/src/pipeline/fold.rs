@@ -2,7 +2,8 @@
 //! interval. A connection's sums come when it closes, and are added to its key's.
 
 use crate::model::{
-    Attribution, Class, Direction, DropPlace, Endpoint, Flow, FlowId, Party, PolicyRef, Protocol, State,
+    Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Flow, FlowId, Party,
+    PolicyRef, Protocol, State,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -55,6 +56,7 @@ struct Key {
     errno: Option<u16>,
     drop: Option<(String, DropPlace)>,
     policies: Vec<PolicyRef>,
+    trial: Option<(Decision, Vec<PolicyRef>)>,
     settling: bool,
     attribution: Option<Attribution>,
 }
@@ -287,10 +289,15 @@ fn key_of(flow: &Flow) -> Key {
         state: flow.outcome.state,
         errno: flow.outcome.errno,
         drop: flow.outcome.drop.as_ref().map(|drop| (drop.reason.clone(), drop.place)),
-        policies: verdict.egress.policies.iter().chain(&verdict.ingress.policies).cloned().collect(),
+        policies: named(&verdict.egress, &verdict.ingress),
+        trial: verdict.trial.as_ref().map(|trial| (trial.decision, named(&trial.egress, &trial.ingress))),
         settling: verdict.settling,
         attribution: flow.attribution.clone(),
     }
+}
+
+fn named(egress: &DirectionVerdict, ingress: &DirectionVerdict) -> Vec<PolicyRef> {
+    egress.policies.iter().chain(&ingress.policies).cloned().collect()
 }
 
 fn end_of(party: &Party) -> End {

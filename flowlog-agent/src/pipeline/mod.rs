@@ -17,7 +17,7 @@ mod tests;
 mod waiting;
 
 use crate::capture::{Batch, Capture, Cgroups, HookStatus, KernelCounts, Repeat, clock, find_exe};
-use crate::cluster::{self, Snapshot, Store};
+use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
     Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Node, Observation, Process,
@@ -34,6 +34,7 @@ use fold::{Folder, Intervals};
 use jiff::Timestamp;
 use losses::Losses;
 use reload::Reload;
+pub use reload::tell_notes;
 use repeats::Repeats;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -72,6 +73,8 @@ pub struct Parts {
     pub cgroups: Cgroups,
     /// The cluster.
     pub store: Store,
+    /// What the cluster was read from.
+    pub folders: Folders,
     /// State of the manifests that the cluster was read from.
     pub fingerprint: cluster::Fingerprint,
     /// Makes lines.
@@ -89,10 +92,20 @@ pub struct Parts {
 /// # Errors
 /// The kernel half can no longer be read.
 pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Result<Counters, PipelineError> {
-    let Parts { settings, mut capture, cgroups, store, fingerprint, encoder, sinks, start, mut hangup } =
-        parts;
+    let Parts {
+        settings,
+        mut capture,
+        cgroups,
+        store,
+        folders,
+        fingerprint,
+        encoder,
+        sinks,
+        start,
+        mut hangup,
+    } = parts;
     let drain = settings.drain;
-    let mut reload = Reload::new(settings.manifests.clone(), fingerprint, store);
+    let mut reload = Reload::new(folders, fingerprint, store);
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
     spine.tell_start(start);
@@ -686,11 +699,14 @@ fn node_of(snapshot: &Snapshot, name: &str) -> Arc<Node> {
 
 fn state_of(snapshot: &Snapshot, problems: &[String]) -> SnapshotState {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let objects = BTreeMap::from([
+    let mut objects = BTreeMap::from([
         ("pods".to_owned(), count(snapshot.inventory.pods().count())),
         ("nodes".to_owned(), count(snapshot.inventory.nodes().count())),
         ("policies".to_owned(), count(snapshot.policies.policy_count())),
     ]);
+    if let Some(trial) = &snapshot.trial {
+        objects.insert("policies_in_trial".to_owned(), count(trial.policy_count()));
+    }
     let problems =
         snapshot.problems.iter().map(ToString::to_string).chain(problems.iter().cloned()).collect();
     SnapshotState {

@@ -1,19 +1,18 @@
 //! Manifests that change while the agent runs: looked at once a second, read off the spine's task.
 
-use crate::cluster::{self, ClusterError, Fingerprint, Loaded, Snapshot, Store};
+use crate::cluster::{self, ClusterError, Fingerprint, Folders, Loaded, Snapshot, Store};
 use jiff::Timestamp;
 use std::future::Future as _;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::JoinHandle;
 
 /// What a look found: `None` where nothing changed.
 type Look = Option<(Option<Fingerprint>, Result<Loaded, ClusterError>)>;
 
-/// The folder and what was last read of it.
+/// The folders and what was last read of them.
 pub(super) struct Reload {
-    folder: Option<PathBuf>,
-    /// State that was last read; absent where the folder itself could not be.
+    folders: Folders,
+    /// State that was last read; absent where the folders themselves could not be.
     fingerprint: Option<Fingerprint>,
     store: Store,
     looking: Option<JoinHandle<Look>>,
@@ -21,8 +20,8 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn new(folder: Option<PathBuf>, fingerprint: Fingerprint, store: Store) -> Self {
-        Self { folder, fingerprint: Some(fingerprint), store, looking: None, problems: Vec::new() }
+    pub(super) fn new(folders: Folders, fingerprint: Fingerprint, store: Store) -> Self {
+        Self { folders, fingerprint: Some(fingerprint), store, looking: None, problems: Vec::new() }
     }
 
     /// The snapshot to judge with.
@@ -37,9 +36,9 @@ impl Reload {
 
     /// Start a look, unless one is under way.
     pub(super) fn look(&mut self) {
-        if let (Some(folder), None) = (self.folder.clone(), &self.looking) {
-            let before = self.fingerprint.clone();
-            self.looking = Some(tokio::task::spawn_blocking(move || look(&folder, before.as_ref())));
+        if self.looking.is_none() {
+            let (folders, before) = (self.folders.clone(), self.fingerprint.clone());
+            self.looking = Some(tokio::task::spawn_blocking(move || look(&folders, before.as_ref())));
         }
     }
 
@@ -58,6 +57,7 @@ impl Reload {
         now: Timestamp,
     ) -> Option<Arc<Snapshot>> {
         self.fingerprint = fingerprint;
+        loaded.iter().for_each(tell_notes);
         match self.store.reload(loaded, now) {
             Ok(snapshot) => {
                 self.problems.clear();
@@ -77,11 +77,20 @@ impl Reload {
     }
 }
 
+/// What a person should know of objects that can be read.
+pub fn tell_notes(loaded: &Loaded) {
+    for note in loaded.objects.notes() {
+        tracing::warn!(%note, "a policy's annotation does not do what it says");
+    }
+}
+
 /// Each with its file, document and field, where it is about the files' contents.
 fn problems_of(error: &ClusterError) -> Vec<String> {
     match error {
         ClusterError::Problems { problems, .. } => problems.iter().map(ToString::to_string).collect(),
-        ClusterError::Folder { .. } | ClusterError::Empty { .. } => vec![error.to_string()],
+        ClusterError::Folder { .. } | ClusterError::Empty { .. } | ClusterError::AllInTrial { .. } => {
+            vec![error.to_string()]
+        }
     }
 }
 
@@ -98,11 +107,11 @@ fn finish(looking: JoinHandle<Look>) -> Look {
     }
 }
 
-fn look(folder: &Path, before: Option<&Fingerprint>) -> Look {
-    match cluster::fingerprint(folder) {
+fn look(folders: &Folders, before: Option<&Fingerprint>) -> Look {
+    match cluster::fingerprint(folders) {
         Ok(now) if Some(&now) == before => None,
         Ok(now) => {
-            let loaded = cluster::load(folder);
+            let loaded = cluster::load(folders);
             let read = loaded.as_ref().map_or(now, |loaded| loaded.fingerprint.clone());
             Some((Some(read), loaded))
         }

@@ -6,7 +6,7 @@ use super::repeats::Repeats;
 use crate::capture::{Repeat, RepeatCounts, Slot};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
-    Fact, Flow, FlowId, Observation, Outcome, Party, Protocol, State, Task, Tier, Verdict,
+    Fact, Flow, FlowId, Observation, Outcome, Party, Protocol, State, Task, Tier, TrialVerdict, Verdict,
 };
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
@@ -528,6 +528,20 @@ fn another_state_is_another_key() {
     folder.fold(flow(1, Class::DeniedAttempt, State::Dropped), 0, &mut written);
     folder.fold(flow(2, Class::DeniedAttempt, State::Rejected), 0, &mut written);
     assert_eq!(written.len(), 2);
+}
+
+#[test]
+fn another_answer_of_the_policies_in_trial_is_another_key() {
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    for (id, trial) in
+        [(1, None), (2, Some(Decision::Allow)), (3, Some(Decision::Deny)), (4, Some(Decision::Deny))]
+    {
+        let mut flow = flow(id, Class::Unrestricted, State::Established);
+        let (egress, ingress) = (direction_verdict(), direction_verdict());
+        flow.verdict.trial = trial.map(|decision| TrialVerdict { decision, egress, ingress });
+        folder.fold(flow, 0, &mut written);
+    }
+    assert_eq!(written.iter().map(|flow| flow.id).collect::<Vec<_>>(), [1, 2, 3].map(FlowId));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use super::relation::{self, Relation};
 use super::ruling::Ruling;
 use super::{
     Block, Namespaces, Numbers, Peer, Policy, PolicySet, Port, Query, Requirement, Selector, Side, TIERS,
-    combine,
+    Trial, combine,
 };
 use crate::model::{Basis, Decision, Direction, Endpoint, Labels, Party, Pod, PolicyRef, Tier};
 use serde::Serialize;
@@ -64,6 +64,9 @@ pub struct TierTrace {
 pub struct PolicyTrace {
     /// Which.
     pub policy: PolicyRef,
+    /// It is in trial, not declared.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub in_trial: bool,
     /// Its place in the tier, where its kind has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
@@ -112,6 +115,18 @@ pub struct WantedLabel {
     /// What it is; absent where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
+}
+
+impl Trial {
+    /// The answer as it would be, with everything that was tried for it.
+    pub fn explain(&self, query: &Query<'_>) -> Trace {
+        let mut trace = self.policies().explain(query);
+        let tiers = trace.egress.tiers.iter_mut().chain(&mut trace.ingress.tiers);
+        for policy in tiers.flat_map(|tier| &mut tier.policies) {
+            policy.in_trial = self.holds(&policy.policy);
+        }
+        trace
+    }
 }
 
 impl PolicySet {
@@ -168,6 +183,7 @@ impl PolicySet {
                     let could = policy.tier.is_none_or(|own| own == tier) && policy.may_select(pod);
                     could.then(|| PolicyTrace {
                         policy: policy.reference(),
+                        in_trial: false,
                         priority: None,
                         selects: tried(&policy.selects(pod), policy.reason().to_string(), Vec::new()),
                         rules: Vec::new(),
@@ -195,7 +211,7 @@ impl PolicySet {
             peers: self.explain_peers(rule.peers.as_deref(), side),
         });
         let rules = if matches == Match::No { Vec::new() } else { rules.collect() };
-        PolicyTrace { policy: policy.reference(), priority: None, selects, rules }
+        PolicyTrace { policy: policy.reference(), in_trial: false, priority: None, selects, rules }
     }
 
     fn explain_cluster_policy(&self, policy: &ClusterPolicy, side: &Side<'_>, pod: &Pod) -> PolicyTrace {
@@ -226,7 +242,7 @@ impl PolicySet {
             peers: self.explain_peers(Some(&rule.peers), side),
         });
         let rules = if matches == Match::No { Vec::new() } else { rules.collect() };
-        PolicyTrace { policy: policy.reference(), priority: policy.priority, selects, rules }
+        PolicyTrace { policy: policy.reference(), in_trial: false, priority: policy.priority, selects, rules }
     }
 
     fn explain_peers(&self, peers: Option<&[Peer]>, side: &Side<'_>) -> Vec<Tried> {

@@ -18,6 +18,7 @@ mod ruling;
 mod selector;
 #[cfg(test)]
 mod tests;
+mod trial;
 
 pub use explain::{PolicyTrace, RuleTrace, SideTrace, TierTrace, Trace, Tried, WantedLabel};
 pub use index::Cache;
@@ -26,6 +27,7 @@ pub use peer::{Block, Namespaces, Peer};
 pub use port::{Numbers, Port};
 pub use ruling::Ruling;
 pub use selector::{Requirement, Selector};
+pub use trial::Trial;
 
 use crate::model::{
     Basis, Decision, Direction, DirectionVerdict, Endpoint, Party, Pod, PolicyKind, PolicyRef, Protocol, Tier,

@@ -1,8 +1,10 @@
 //! `flowlog policy explain`: what the policies say of one connection, and why, in words or as JSON.
 
-use crate::cluster::{self, Settings, Snapshot, Store};
-use crate::model::{Basis, Decision, Endpoint, Party, Protocol, Target};
+use super::super::answer;
+use crate::cluster::{self, Folders, Settings, Snapshot, Store};
+use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, Target};
 use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
+use anstyle::AnsiColor;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Serialize;
@@ -18,11 +20,14 @@ pub(super) struct Args {
     /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
     #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
     manifests: PathBuf,
-    /// Who opens the connection.
-    #[arg(long, value_name = "NS/POD|IP")]
+    /// Folder with policies in trial: what they would make of it is told beside the answer.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
+    /// Who opens the connection: a pod, a workload by one of its pods, or an address.
+    #[arg(long, value_name = "NS/POD|NS/WORKLOAD|IP")]
     from: String,
-    /// Who listens.
-    #[arg(long, value_name = "NS/POD|svc/NS/NAME|IP")]
+    /// Who listens: the same, or a service.
+    #[arg(long, value_name = "NS/POD|NS/WORKLOAD|svc/NS/NAME|IP")]
     to: String,
     /// The port that is dialed; TCP where no protocol is named.
     #[arg(long, value_name = "PORT[/tcp|udp|sctp]")]
@@ -64,6 +69,9 @@ struct Explained {
     port: u16,
     protocol: &'static str,
     decision: Decision,
+    /// With the policies in trial among the declared ones, where any of those takes part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Decision>,
     /// One, or one for each endpoint of a service.
     endpoints: Vec<Judged>,
 }
@@ -73,17 +81,24 @@ struct Judged {
     to: String,
     #[serde(flatten)]
     trace: Trace,
+    /// With the policies in trial among the declared ones, where any of those takes part.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trial: Option<Trace>,
 }
 
 /// Explain one connection.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let loaded = cluster::load(&args.manifests)?;
+    let folders = Folders { manifests: args.manifests.clone(), trial: args.trial_policies.clone() };
+    let loaded = cluster::load(&folders)?;
     let snapshot = Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot();
     let explained = explain(&snapshot, args)?;
-    Ok(super::super::answer::print(&match args.output {
-        super::Output::Json => format!("{}\n", serde_json::to_string(&explained).context("write JSON")?),
-        super::Output::Text => text(&explained),
-    }))
+    Ok(match args.output {
+        super::Output::Json => {
+            let json = serde_json::to_string(&explained).context("write JSON")?;
+            answer::print(&format!("{json}\n"))
+        }
+        super::Output::Text => answer::show(&styled(&text(&explained))),
+    })
 }
 
 fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
@@ -121,8 +136,11 @@ fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
             .collect(),
         Target::Endpoint(_) => vec![destination.clone()],
     };
-    let judged =
-        |party: &Party| Judged { to: title(party), trace: snapshot.explain(&source, party, protocol) };
+    let judged = |party: &Party| Judged {
+        to: title(party),
+        trace: snapshot.explain(&source, party, protocol),
+        trial: snapshot.explain_trial(&source, party, protocol),
+    };
     let verdict = snapshot.evaluate(&source, &destination, &target, protocol, at);
     Ok(Explained {
         from: title(&source),
@@ -134,13 +152,18 @@ fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
         port,
         protocol: protocol.as_kubernetes(),
         decision: verdict.decision,
+        trial: verdict.trial.map(|trial| trial.decision),
         endpoints: behind.iter().map(judged).collect(),
     })
 }
 
-fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<crate::model::Pod>> {
+fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<Pod>> {
     let (namespace, name) = name.split_once('/')?;
-    snapshot.inventory.pods().find(|pod| pod.namespace == namespace && pod.name == name)
+    let pods = || snapshot.inventory.pods().filter(|pod| pod.namespace == namespace);
+    let of_workload = |pod: &&Arc<Pod>| pod.workload.as_ref().is_some_and(|workload| workload.name == name);
+    // Any pod of a workload stands for the others: the first by name, so that it is the same one tomorrow.
+    let any = || pods().filter(of_workload).filter(|pod| !pod.ips.is_empty()).min_by_key(|pod| &pod.name);
+    pods().find(|pod| pod.name == name).or_else(any)
 }
 
 /// The addresses of what is named.
@@ -162,7 +185,7 @@ fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> 
         None => {
             let known = snapshot.inventory.pods().map(|pod| format!("{}/{}", pod.namespace, pod.name));
             bail!(
-                "there is no pod {written} (an end is written NS/POD, svc/NS/NAME or as an address){}",
+                "there is no pod {written} (an end is written NS/POD, NS/WORKLOAD, svc/NS/NAME or as an address){}",
                 near(written, known)
             )
         }
@@ -193,8 +216,10 @@ fn title(party: &Party) -> String {
 
 const WIDTH: usize = 100;
 
-/// Breaks a line between words; what follows stands two columns further in.
+/// Breaks a line between words; what follows stands two columns further in. What a terminal would take for a
+/// command is made visible.
 fn put(out: &mut String, indent: usize, text: &str) {
+    let text = text.replace(char::is_control, "\u{fffd}");
     let mut line = " ".repeat(indent);
     let mut is_empty = true;
     for word in text.split_whitespace() {
@@ -217,31 +242,77 @@ fn upper(decision: Decision) -> String {
     super::word(decision).to_uppercase()
 }
 
+/// The decisions in colours.
+fn styled(text: &str) -> String {
+    let style = |word: &str| match word {
+        "ALLOW" => Some(AnsiColor::Green),
+        "DENY" => Some(AnsiColor::Red),
+        "MIXED" | "UNKNOWN" => Some(AnsiColor::Yellow),
+        _ => None,
+    };
+    let pieces = text.split_inclusive(|c: char| !c.is_ascii_alphanumeric()).map(|piece| {
+        let word = piece.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        match style(word) {
+            Some(color) => {
+                let (style, rest) = (color.on_default().bold(), piece.trim_start_matches(word));
+                format!("{style}{word}{style:#}{rest}")
+            }
+            None => piece.to_owned(),
+        }
+    });
+    pieces.collect()
+}
+
 fn text(explained: &Explained) -> String {
-    let Explained { from, to, port, protocol, decision, endpoints } = explained;
+    let Explained { from, to, port, protocol, decision, trial, endpoints } = explained;
     let mut out = String::new();
     put(&mut out, 0, &format!("{}: {from} to {to}, port {port}/{protocol}", upper(*decision)));
+    if let Some(trial) = trial {
+        put(&mut out, 0, &format!("{} with the policies in trial", upper(*trial)));
+    }
     let is_service = endpoints.len() > 1;
     if is_service {
         for one in endpoints {
-            put(&mut out, 2, &format!("{}: {}", upper(one.trace.decision), one.to));
+            put(&mut out, 2, &format!("{}: {}", in_a_word(one), one.to));
         }
     }
     let mut shown = Vec::new();
     for one in endpoints {
         // Endpoints that are judged alike are told once.
-        if shown.contains(&one.trace.decision) {
+        let decisions = (one.trace.decision, one.trial.as_ref().map(|trial| trial.decision));
+        if shown.contains(&decisions) {
             continue;
         }
-        shown.push(one.trace.decision);
+        shown.push(decisions);
         if is_service {
             out.push('\n');
-            put(&mut out, 0, &format!("For {}: {}", one.to, upper(one.trace.decision)));
+            put(&mut out, 0, &format!("For {}: {}", one.to, in_a_word(one)));
         }
-        side(&mut out, &format!("Egress, leaving {from}"), &one.trace.egress);
-        side(&mut out, &format!("Ingress, reaching {}", one.to), &one.trace.ingress);
+        let (egress, ingress) = (format!("Egress, leaving {from}"), format!("Ingress, reaching {}", one.to));
+        side(&mut out, &egress, &one.trace.egress);
+        side(&mut out, &ingress, &one.trace.ingress);
+        let Some(trial) = &one.trial else { continue };
+        for (name, declared, tried) in
+            [(egress, &one.trace.egress, &trial.egress), (ingress, &one.trace.ingress, &trial.ingress)]
+        {
+            match declared == tried {
+                true => {
+                    out.push('\n');
+                    put(&mut out, 0, &format!("{name}, in trial: {}, as declared", upper(tried.decision)));
+                }
+                false => side(&mut out, &format!("{name}, in trial"), tried),
+            }
+        }
     }
     out
+}
+
+fn in_a_word(one: &Judged) -> String {
+    let declared = upper(one.trace.decision);
+    match &one.trial {
+        Some(trial) => format!("{declared} ({} in trial)", upper(trial.decision)),
+        None => declared,
+    }
 }
 
 fn side(out: &mut String, name: &str, side: &SideTrace) {
@@ -279,7 +350,8 @@ fn because(side: &SideTrace) -> String {
 fn put_policy(out: &mut String, policy: &PolicyTrace) {
     let priority = policy.priority.map_or_else(String::new, |priority| format!(" (priority {priority})"));
     let name = super::name(&policy.policy);
-    put(out, 4, &format!("{name}{priority}: {}", policy.selects.why));
+    let trial = if policy.in_trial { " (in trial)" } else { "" };
+    put(out, 4, &format!("{name}{priority}{trial}: {}", policy.selects.why));
     labels(out, 6, &policy.selects);
     for rule in &policy.rules {
         put_rule(out, rule);

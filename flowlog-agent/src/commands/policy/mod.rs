@@ -27,7 +27,8 @@ enum Command {
     #[command(after_help = "Exit code: 0 answered, whatever the answer, 2 it could not be.\n\n\
         Examples:\n  flowlog policy explain --manifests cluster --from shop/web-0 --to shop/db-0 --port 5432\n  \
         flowlog policy explain --manifests cluster --from shop/web-0 --to svc/shop/db --port 5432/tcp\n  \
-        flowlog policy explain --manifests cluster --from 198.51.100.7 --to shop/web-0 --port 80 --output json")]
+        flowlog policy explain --manifests cluster --from 198.51.100.7 --to shop/web --port 80\n  \
+        flowlog policy explain --manifests cluster --trial-policies new --from shop/web --to shop/db --port 80")]
     Explain(explain::Args),
 }
 

@@ -2,9 +2,10 @@
 
 use anyhow::{Context, Result, bail};
 use flowlog::cluster::{Loaded, Settings, Snapshot, Store};
-use flowlog::model::{Decision, Labels, Party, Pod, Protocol};
+use flowlog::model::{Decision, Labels, Party, Pod, PolicyKind, Protocol, Tier};
+use flowlog::policy::kinds::cluster_rules::{Action, ClusterPolicy, ClusterRule, Subject};
 use flowlog::policy::kinds::network_policy::NetworkPolicy;
-use flowlog::policy::{BlockScope, Cache, Policy, PolicySet, Query};
+use flowlog::policy::{Block, BlockScope, Cache, Peer, Policy, PolicySet, Query, Requirement, Selector};
 use jiff::Timestamp;
 use nix::time::ClockId;
 use serde_json::{Value, json};
@@ -55,6 +56,14 @@ pub(crate) struct Figures {
     snapshot_us: u64,
     pod_us: Update,
     policy_us: Update,
+    /// A policy whose selectors no policy had before, of keys that some had.
+    new_selector_us: Update,
+    /// One whose selector names a key that every pod has and no policy named before.
+    new_key_us: Update,
+    /// The same of a key by which no pods are told apart otherwise.
+    noise_key_us: Update,
+    /// A policy of the whole cluster.
+    cluster_policy_us: Update,
     namespace_us: Update,
     memory_bytes: u64,
     allowed: usize,
@@ -79,7 +88,9 @@ impl Figures {
             "cached_ns": self.cached_ns, "cached_from_addresses_ns": self.cached_from_addresses_ns,
             "hit_ratio": self.hit_ratio,
             "load_us": self.load_us, "snapshot_us": self.snapshot_us, "pod_update_us": update(self.pod_us),
-            "policy_update_us": update(self.policy_us), "namespace_update_us": update(self.namespace_us),
+            "policy_update_us": update(self.policy_us), "new_selector_update_us": update(self.new_selector_us),
+            "new_key_update_us": update(self.new_key_us), "noise_key_update_us": update(self.noise_key_us),
+            "cluster_policy_update_us": update(self.cluster_policy_us), "namespace_update_us": update(self.namespace_us),
             "memory_bytes": self.memory_bytes, "allowed": self.allowed, "questions": self.questions,
         })
     }
@@ -91,6 +102,7 @@ impl fmt::Display for Figures {
             out,
             "decide {} ns ({} from addresses, {} the first time), with policies {}, in words {}, cached {} ({} from addresses); \
              load {} µs, with inventory {}; update of a pod {:.0} µs (p99 {:.0}), a policy {:.0} ({:.0}), \
+             one with a new selector {:.0} ({:.0}), with a new key {:.0} ({:.0}) or that of a roll-out {:.0} ({:.0}), one of the cluster {:.0} ({:.0}), \
              a namespace {:.0} ({:.0}); {} subjects, {} KiB",
             self.decide_ns,
             self.decide_from_addresses_ns,
@@ -105,6 +117,14 @@ impl fmt::Display for Figures {
             self.pod_us.p99,
             self.policy_us.median,
             self.policy_us.p99,
+            self.new_selector_us.median,
+            self.new_selector_us.p99,
+            self.new_key_us.median,
+            self.new_key_us.p99,
+            self.noise_key_us.median,
+            self.noise_key_us.p99,
+            self.cluster_policy_us.median,
+            self.cluster_policy_us.p99,
             self.namespace_us.median,
             self.namespace_us.p99,
             self.subjects,
@@ -191,6 +211,10 @@ pub(crate) fn case(case: &Value) -> Result<Figures> {
         snapshot_us,
         pod_us: updates(|turn| update_pod(set, &pods, turn))?,
         policy_us: updates(|turn| update_policy(set, &policies, turn))?,
+        new_selector_us: updates(|turn| add_policy(set, &selecting(&policies, "app", turn)?))?,
+        new_key_us: update_new_key(&policies, &pods, "bench")?,
+        noise_key_us: update_new_key(&policies, &pods, "pod-template-generation")?,
+        cluster_policy_us: updates(|turn| add_policy(set, &of_cluster(turn)?))?,
         namespace_us: updates(|turn| update_namespace(set, &pods, turn))?,
         memory_bytes: memory(|| {
             let set = load();
@@ -326,6 +350,57 @@ fn update_policy(set: &PolicySet, policies: &[Arc<Policy>], turn: usize) -> Resu
     })?;
     drop(changed);
     Ok(ns)
+}
+
+fn add_policy(set: &PolicySet, policy: &Arc<Policy>) -> Result<u64> {
+    let (changed, ns) = timed(|| {
+        let mut next = set.clone();
+        next.put_policy(policy);
+        Arc::new(next)
+    })?;
+    drop(changed);
+    Ok(ns)
+}
+
+/// Some policy, of another name, that selects by this label what no other policy selects so.
+fn selecting(policies: &[Arc<Policy>], key: &str, turn: usize) -> Result<Arc<Policy>> {
+    let Policy::NetworkPolicy(like) = &**pick(policies, turn)? else {
+        bail!("a policy that is no NetworkPolicy");
+    };
+    let values = vec![turn.to_string(), (turn % 10).to_string()];
+    let subject = Selector(vec![Requirement::In(key.to_owned(), values)]);
+    Ok(Arc::new(Policy::NetworkPolicy(NetworkPolicy { name: "new".to_owned(), subject, ..like.clone() })))
+}
+
+/// The policies name none of this key, and every pod has it, in ten sorts.
+fn update_new_key(policies: &[Arc<Policy>], pods: &[Arc<Pod>], key: &str) -> Result<Update> {
+    let labelled = |(place, pod): (usize, &Arc<Pod>)| {
+        let mut labels = pod.labels.clone();
+        labels.insert(key.to_owned(), (place % 10).to_string());
+        Arc::new(Pod { labels, ..Pod::clone(pod) })
+    };
+    let labelled: Vec<Arc<Pod>> = pods.iter().enumerate().map(labelled).collect();
+    let set = fresh(policies, &labelled);
+    updates(|turn| add_policy(&set, &selecting(policies, key, turn)?))
+}
+
+/// A policy that selects every pod, and denies one of the addresses outside.
+fn of_cluster(turn: usize) -> Result<Arc<Policy>> {
+    let every = || Selector(Vec::new());
+    let block = ipnet::IpNet::from(IpAddr::from([198, 51, 100, u8::try_from(turn % 250)?]));
+    Ok(Arc::new(Policy::Cluster(ClusterPolicy {
+        kind: PolicyKind::AdminNetworkPolicy,
+        name: "new".to_owned(),
+        tier: Tier::Admin,
+        priority: Some(7),
+        subject: Subject::Pods { namespaces: every(), pods: every() },
+        egress: vec![ClusterRule {
+            action: Action::Deny,
+            peers: vec![Peer::Block(Block { block, except: Vec::new(), unread: None })],
+            ports: None,
+        }],
+        ingress: Vec::new(),
+    })))
 }
 
 fn update_namespace(set: &PolicySet, pods: &[Arc<Pod>], turn: usize) -> Result<u64> {

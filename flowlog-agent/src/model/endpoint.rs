@@ -9,6 +9,17 @@ use std::sync::Arc;
 /// Labels of a Kubernetes object, in key order.
 pub type Labels = BTreeMap<String, String>;
 
+/// Label keys whose values only tell one roll-out, or one pod of a workload, from the next.
+pub const NOISE_LABELS: [&str; 7] = [
+    "pod-template-hash",
+    "controller-revision-hash",
+    "pod-template-generation",
+    "apps.kubernetes.io/pod-index",
+    "statefulset.kubernetes.io/pod-name",
+    "batch.kubernetes.io/controller-uid",
+    "controller-uid",
+];
+
 /// The owner of a pod as people name it: the Deployment, not its ReplicaSet; the CronJob, not its Job.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Workload {

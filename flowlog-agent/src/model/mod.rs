@@ -15,8 +15,8 @@ pub mod verdict;
 pub use address::{normalise, normalise_block};
 pub use class::{Class, Severity};
 pub use endpoint::{
-    Backend, Container, ContainerPort, Endpoint, External, Labels, Node, Party, Pod, Service, ServiceNote,
-    Target, Workload,
+    Backend, Container, ContainerPort, Endpoint, External, Labels, NOISE_LABELS, Node, Party, Pod, Service,
+    ServiceNote, Target, Workload,
 };
 pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process};
 pub use loss::{Loss, LossCause, LossStage};

@@ -55,21 +55,10 @@ pub struct Run {
     pub id: String,
 }
 
-/// Label keys whose values only tell one roll-out from the next; left out unless they are asked for.
-pub const NOISE_LABELS: [&str; 7] = [
-    "pod-template-hash",
-    "controller-revision-hash",
-    "pod-template-generation",
-    "apps.kubernetes.io/pod-index",
-    "statefulset.kubernetes.io/pod-name",
-    "batch.kubernetes.io/controller-uid",
-    "controller-uid",
-];
-
 /// Which labels of pods and namespaces a record shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Labelling {
-    /// All but [`NOISE_LABELS`].
+    /// All but [`NOISE_LABELS`](crate::model::NOISE_LABELS).
     #[default]
     AllButNoise,
     /// These keys only.
@@ -80,7 +69,7 @@ impl Labelling {
     /// Whether a label with this key is shown.
     pub fn keeps(&self, key: &str) -> bool {
         match self {
-            Self::AllButNoise => !NOISE_LABELS.contains(&key),
+            Self::AllButNoise => !crate::model::NOISE_LABELS.contains(&key),
             Self::Only(keys) => keys.contains(key),
         }
     }

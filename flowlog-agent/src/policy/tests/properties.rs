@@ -23,7 +23,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const NAMESPACES: [&str; 3] = ["red", "green", "blue"];
-const KEYS: [&str; 3] = ["app", "tier", "team"];
+/// The last one is noise: pods are told apart by it only once a policy names it.
+const KEYS: [&str; 3] = ["app", "tier", "pod-template-hash"];
 const VALUES: [&str; 2] = ["x", "y"];
 const PORTS: [u16; 3] = [53, 80, 8080];
 const PROTOCOLS: [Protocol; 2] = [Protocol::Tcp, Protocol::Udp];

@@ -5,7 +5,7 @@
 
 use super::documents::{OneOfEach, Place};
 use super::{Loaded, Problem, Settings, Snapshot, Store};
-use crate::model::{Basis, Decision, DirectionVerdict, Party, Protocol};
+use crate::model::{Basis, Decision, DirectionVerdict, Party, PolicyRefs, Protocol};
 use crate::policy::{self, Cache};
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -208,7 +208,8 @@ impl Case {
         if self.is_unsure {
             let reason = Some("an object of the case cannot be read".to_owned());
             let (decision, basis) = (Decision::Unknown, Basis::Unknown);
-            let side = DirectionVerdict { decision, basis, tier: None, policies: Vec::new(), reason };
+            let side =
+                DirectionVerdict { decision, basis, tier: None, policies: PolicyRefs::default(), reason };
             return CaseAnswer { ingress: side.clone(), egress: side, combined: decision };
         }
         let (snapshot, at) = (&self.snapshot, Timestamp::UNIX_EPOCH);

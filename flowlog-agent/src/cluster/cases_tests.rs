@@ -60,15 +60,6 @@ fn ask(store: &Store, bare: &PolicySet, query: &Value) -> Verdict {
     verdict
 }
 
-fn word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Allow => "allow",
-        Decision::Deny => "deny",
-        Decision::Mixed => "mixed",
-        Decision::Unknown => "unknown",
-    }
-}
-
 /// Cases where fewer than two implementations agree are left to the documents.
 fn counts(expected: &Value) -> bool {
     expected["lineagesAgreeing"].as_array().is_none_or(|lineages| lineages.len() >= 2)
@@ -93,7 +84,7 @@ fn run(folder: &Path, file: &str) -> usize {
                 ("ingress", verdict.ingress.decision),
             ];
             let differs = |(field, decision): &(&str, Decision)| {
-                expected[*field].as_str().is_some_and(|expected| expected != word(*decision))
+                expected[*field].as_str().is_some_and(|expected| expected != decision.as_str())
             };
             if rows.iter().any(differs) {
                 wrong.push(format!("{} {query} expected {expected} got {verdict:?}", case["id"]));

@@ -189,7 +189,8 @@ fn join(answers: &[Answer]) -> Said {
 /// One direction's answer for all endpoints: what it rests on is told of the endpoint that weighs most.
 fn join_side(answers: &[Answer], side: impl Fn(&Answer) -> &DirectionVerdict) -> DirectionVerdict {
     let decision = together(answers.iter().map(|answer| side(answer).decision));
-    let mut policies: Vec<_> = answers.iter().flat_map(|answer| side(answer).policies.clone()).collect();
+    let mut policies: Vec<_> =
+        answers.iter().flat_map(|answer| side(answer).policies.iter().cloned()).collect();
     policies.sort();
     policies.dedup();
     let wanted = answers.iter().map(&side).filter(|verdict| match decision {
@@ -201,7 +202,7 @@ fn join_side(answers: &[Answer], side: impl Fn(&Answer) -> &DirectionVerdict) ->
         decision,
         basis: weighing.map_or(Basis::Unknown, |verdict| verdict.basis),
         tier: weighing.and_then(|verdict| verdict.tier),
-        policies,
+        policies: policies.into(),
         reason: weighing.and_then(|verdict| verdict.reason.clone()),
     }
 }

@@ -23,7 +23,7 @@ pub use loss::{Loss, LossCause, LossStage};
 pub use observation::{Fact, Observation, Task};
 pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
 pub use verdict::{
-    Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, Tier, TrialVerdict, Verdict,
+    Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, PolicyRefs, Tier, TrialVerdict, Verdict,
 };
 
 use schemars::JsonSchema;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The answer to "does the declared policy let this connection open?".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -17,6 +18,18 @@ pub enum Decision {
     Mixed,
     /// An endpoint or a rule is not known; neither may be claimed.
     Unknown,
+}
+
+impl Decision {
+    /// The word that records and answers have for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Allow => "allow",
+            Self::Deny => "deny",
+            Self::Mixed => "mixed",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What a direction's decision rests on (`policy-semantics`, "Basis").
@@ -80,6 +93,10 @@ pub struct PolicyRef {
     pub rule: Option<u32>,
 }
 
+/// Policies of an answer, in kind, namespace, name, rule order, each once; shared, since a policy takes part in
+/// many answers.
+pub type PolicyRefs = Arc<[Arc<PolicyRef>]>;
+
 /// The decision of one direction.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct DirectionVerdict {
@@ -89,9 +106,8 @@ pub struct DirectionVerdict {
     pub basis: Basis,
     /// Where it was decided; absent where no tier was asked (`self`, `node`, `unknown`).
     pub tier: Option<Tier>,
-    /// The policies that took part, in kind, namespace, name, rule order; for `isolated` every
-    /// policy that isolates the pod.
-    pub policies: Vec<PolicyRef>,
+    /// The policies that took part; for `isolated` every policy that isolates the pod.
+    pub policies: PolicyRefs,
     /// Why it is unknown, in words; only with `Basis::Unknown`.
     pub reason: Option<String>,
 }

@@ -3,7 +3,7 @@
 
 use crate::model::{
     Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Flow, FlowId, Party,
-    PolicyRef, Protocol, State,
+    PolicyRefs, Protocol, State,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -55,8 +55,8 @@ struct Key {
     state: State,
     errno: Option<u16>,
     drop: Option<(String, DropPlace)>,
-    policies: Vec<PolicyRef>,
-    trial: Option<(Decision, Vec<PolicyRef>)>,
+    policies: [PolicyRefs; 2],
+    trial: Option<(Decision, [PolicyRefs; 2])>,
     settling: bool,
     attribution: Option<Attribution>,
 }
@@ -296,8 +296,8 @@ fn key_of(flow: &Flow) -> Key {
     }
 }
 
-fn named(egress: &DirectionVerdict, ingress: &DirectionVerdict) -> Vec<PolicyRef> {
-    egress.policies.iter().chain(&ingress.policies).cloned().collect()
+fn named(egress: &DirectionVerdict, ingress: &DirectionVerdict) -> [PolicyRefs; 2] {
+    [egress, ingress].map(|side| side.policies.clone())
 }
 
 fn end_of(party: &Party) -> End {

@@ -6,7 +6,8 @@ use super::repeats::Repeats;
 use crate::capture::{Repeat, RepeatCounts, Slot};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
-    Fact, Flow, FlowId, Observation, Outcome, Party, Protocol, State, Task, Tier, TrialVerdict, Verdict,
+    Fact, Flow, FlowId, Observation, Outcome, Party, PolicyRefs, Protocol, State, Task, Tier, TrialVerdict,
+    Verdict,
 };
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
@@ -445,7 +446,7 @@ fn direction_verdict() -> DirectionVerdict {
         decision: Decision::Allow,
         basis: Basis::Unselected,
         tier: Some(Tier::Default),
-        policies: Vec::new(),
+        policies: PolicyRefs::default(),
         reason: None,
     }
 }

@@ -262,7 +262,7 @@ fn told(ruling: &Ruling, tiers: Vec<TierTrace>) -> SideTrace {
         decision: verdict.decision,
         basis: verdict.basis,
         tier: verdict.tier,
-        policies: verdict.policies,
+        policies: verdict.policies.iter().map(|policy| PolicyRef::clone(policy)).collect(),
         reason: verdict.reason,
         tiers,
     }

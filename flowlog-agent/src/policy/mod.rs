@@ -86,6 +86,16 @@ impl<'a> Side<'a> {
             Direction::Ingress => self.query.source,
         }
     }
+
+    /// Whether a rule of these ports and peers matches; what is absent matches all.
+    fn matches(&self, ports: Option<&[Port]>, peers: Option<&[Peer]>, scope: BlockScope) -> Match {
+        let Query { destination, protocol, port, .. } = *self.query;
+        let ports = ports.map_or(Match::Yes, |ports| {
+            Match::any(ports.iter().map(|opened| opened.matches(destination, protocol, port)))
+        });
+        let peer = |peer: &Peer| peer.matches(self.other(), self.own(), scope);
+        ports.and(|| peers.map_or(Match::Yes, |peers| Match::any(peers.iter().map(peer))))
+    }
 }
 
 /// A policy of any kind, read.

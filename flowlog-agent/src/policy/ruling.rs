@@ -1,8 +1,7 @@
 //! What the policies say in one direction, without words: a verdict's strings are made where one is told.
 
-use super::index::Refs;
 use super::matching::Reason;
-use crate::model::{Basis, Decision, DirectionVerdict, PolicyRef, Tier};
+use crate::model::{Basis, Decision, DirectionVerdict, PolicyRef, PolicyRefs, Tier};
 use std::sync::Arc;
 
 /// The decision of one direction, with its policies by reference.
@@ -14,7 +13,7 @@ pub struct Ruling {
     pub basis: Basis,
     /// Where it was decided; absent where no tier was asked.
     pub tier: Option<Tier>,
-    policies: Option<Refs>,
+    policies: Option<PolicyRefs>,
     reason: Option<Reason>,
 }
 
@@ -30,12 +29,17 @@ impl Ruling {
         Self { decision: Decision::Allow, basis, tier: None, policies: None, reason: None }
     }
 
-    pub(super) fn decided(decision: Decision, basis: Basis, tier: Tier, policies: Option<Refs>) -> Self {
+    pub(super) fn decided(
+        decision: Decision,
+        basis: Basis,
+        tier: Tier,
+        policies: Option<PolicyRefs>,
+    ) -> Self {
         Self { decision, basis, tier: Some(tier), policies, reason: None }
     }
 
     /// Neither may be claimed.
-    pub(super) fn unknown(reason: &Reason, policies: Option<Refs>) -> Self {
+    pub(super) fn unknown(reason: &Reason, policies: Option<PolicyRefs>) -> Self {
         let (decision, basis) = (Decision::Unknown, Basis::Unknown);
         Self { decision, basis, tier: None, policies, reason: Some(reason.clone()) }
     }
@@ -48,27 +52,31 @@ impl Ruling {
         }
     }
 
-    /// The policies that took part, in no order.
+    /// The policies that took part.
     pub fn policies(&self) -> impl Iterator<Item = &PolicyRef> {
         self.policies.iter().flat_map(|policies| policies.iter().map(|policy| &**policy))
     }
 
     /// The same in words.
     pub fn verdict(&self) -> DirectionVerdict {
-        let mut policies: Vec<PolicyRef> = self.policies().cloned().collect();
-        policies.sort_unstable();
-        policies.dedup();
         DirectionVerdict {
             decision: self.decision,
             basis: self.basis,
             tier: self.tier,
-            policies,
+            policies: self.policies.clone().unwrap_or_default(),
             reason: self.reason.as_deref().map(str::to_owned),
         }
     }
 }
 
 /// Policies as an answer holds them.
-pub(super) fn refs(policies: Vec<PolicyRef>) -> Refs {
-    policies.into_iter().map(Arc::new).collect()
+pub(super) fn refs(policies: Vec<PolicyRef>) -> PolicyRefs {
+    in_order(policies.into_iter().map(Arc::new).collect())
+}
+
+/// In order, each once.
+pub(super) fn in_order(mut policies: Vec<Arc<PolicyRef>>) -> PolicyRefs {
+    policies.sort_unstable();
+    policies.dedup();
+    policies.into()
 }

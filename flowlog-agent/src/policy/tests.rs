@@ -97,7 +97,7 @@ fn both_ways(set: &PolicySet, query: &Query<'_>) -> (DirectionVerdict, Direction
 /// `allow policy p0.1 p2.0` or `deny isolated p0`, as one line.
 fn line(verdict: &DirectionVerdict) -> String {
     let mut line = format!("{:?} {:?}", verdict.decision, verdict.basis).to_lowercase();
-    for policy in &verdict.policies {
+    for policy in verdict.policies.iter() {
         line.push_str(&format!(" {}", policy.name));
         if let Some(rule) = policy.rule {
             line.push_str(&format!(".{rule}"));

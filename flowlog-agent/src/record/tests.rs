@@ -53,7 +53,13 @@ fn policy(name: &str, rule: Option<u32>) -> PolicyRef {
 }
 
 fn side(decision: Decision, basis: Basis, policies: Vec<PolicyRef>) -> DirectionVerdict {
-    DirectionVerdict { decision, basis, tier: Some(Tier::Namespace), policies, reason: None }
+    DirectionVerdict {
+        decision,
+        basis,
+        tier: Some(Tier::Namespace),
+        policies: policies.into_iter().map(Arc::new).collect(),
+        reason: None,
+    }
 }
 
 fn flow() -> Flow {
@@ -507,7 +513,8 @@ fn a_long_line_gives_up_labels_first_and_says_so() {
     assert_eq!(truncated(&line), ["labels", "namespace_labels"]);
 
     let mut isolated = flow();
-    isolated.verdict.egress.policies = (0..300).map(|n| policy(&format!("policy-{n:03}"), None)).collect();
+    isolated.verdict.egress.policies =
+        (0..300).map(|n| Arc::new(policy(&format!("policy-{n:03}"), None))).collect();
     let line = read_flow(&isolated);
     assert_eq!(truncated(&line), ["labels", "namespace_labels", "policies"]);
     assert_eq!(line["verdict"]["egress"]["policies"].as_array().unwrap().len(), 8);

@@ -177,7 +177,7 @@ fn differences(expected: &Expectation, answer: &CaseAnswer) -> Vec<String> {
     ];
     let differs = rows.into_iter().filter_map(|(what, expected, got)| {
         let expected = Decision::from(expected?);
-        let (wanted, found) = (super::word(expected), super::word(got));
+        let (wanted, found) = (expected.as_str(), got.as_str());
         (expected != got).then(|| format!("{what} expected {wanted}, got {found}"))
     });
     differs.collect()

@@ -239,7 +239,7 @@ fn put(out: &mut String, indent: usize, text: &str) {
 }
 
 fn upper(decision: Decision) -> String {
-    super::word(decision).to_uppercase()
+    decision.as_str().to_uppercase()
 }
 
 /// The decisions in colours.

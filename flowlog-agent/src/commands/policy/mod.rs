@@ -3,7 +3,7 @@
 mod eval;
 mod explain;
 
-use crate::model::{Decision, PolicyRef};
+use crate::model::PolicyRef;
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -55,15 +55,5 @@ fn name(policy: &PolicyRef) -> String {
     match &policy.namespace {
         Some(namespace) => format!("{:?} {namespace}/{}{rule}", policy.kind, policy.name),
         None => format!("{:?} {}{rule}", policy.kind, policy.name),
-    }
-}
-
-/// A decision in a word.
-fn word(decision: Decision) -> &'static str {
-    match decision {
-        Decision::Allow => "allow",
-        Decision::Deny => "deny",
-        Decision::Mixed => "mixed",
-        Decision::Unknown => "unknown",
     }
 }

@@ -5,14 +5,11 @@
 use super::Index;
 use super::blocks::Blocks;
 use super::ends::End;
-use crate::model::{Direction, PolicyRef, Protocol, Tier};
+use crate::model::{Direction, PolicyRef, PolicyRefs, Protocol, Tier};
 use crate::policy::kinds::cluster_rules::{Action, ClusterPolicy, Subject};
 use crate::policy::kinds::network_policy::{Isolation, NetworkPolicy};
 use crate::policy::{Block, BlockScope, Namespaces, Numbers, Peer, Policy, Port, Requirement, Selector};
 use std::sync::Arc;
-
-/// Policies by name, as an answer tells them.
-pub(in crate::policy) type Refs = Arc<[Arc<PolicyRef>]>;
 
 /// A policy, compiled.
 #[derive(Debug)]
@@ -73,7 +70,7 @@ pub(super) enum Does {
 pub(super) struct Rule {
     pub(super) does: Does,
     /// Itself, as the policies of an answer.
-    pub(super) named: Refs,
+    pub(super) named: PolicyRefs,
     pub(super) ports: Option<Ports>,
     pub(super) peers: Option<Peers>,
 }

@@ -2,11 +2,11 @@
 //!
 //! Whatever is in doubt, an end that is not known above all, is left to the direct reading.
 
-use super::compile::{Compiled, Declared, Dialed, Does, Refs, Rule};
+use super::compile::{Compiled, Declared, Dialed, Does, Rule};
 use super::ends::{End, PodEnd};
 use super::{Index, Lists, place_of};
-use crate::model::{Basis, Decision, Direction, Endpoint, Party, Protocol, Tier};
-use crate::policy::ruling::Ruling;
+use crate::model::{Basis, Decision, Direction, Endpoint, Party, PolicyRefs, Protocol, Tier};
+use crate::policy::ruling::{Ruling, in_order};
 use crate::policy::{BlockScope, Query};
 use foldhash::fast::RandomState;
 use std::hash::{BuildHasher, Hash};
@@ -171,12 +171,12 @@ impl Found<'_> {
 }
 
 /// The rules as the policies of an answer; one alone is kept as that.
-fn joined<'a>(mut rules: impl Iterator<Item = &'a Rule>) -> Refs {
+fn joined<'a>(mut rules: impl Iterator<Item = &'a Rule>) -> PolicyRefs {
     match (rules.next(), rules.next()) {
         (Some(one), None) => Arc::clone(&one.named),
         (first, second) => {
             let rules = first.into_iter().chain(second).chain(rules);
-            rules.flat_map(|rule| rule.named.iter().cloned()).collect()
+            in_order(rules.flat_map(|rule| rule.named.iter().cloned()).collect())
         }
     }
 }

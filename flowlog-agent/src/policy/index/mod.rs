@@ -12,14 +12,15 @@ mod group;
 mod judge;
 mod shared;
 
-pub(super) use compile::{Compiled, Refs};
+pub(super) use compile::Compiled;
 pub use judge::Cache;
 pub(super) use judge::{Found, Question, Want};
 
 use super::matching::Match;
 use super::peer::NAMESPACE_NAME;
+use super::ruling::in_order;
 use super::{Policy, Selector};
-use crate::model::{Direction, Labels, NOISE_LABELS, Pod, PolicyRef, Tier};
+use crate::model::{Direction, Labels, NOISE_LABELS, Pod, PolicyRef, PolicyRefs, Tier};
 use blocks::Edges;
 use compile::{Declared, Selects, Use};
 use foldhash::fast::FixedState;
@@ -124,7 +125,7 @@ struct Lists {
     namespace: Box<[Arc<Compiled>]>,
     baseline: Box<[Arc<Compiled>]>,
     /// Those of the namespace, as an answer tells them.
-    isolating: Refs,
+    isolating: PolicyRefs,
     /// Their rules.
     groups: Box<[Group]>,
     /// Some of it could not be read: the direct reading is asked.
@@ -513,7 +514,7 @@ impl Index {
         let placed = baseline.iter().filter(|policy| policy.priority.is_some()).count();
         let seen = self.spaces.get(key.space).is_some_and(|space| space.seen);
         let mut lists = Lists {
-            isolating: namespace.iter().map(|policy| Arc::clone(&policy.whole)).collect(),
+            isolating: in_order(namespace.iter().map(|policy| Arc::clone(&policy.whole)).collect()),
             groups: group::groups(&namespace, direction),
             // Kinds with and without priorities in one tier have no order that is known.
             odd: ![0, baseline.len()].contains(&placed) || !(seen || admin.is_empty() && baseline.is_empty()),

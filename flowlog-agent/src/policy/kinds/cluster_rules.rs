@@ -68,17 +68,7 @@ pub enum Action {
 
 impl ClusterRule {
     pub(in crate::policy) fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
-        let query = side.query;
-        let peers =
-            || Match::any(self.peers.iter().map(|peer| peer.matches(side.other(), side.own(), scope)));
-        let ports = match &self.ports {
-            None => Match::Yes,
-            Some(ports) => {
-                let open = |port: &Port| port.matches(query.destination, query.protocol, query.port);
-                Match::any(ports.iter().map(open))
-            }
-        };
-        ports.and(peers)
+        side.matches(self.ports.as_deref(), Some(&self.peers), scope)
     }
 }
 

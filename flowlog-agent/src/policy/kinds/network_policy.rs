@@ -49,19 +49,7 @@ pub struct Rule {
 
 impl Rule {
     pub(in crate::policy) fn matches(&self, side: &Side<'_>, scope: BlockScope) -> Match {
-        let query = side.query;
-        let peers = || match &self.peers {
-            None => Match::Yes,
-            Some(peers) => Match::any(peers.iter().map(|peer| peer.matches(side.other(), side.own(), scope))),
-        };
-        let ports = match &self.ports {
-            None => Match::Yes,
-            Some(ports) => {
-                let open = |port: &Port| port.matches(query.destination, query.protocol, query.port);
-                Match::any(ports.iter().map(open))
-            }
-        };
-        ports.and(peers)
+        side.matches(self.ports.as_deref(), self.peers.as_deref(), scope)
     }
 }
 

@@ -335,7 +335,7 @@ fn questions(parties: &[Party], mut each: impl FnMut(&Query<'_>)) {
 /// What an answer says but for the places of rules and the reason, of which the first met is told.
 fn gist(verdict: &DirectionVerdict) -> (Decision, String, Vec<PolicyRef>) {
     let mut policies: Vec<_> =
-        verdict.policies.iter().map(|policy| PolicyRef { rule: None, ..policy.clone() }).collect();
+        verdict.policies.iter().map(|policy| PolicyRef { rule: None, ..PolicyRef::clone(policy) }).collect();
     policies.dedup();
     (verdict.decision, format!("{:?} {:?}", verdict.basis, verdict.tier), policies)
 }

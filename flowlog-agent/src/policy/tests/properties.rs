@@ -10,7 +10,7 @@ use crate::policy::kinds::network_policy::{Isolation, NetworkPolicy, Rule};
 use crate::policy::kinds::not_understood::NotUnderstood;
 use crate::policy::{
     Block, BlockScope, Cache, Namespaces, Numbers, Peer, Policy, PolicySet, Port, Query, Requirement,
-    Selector,
+    Selector, Trial,
 };
 use crate::testkit::ip;
 use proptest::collection::vec;
@@ -19,7 +19,7 @@ use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest,
 };
 use proptest::sample::{Index, select};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 const NAMESPACES: [&str; 3] = ["red", "green", "blue"];
@@ -481,6 +481,32 @@ proptest! {
             let lost = |before, after| before == Decision::Allow && after != Decision::Allow;
             if lost(before.0, after.0) || lost(before.1, after.1) {
                 wrong.get_or_insert(format!("{query:?}: {before:?} {after:?}"));
+            }
+        });
+        prop_assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+    }
+
+    #[test]
+    fn policies_in_trial_answer_as_if_declared_and_take_part_wherever_they_change_an_answer(
+        changes in vec(change(), 1..20), trial in vec(policy(), 1..4), places in 1..600_usize,
+    ) {
+        let cluster = cluster(&changes);
+        let mut declared = cluster.policies.clone();
+        declared.extend(trial.iter().map(|policy| (policy.reference(), Arc::new(policy.clone()))));
+        let names: BTreeSet<PolicyRef> = trial.iter().map(Policy::reference).collect();
+        let in_trial: Vec<_> = names.iter().map(|name| Arc::clone(&declared[name])).collect();
+        let as_declared = PolicySet::new(declared.into_values(), BlockScope::default());
+        let trial = Trial::new(&cluster.set, &in_trial).unwrap();
+        let mut cache = Cache::new(places);
+        let mut wrong = None;
+        questions(&cluster.known(), |query| {
+            let (one, other) = cluster.set.rule_with(query, &mut cache);
+            let declared = (one.verdict(), other.verdict());
+            let (one, other) = trial.policies().rule_with(query, &mut cache);
+            let tried = (one.verdict(), other.verdict());
+            let parts = trial.takes_part(query.source, query.destination);
+            if tried != as_declared.evaluate(query) || (!parts && tried != declared) {
+                wrong.get_or_insert(format!("{query:?}: {tried:?} {declared:?}, takes part: {parts}"));
             }
         });
         prop_assert!(wrong.is_none(), "{}", wrong.unwrap_or_default());

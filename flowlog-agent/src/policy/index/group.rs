@@ -103,17 +103,20 @@ impl Group {
         self.blocks.as_ref().is_some_and(|blocks| blocks.hold(other.ip))
     }
 
-    /// The rules that match, of a group that does.
+    /// The rules that match, of a group that does, with their places.
     pub(super) fn matching<'a>(
         &'a self,
         policies: &'a [Arc<Compiled>],
         direction: Direction,
         other: &'a End<'_>,
         scope: BlockScope,
-    ) -> impl Iterator<Item = &'a Rule> {
-        let rule =
-            move |(place, number): &(usize, usize)| policies.get(*place)?.rules(direction).list.get(*number);
-        let holds = move |rule: &&Rule| rule.peers.as_ref().is_none_or(|peers| peers.hold(other, scope));
+    ) -> impl Iterator<Item = ((usize, usize), &'a Rule)> {
+        let rule = move |at: &(usize, usize)| {
+            let (place, number) = *at;
+            Some((*at, policies.get(place)?.rules(direction).list.get(number)?))
+        };
+        let holds =
+            move |(_, rule): &(_, &Rule)| rule.peers.as_ref().is_none_or(|peers| peers.hold(other, scope));
         self.rules.iter().filter_map(rule).filter(holds)
     }
 }

@@ -135,7 +135,14 @@ impl Found<'_> {
         let named = (want == Want::Policies).then(|| {
             let groups = std::iter::once(first).chain(groups);
             let scope = self.dialed.scope;
-            joined(groups.flat_map(|group| group.matching(&lists.namespace, direction, other, scope)))
+            let mut rules: Vec<_> =
+                groups.flat_map(|group| group.matching(&lists.namespace, direction, other, scope)).collect();
+            // Policies lie by name: no name has to be compared.
+            rules.sort_unstable_by_key(|(at, _)| *at);
+            match &*rules {
+                [(_, one)] => Arc::clone(&one.named),
+                rules => rules.iter().flat_map(|(_, rule)| rule.named.iter().cloned()).collect(),
+            }
         });
         Ruling::decided(Decision::Allow, Basis::Policy, Tier::Namespace, named)
     }

@@ -20,9 +20,13 @@ pub(super) struct Place {
 
 /// A document, parsed.
 #[derive(Debug)]
-pub(super) struct Document {
+pub(super) struct Document<'a> {
     pub(super) place: Place,
     pub(super) value: Value,
+    /// What it was parsed from.
+    pub(super) text: &'a str,
+    /// Lines of the file before that.
+    pub(super) lines_before: u64,
 }
 
 /// A document that could not be parsed.
@@ -33,32 +37,41 @@ pub(super) struct Unread<'a> {
 }
 
 /// The documents of a file, empty ones left out.
-pub(super) fn split<'a>(file: &Path, text: &'a str) -> Vec<Result<Document, Unread<'a>>> {
+pub(super) fn split<'a>(file: &Path, text: &'a str) -> Vec<Result<Document<'a>, Unread<'a>>> {
     // Editors on Windows begin a file with it; YAML and JSON both let a reader skip it.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let is_json = file.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("json"));
     if is_json { json(file, text) } else { yaml(file, text) }
 }
 
-fn json<'a>(file: &Path, text: &'a str) -> Vec<Result<Document, Unread<'a>>> {
+fn json<'a>(file: &Path, text: &'a str) -> Vec<Result<Document<'a>, Unread<'a>>> {
     let mut parsed = Vec::new();
-    for (value, document) in serde_json::Deserializer::from_str(text).into_iter::<OneOfEach>().zip(1..) {
-        let place = Place { file: file.to_owned(), document };
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<OneOfEach>();
+    let mut start = 0;
+    while let Some(value) = values.next() {
+        let place = Place { file: file.to_owned(), document: parsed.len() + 1 };
+        let end = values.byte_offset();
+        let (before, own) = (text.get(..start).unwrap_or_default(), text.get(start..end).unwrap_or_default());
+        start = end;
         parsed.push(match value {
-            Ok(OneOfEach(value)) => Ok(Document { place, value }),
+            Ok(OneOfEach(value)) => Ok(Document { place, value, text: own, lines_before: newlines(before) }),
             Err(error) => Err(unread(place, u64::try_from(error.line()).ok(), error.to_string(), text)),
         });
     }
     parsed
 }
 
-fn yaml<'a>(file: &Path, text: &'a str) -> Vec<Result<Document, Unread<'a>>> {
+fn newlines(text: &str) -> u64 {
+    u64::try_from(text.matches('\n').count()).unwrap_or(u64::MAX)
+}
+
+fn yaml<'a>(file: &Path, text: &'a str) -> Vec<Result<Document<'a>, Unread<'a>>> {
     let mut parsed = Vec::new();
     for (chunk, lines_before) in chunks(text) {
         let place = Place { file: file.to_owned(), document: parsed.len() + 1 };
         match serde_saphyr::from_str_with_options::<Option<Value>>(chunk, yaml_options()) {
             Ok(None | Some(Value::Null)) => {}
-            Ok(Some(value)) => parsed.push(Ok(Document { place, value })),
+            Ok(Some(value)) => parsed.push(Ok(Document { place, value, text: chunk, lines_before })),
             Err(error) => {
                 let line = error.location().map(|location| location.line() + lines_before);
                 parsed.push(Err(unread(place, line, error.without_snippet().to_string(), chunk)));
@@ -99,7 +112,7 @@ fn is_marker(line: &str) -> bool {
 
 /// The words of YAML 1.1 that `kubectl` still knows (`yes`, `0644`), and limits that a listing of a large
 /// cluster stays under. Aliases keep their limits: a few lines of them can stand for gigabytes.
-fn yaml_options() -> Options {
+pub(super) fn yaml_options() -> Options {
     options! {
         legacy_octal_numbers: true,
         with_snippet: false,

@@ -87,13 +87,21 @@ fn state(of: &fs::Metadata) -> [i128; 7] {
 
 /// Reads the folders. That of the policies in trial may be empty.
 pub fn load(folders: &Folders) -> Result<Loaded, ClusterError> {
+    load_and(folders, &mut |_| {})
+}
+
+/// The same, and shows each document to someone else before its objects are taken.
+pub(super) fn load_and(
+    folders: &Folders,
+    look: &mut dyn FnMut(&Document<'_>),
+) -> Result<Loaded, ClusterError> {
     let (manifests, trial) = both(folders)?;
     if manifests.is_empty() {
         return Err(ClusterError::Empty { path: folders.manifests.clone() });
     }
-    let mut loaded = load_files(&manifests);
+    let mut loaded = load_files(&manifests, look);
     if folders.trial.is_some() {
-        let Loaded { objects, problems, .. } = load_files(&trial);
+        let Loaded { objects, problems, .. } = load_files(&trial, look);
         loaded.objects.add_trial(objects, &mut loaded.problems);
         loaded.problems.extend(problems);
     }
@@ -102,21 +110,21 @@ pub fn load(folders: &Folders) -> Result<Loaded, ClusterError> {
     Ok(loaded)
 }
 
-fn load_files(files: &[FileState]) -> Loaded {
+fn load_files(files: &[FileState], look: &mut dyn FnMut(&Document<'_>)) -> Loaded {
     let (mut loaded, mut seen) = (Loaded::default(), BTreeSet::new());
     for file in files {
         // Two links to one file are one file.
         let identity = file.state.map(|[device, inode, ..]| (device, inode));
         if identity.is_none_or(|identity| seen.insert(identity)) {
-            read(&file.path, &mut loaded);
+            read(&file.path, &mut loaded, look);
         }
     }
     loaded
 }
 
-fn read(path: &Path, loaded: &mut Loaded) {
+fn read(path: &Path, loaded: &mut Loaded, look: &mut dyn FnMut(&Document<'_>)) {
     match fs::read_to_string(path) {
-        Ok(text) => loaded.add_text(path, &text),
+        Ok(text) => loaded.add_text_and(path, &text, look),
         Err(error) => {
             loaded.objects.add_unread_text(path, None, "");
             let what = format!("cannot be read: {error}");
@@ -128,9 +136,16 @@ fn read(path: &Path, loaded: &mut Loaded) {
 impl Loaded {
     /// Adds the documents of a file's text; its name tells JSON from YAML.
     pub fn add_text(&mut self, file: &Path, text: &str) {
+        self.add_text_and(file, text, &mut |_| {});
+    }
+
+    pub(super) fn add_text_and(&mut self, file: &Path, text: &str, look: &mut dyn FnMut(&Document<'_>)) {
         for document in documents::split(file, text) {
             match document {
-                Ok(Document { place, value }) => self.objects.add(&place, value, &mut self.problems),
+                Ok(document) => {
+                    look(&document);
+                    self.objects.add(&document.place, document.value, &mut self.problems);
+                }
                 Err(unread) => {
                     self.objects.add_unread_text(file, unread.problem.document, unread.text);
                     self.problems.push(unread.problem);

@@ -8,8 +8,10 @@ pub(crate) mod defaults;
 mod documents;
 mod explain;
 mod judge;
+mod lint;
 pub mod manifests;
 mod objects;
+mod places;
 mod pods;
 mod services;
 mod store;
@@ -24,6 +26,7 @@ mod tests;
 mod trial_tests;
 
 pub use case::{Case, CaseAnswer, CaseError, CaseQuery, Expectation, Word};
+pub use lint::{Checked, Linting, Placed, lint};
 pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
 pub use store::Store;

@@ -427,7 +427,7 @@ fn why(error: &FieldError) -> String {
 }
 
 /// Reads a value as the API's type, naming the field where it does not fit.
-fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldError> {
+pub(super) fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldError> {
     serde_path_to_error::deserialize(value).map_err(|error| {
         let path = error.path().to_string();
         let field = Some(path).filter(|path| path != ".");
@@ -435,11 +435,11 @@ fn typed<T: DeserializeOwned>(value: Value) -> Result<T, FieldError> {
     })
 }
 
-fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn key(kind: &str, object: &Value) -> Key {
+pub(super) fn key(kind: &str, object: &Value) -> Key {
     let namespace = match (kind, text(object, "/metadata/namespace")) {
         ("Namespace" | "Node" | "ServiceCIDR", _) => "",
         (kind, _) if CLUSTER_POLICIES.iter().any(|row| row.0 == kind) => "",
@@ -472,7 +472,7 @@ fn in_trial(object: &Value) -> Result<bool, FieldError> {
     }
 }
 
-fn title(key: &Key) -> String {
+pub(super) fn title(key: &Key) -> String {
     match key {
         Key { kind, name, .. } if kind.is_empty() || name.is_empty() => kind.clone(),
         Key { kind, namespace, name, .. } if namespace.is_empty() => format!("{kind} {name}"),

@@ -10,6 +10,7 @@ mod answer;
 mod explain;
 mod index;
 pub mod kinds;
+pub mod lint;
 mod matching;
 mod peer;
 mod port;

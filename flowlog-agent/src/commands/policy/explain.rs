@@ -1,6 +1,7 @@
 //! `flowlog policy explain`: what the policies say of one connection, and why, in words or as JSON.
 
 use super::super::answer;
+use super::put;
 use crate::cluster::{self, Folders, Settings, Snapshot, Store};
 use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, Target};
 use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
@@ -212,30 +213,6 @@ fn title(party: &Party) -> String {
         Endpoint::Local => format!("{ip}, the loopback"),
         Endpoint::Unknown { .. } => format!("{ip}, not known"),
     }
-}
-
-const WIDTH: usize = 100;
-
-/// Breaks a line between words; what follows stands two columns further in. What a terminal would take for a
-/// command is made visible.
-fn put(out: &mut String, indent: usize, text: &str) {
-    let text = text.replace(char::is_control, "\u{fffd}");
-    let mut line = " ".repeat(indent);
-    let mut is_empty = true;
-    for word in text.split_whitespace() {
-        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            out.push_str(&line);
-            out.push('\n');
-            (line, is_empty) = (" ".repeat(indent + 2), true);
-        }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_empty = false;
-    }
-    out.push_str(&line);
-    out.push('\n');
 }
 
 fn upper(decision: Decision) -> String {

@@ -2,6 +2,9 @@
 
 mod eval;
 mod explain;
+mod lint;
+
+pub(super) use lint::schema as lint_schema;
 
 use crate::model::PolicyRef;
 use clap::Subcommand;
@@ -30,6 +33,15 @@ enum Command {
         flowlog policy explain --manifests cluster --from 198.51.100.7 --to shop/web --port 80\n  \
         flowlog policy explain --manifests cluster --trial-policies new --from shop/web --to shop/db --port 80")]
     Explain(explain::Args),
+    /// Find what is wrong, or surely not meant, in policies.
+    #[command(
+        after_help = "Exit code: 0 nothing at or above --fail-on, 1 findings, 2 a folder that cannot be \
+        read.\nThe annotation flowlog.dev/lint-ignore: \"RULE, RULE\" on a policy silences rules for it.\n\n\
+        Examples:\n  flowlog policy lint --manifests cluster\n  \
+        flowlog policy lint --manifests cluster --fail-on error --output json\n  \
+        kubectl get -A -o yaml pods,namespaces,nodes,networkpolicies > cluster/all.yaml"
+    )]
+    Lint(lint::Args),
 }
 
 /// Run the subcommand.
@@ -37,6 +49,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Eval(args) => eval::run(args),
         Command::Explain(args) => explain::run(args),
+        Command::Lint(args) => lint::run(args),
     }
 }
 
@@ -56,4 +69,28 @@ fn name(policy: &PolicyRef) -> String {
         Some(namespace) => format!("{:?} {namespace}/{}{rule}", policy.kind, policy.name),
         None => format!("{:?} {}{rule}", policy.kind, policy.name),
     }
+}
+
+const WIDTH: usize = 100;
+
+/// Breaks a line between words; what follows stands two columns further in. What a terminal would take for a
+/// command is made visible.
+fn put(out: &mut String, indent: usize, text: &str) {
+    let text = text.replace(char::is_control, "\u{fffd}");
+    let mut line = " ".repeat(indent);
+    let mut is_empty = true;
+    for word in text.split_whitespace() {
+        if !is_empty && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            out.push_str(&line);
+            out.push('\n');
+            (line, is_empty) = (" ".repeat(indent + 2), true);
+        }
+        if !is_empty {
+            line.push(' ');
+        }
+        line.push_str(word);
+        is_empty = false;
+    }
+    out.push_str(&line);
+    out.push('\n');
 }

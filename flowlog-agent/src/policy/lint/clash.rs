@@ -1,0 +1,200 @@
+//! Policies of the cluster that contradict each other where nothing defines which goes first.
+//!
+//! Told only with an example: a connection between known ends about which the engine says that it cannot
+//! tell. Ends that look alike are tried once, and no more than some of them.
+
+use super::cover::views;
+use super::{DIRECTIONS, EQUAL_PRIORITY, Estate, Finding, Linted, Report, Sight, blind, word};
+use crate::model::{Decision, Direction, Endpoint, External, Labels, Party, Pod, Protocol};
+use crate::policy::kinds::cluster_rules::{Action, ClusterPolicy};
+use crate::policy::{BlockScope, Match, Numbers, Peer, Policy, PolicySet, Port, Query, Side, peer, title};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Ends that are tried, at most.
+const ENDS: usize = 64;
+
+pub(super) fn check(policies: &[Linted], estate: &Estate, report: &mut Report) {
+    let of_cluster: Vec<(&Linted, &ClusterPolicy)> = (policies.iter())
+        .filter_map(|one| match &*one.policy {
+            Policy::Cluster(policy) => Some((one, policy)),
+            _ => None,
+        })
+        .collect();
+    let pairs: Vec<_> = (of_cluster.iter().enumerate())
+        .flat_map(|(place, one)| of_cluster.iter().skip(place + 1).map(move |other| (one, other)))
+        .filter(|(one, other)| is_unordered(one.1, other.1))
+        .collect();
+    if pairs.is_empty() {
+        return;
+    }
+    if estate.sight() != Sight::Pods {
+        return blind(estate, &[EQUAL_PRIORITY], report);
+    }
+    let set = PolicySet::new(policies.iter().map(|one| Arc::clone(&one.policy)), BlockScope::default());
+    let pods = ends(estate);
+    for ((one, first), (other, second)) in pairs {
+        for direction in DIRECTIONS {
+            let Some(example) = example(&set, first, second, direction, &pods) else { continue };
+            // Told once, of the one that comes later by its name.
+            let (told, also, example) = match one.reference() < other.reference() {
+                true => (other, first, Example { says: (example.says.1, example.says.0), ..example }),
+                false => (one, second, example),
+            };
+            report.findings.push(finding(told, also, direction, &example));
+        }
+    }
+}
+
+/// `example` begins with what the told one says.
+fn finding(told: &Linted, also: &ClusterPolicy, direction: Direction, example: &Example) -> Finding {
+    let name = title(also.kind, None, &also.name);
+    let Example { connection, says: (own, other) } = example;
+    let message = format!(
+        "contradicts {name} about {}, and nothing says which goes first: {connection} is `{own}` here, `{other}` there",
+        word(direction),
+    );
+    let (field, help) = match also.priority {
+        Some(_) => ("spec.priority", "give them different priorities: the lower number goes first"),
+        None => ("spec", "nothing defines which of these kinds goes first: keep one of them"),
+    };
+    Finding::new(EQUAL_PRIORITY, told.reference(), field, message, help.to_owned())
+}
+
+/// Whether nothing defines which of two goes first.
+fn is_unordered(one: &ClusterPolicy, other: &ClusterPolicy) -> bool {
+    let same = match (one.priority, other.priority) {
+        (Some(one), Some(other)) => one == other,
+        // Two without priorities would be two of one name.
+        _ => one.priority.is_some() != other.priority.is_some(),
+    };
+    one.tier == other.tier && same
+}
+
+/// A connection about which two policies say different things.
+struct Example {
+    connection: String,
+    says: (&'static str, &'static str),
+}
+
+/// One pod of each kind that no policy tells apart.
+fn ends(estate: &Estate) -> Vec<Party> {
+    type Seen<'a> = BTreeMap<(&'a str, &'a Labels, Vec<(Option<&'a str>, u16)>), &'a Arc<Pod>>;
+    let mut seen = Seen::new();
+    for one in estate.pods.iter().filter(|one| !one.pod.host_network && !one.pod.terminated) {
+        let ports = one.pod.ports.iter().map(|port| (port.name.as_deref(), port.port)).collect();
+        seen.entry((&one.pod.namespace, &one.pod.labels, ports)).or_insert(&one.pod);
+    }
+    let party = |pod: &&Arc<Pod>| Party {
+        endpoint: Endpoint::Pod(Arc::clone(pod)),
+        ip: pod.ips.first().copied(),
+        port: None,
+    };
+    seen.values().filter(|pod| !pod.ips.is_empty()).map(party).take(ENDS).collect()
+}
+
+fn example(
+    set: &PolicySet,
+    one: &ClusterPolicy,
+    other: &ClusterPolicy,
+    direction: Direction,
+    pods: &[Party],
+) -> Option<Example> {
+    let selects = |policy: &ClusterPolicy, party: &Party| {
+        party.endpoint.as_pod().is_some_and(|pod| policy.selects(pod, direction) == Match::Yes)
+    };
+    let own: Vec<&Party> = pods.iter().filter(|party| selects(one, party) && selects(other, party)).collect();
+    let policies = [Policy::Cluster(one.clone()), Policy::Cluster(other.clone())];
+    let outside = outside(&policies, direction);
+    for own in own {
+        for far in pods.iter().chain(&outside) {
+            let (source, destination) = match direction {
+                Direction::Egress => (own, far),
+                Direction::Ingress => (far, own),
+            };
+            for (protocol, port) in dialed(&policies, direction, destination) {
+                let query = Query { source, destination, protocol, port: Some(port), range_of: None };
+                if let Some(says) = contradict(set, one, other, &Side { direction, query: &query }) {
+                    let (from, to) = (peer::describe(source), at(destination));
+                    let connection = format!("{from} to {to}, port {port}/{},", protocol.as_kubernetes());
+                    return Some(Example { connection, says });
+                }
+            }
+        }
+    }
+    None
+}
+
+fn at(party: &Party) -> String {
+    match (&party.endpoint, party.ip) {
+        (Endpoint::External(_), Some(ip)) => ip.to_string(),
+        _ => peer::describe(party),
+    }
+}
+
+/// The first addresses of blocks, where no pod has them.
+fn outside(policies: &[Policy], direction: Direction) -> Vec<Party> {
+    let views = policies.iter().flat_map(|policy| views(policy, direction));
+    let peers = views.flat_map(|view| view.peers.unwrap_or_default());
+    let blocks = peers.filter_map(|peer| match peer {
+        Peer::Block(block) => Some(block.block.addr()),
+        _ => None,
+    });
+    let addresses: BTreeSet<_> = blocks.collect();
+    let party = |ip| Party { endpoint: Endpoint::External(External::default()), ip: Some(ip), port: None };
+    addresses.into_iter().map(party).take(ENDS).collect()
+}
+
+/// Ports that the two name, and one that they need not name.
+fn dialed(policies: &[Policy], direction: Direction, destination: &Party) -> BTreeSet<(Protocol, u16)> {
+    let views = policies.iter().flat_map(|policy| views(policy, direction));
+    let ports = views.flat_map(|view| view.ports.unwrap_or_default());
+    let ranges = ports.filter_map(|port| match port {
+        Port::Of { protocol, numbers: Numbers::Range(first, _) } => Some((*protocol, *first)),
+        _ => None,
+    });
+    let declared = destination.endpoint.as_pod().into_iter().flat_map(|pod| &pod.ports);
+    let declared = declared.filter(|port| port.name.is_some()).map(|port| (port.protocol, port.port));
+    ranges.chain(declared).chain([(Protocol::Tcp, 80)]).collect()
+}
+
+/// What the two say, where they say different things and the engine cannot tell for it.
+fn contradict(
+    set: &PolicySet,
+    one: &ClusterPolicy,
+    other: &ClusterPolicy,
+    side: &Side<'_>,
+) -> Option<(&'static str, &'static str)> {
+    let (first, second) = (says(one, side)?, says(other, side)?);
+    if first == second {
+        return None;
+    }
+    let (egress, ingress) = set.decide(side.query);
+    let decision = match side.direction {
+        Direction::Egress => egress,
+        Direction::Ingress => ingress,
+    };
+    (decision == Decision::Unknown).then_some((word_of(first), word_of(second)))
+}
+
+/// The action of the first rule that matches; absent where none does or it cannot be told.
+fn says<'a>(policy: &'a ClusterPolicy, side: &Side<'_>) -> Option<&'a Action> {
+    for rule in policy.rules(side.direction) {
+        match rule.matches(side, BlockScope::default()) {
+            Match::Yes => {
+                return Some(&rule.action).filter(|action| !matches!(action, Action::Undetermined(_)));
+            }
+            Match::No => {}
+            Match::Unknown(_) => return None,
+        }
+    }
+    None
+}
+
+fn word_of(action: &Action) -> &'static str {
+    match action {
+        Action::Allow => "allow",
+        Action::Deny => "deny",
+        Action::Pass | Action::Undetermined(_) => "pass",
+    }
+}

@@ -1,0 +1,739 @@
+//! Each check by a table: what it must tell, and what looks like it and must not be told.
+
+use super::*;
+use crate::model::Protocol;
+use crate::testkit::{self, PodBuilder, cluster_policy, network_policy, pod};
+
+/// The policies of a row: `namespace/name` or `kind name`, and the spec.
+type Specs = &'static [(&'static str, &'static str)];
+
+fn linted(specs: Specs) -> Vec<Linted> {
+    let read = |(title, spec): &(&str, &str)| match title.contains(' ') {
+        true => cluster_policy(title, spec),
+        false => network_policy(title, spec),
+    };
+    specs.iter().map(|one| Linted { policy: read(one), written: Written::default() }).collect()
+}
+
+fn candidate(pod: PodBuilder) -> Candidate {
+    let pod = pod.build();
+    Candidate { title: format!("pod {}/{}", pod.namespace, pod.name), pod, init_ports: Vec::new() }
+}
+
+/// Two namespaces of four pods, one of which uses its node's network; a third that is empty; a node.
+fn estate() -> Estate {
+    let space = |name: &str, team: &str| {
+        let labels = [("kubernetes.io/metadata.name", name), ("team", team)];
+        let labels = labels.map(|(key, value)| (key.to_owned(), value.to_owned()));
+        (name.to_owned(), Arc::new(Labels::from(labels)))
+    };
+    let mut db = candidate(
+        pod("shop/db").ip("10.1.0.2").label("app", "database").namespace_label("team", "web").port(
+            "pg",
+            5432,
+            Protocol::Tcp,
+        ),
+    );
+    db.init_ports.push(ContainerPort { name: Some("setup".to_owned()), port: 1, protocol: Protocol::Tcp });
+    let web = pod("shop/web").ip("10.1.0.1").label("app", "frontend").label("tier", "fe");
+    let web =
+        web.namespace_label("team", "web").port("http", 80, Protocol::Tcp).port("dns", 53, Protocol::Udp);
+    let exporter =
+        pod("ops/exporter").ip("192.168.0.1").label("app", "exporter").namespace_label("team", "ops");
+    let scraper = pod("ops/scraper").ip("10.1.0.4").label("app", "scraper").namespace_label("team", "ops");
+    let mut node = testkit::node("n1", "192.168.0.1");
+    node.labels.insert("zone".to_owned(), "a".to_owned());
+    Estate {
+        pods: vec![candidate(web), db, candidate(exporter.host_network()), candidate(scraper)],
+        nodes: vec![Arc::new(node)],
+        namespaces: [space("shop", "web"), space("ops", "ops"), space("empty", "none")].into(),
+        ..Estate::default()
+    }
+}
+
+/// Rule, field, message and help of what is found.
+fn told(report: &Report) -> Vec<String> {
+    let one = |one: &Finding| {
+        let field = one.field.as_deref().unwrap_or_default();
+        format!("{} {} {field}: {} | {}", one.rule.id, one.policy.name, one.message, one.help)
+    };
+    report.findings.iter().map(one).collect()
+}
+
+/// Name, policies, and for each finding of the rule, in order, what it must hold.
+type Row = (&'static str, Specs, &'static [&'static [&'static str]]);
+
+#[track_caller]
+fn check(rule: Rule, estate: &Estate, rows: &[Row]) {
+    for (name, specs, expected) in rows {
+        let report = lint(&linted(specs), estate);
+        let found: Vec<String> = told(&report).into_iter().filter(|one| one.starts_with(rule.id)).collect();
+        assert_eq!(found.len(), expected.len(), "{name}: {found:#?}");
+        for (found, parts) in found.iter().zip(*expected) {
+            for part in *parts {
+                assert!(found.contains(part), "{name}: `{part}` is not in `{found}`");
+            }
+        }
+    }
+}
+
+#[test]
+fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
+    check(
+        SELECTS_NOTHING,
+        &estate(),
+        &[
+            (
+                "a slip of the pen",
+                &[("shop/a", "podSelector: {matchLabels: {app: frontned}}")],
+                &[&["a spec.podSelector: selects none of 2 pods", "did you mean `app: frontend`?"]],
+            ),
+            (
+                "another key",
+                &[("shop/a", "podSelector: {matchLabels: {app.kubernetes.io/name: frontend}}")],
+                &[&["nor the label", "did you mean `app: frontend`?"]],
+            ),
+            (
+                "no such namespace",
+                &[("shpo/a", "podSelector: {}")],
+                &[&["there is no namespace shpo", "did you mean namespace `shop`?"]],
+            ),
+            (
+                "a namespace without pods",
+                &[("empty/a", "podSelector: {}")],
+                &[&["no pod in namespace empty"]],
+            ),
+            (
+                "the node's network alone",
+                &[("ops/a", "podSelector: {matchLabels: {app: exporter}}")],
+                &[&["only 1 pod fits", "pod ops/exporter"]],
+            ),
+            (
+                "each on its own, and never both",
+                &[("shop/a", "podSelector: {matchLabels: {app: database, tier: fe}}")],
+                &[&["none meets all requirements at once"]],
+            ),
+            (
+                "a subject of no namespace",
+                &[("anp a", "{priority: 1, subject: {namespaces: {matchLabels: {team: wbe-shop}}}}")],
+                &[&["a spec.subject: selects nothing: of 3 namespaces none fits"]],
+            ),
+            (
+                "a subject of no pod",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: x}}}}}",
+                )],
+                &[&["none of 4 pods in any namespace"]],
+            ),
+            ("one pod", &[("shop/a", "podSelector: {matchLabels: {app: frontend}}")], &[]),
+            (
+                "all but one",
+                &[("shop/a", "podSelector: {matchExpressions: [{key: tier, operator: DoesNotExist}]}")],
+                &[],
+            ),
+            ("all", &[("shop/a", "{}")], &[]),
+            ("all of the cluster", &[("banp default", "subject: {namespaces: {}}")], &[]),
+            (
+                "a selector that cannot be read",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {matchExpressions: [{key: x, operator: Near}]}}}",
+                )],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn peers_that_match_nothing_are_told_by_the_half_that_fails() {
+    check(
+        PEER_MATCHES_NOTHING,
+        &estate(),
+        &[
+            (
+                "no such pod in the own namespace",
+                &[(
+                    "shop/a",
+                    "ingress: [{}, {from: [{podSelector: {}}, {podSelector: {matchLabels: {app: scraper}}}]}]",
+                )],
+                &[&[
+                    "a spec.ingress[1].from[1]: matches none of 2 pods in namespace shop",
+                    "`app` is `database` or `frontend` there",
+                ]],
+            ),
+            (
+                "no such namespace, under a key that is not its name's",
+                &[("shop/a", "ingress: [{from: [{namespaceSelector: {matchLabels: {name: ops}}}]}]")],
+                &[&["of 3 namespaces none fits", "did you mean `kubernetes.io/metadata.name: ops`?"]],
+            ),
+            (
+                "namespaces, and no such pod in them",
+                &[(
+                    "shop/a",
+                    "egress: [{to: [{namespaceSelector: {matchLabels: {team: ops}}, podSelector: {matchLabels: {app: scrapre}}}]}]",
+                )],
+                &[&[
+                    "a spec.egress[0].to[0]: matches none of 2 pods in the namespaces that fit",
+                    "did you mean `app: scraper`?",
+                ]],
+            ),
+            (
+                "a namespace without pods",
+                &[("shop/a", "egress: [{to: [{namespaceSelector: {matchLabels: {team: none}}}]}]")],
+                &[&["there is no pod in the namespaces that fit"]],
+            ),
+            (
+                "the node's network alone",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: exporter}}}]}]",
+                )],
+                &[&["that use their node's network", "ipBlock"]],
+            ),
+            (
+                "a block of which nothing is left",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.128.0.0/9, 10.0.0.0/10, 10.64.0.0/10]}}]}]",
+                )],
+                &[&["`except` leaves nothing of 10.0.0.0/8"]],
+            ),
+            (
+                "no such node",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{nodes: {matchLabels: {zone: b}}}]}]}",
+                )],
+                &[&["matches none of 1 node", "`zone` is `a` there"]],
+            ),
+            (
+                "a block of which one address is left",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/30, except: [10.0.0.0/31, 10.0.0.2/32]}}]}]",
+                )],
+                &[],
+            ),
+            (
+                "a block that no pod is in",
+                &[("shop/a", "ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24}}]}]")],
+                &[],
+            ),
+            (
+                "pods of two namespaces",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: scraper}}}]}]",
+                )],
+                &[],
+            ),
+            ("everybody", &[("shop/a", "ingress: [{}]")], &[]),
+            (
+                "a node that fits",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{nodes: {matchLabels: {zone: a}}}]}]}",
+                )],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn named_ports_that_nobody_declares_are_told_with_why() {
+    check(
+        NAMED_PORT,
+        &estate(),
+        &[
+            (
+                "of the selected pods, for ingress",
+                &[(
+                    "shop/a",
+                    "{podSelector: {matchLabels: {app: frontend}}, ingress: [{ports: [{port: 80}, {port: pg}]}]}",
+                )],
+                &[&[
+                    "a spec.ingress[0].ports[1].port: opens nothing: pod shop/web, the only pod",
+                    "no port `pg` of TCP",
+                ]],
+            ),
+            (
+                "of the peers' pods, for egress",
+                &[(
+                    "shop/a",
+                    "egress: [{to: [{podSelector: {matchLabels: {app: database}}}], ports: [{port: http}]}]",
+                )],
+                &[&["pod shop/db", "they declare `pg`"]],
+            ),
+            (
+                "another protocol",
+                &[("shop/a", "ingress: [{ports: [{port: dns}]}]")],
+                &[&[
+                    "none of the 2 pods that it could apply to declares a port `dns` of TCP",
+                    "declared for UDP",
+                ]],
+            ),
+            (
+                "an init container",
+                &[("shop/a", "ingress: [{ports: [{port: setup}]}]")],
+                &[&["only an init container"]],
+            ),
+            (
+                "a slip of the pen",
+                &[("shop/a", "ingress: [{ports: [{port: htpp}]}]")],
+                &[&["did you mean `http`?"]],
+            ),
+            (
+                "of any protocol",
+                &[(
+                    "cnp a",
+                    "{tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}], protocols: [{destinationNamedPort: x}]}]}",
+                )],
+                &[&["a spec.ingress[0].protocols[0].destinationNamedPort: opens nothing", "a port `x` |"]],
+            ),
+            ("one of the selected pods declares it", &[("shop/a", "ingress: [{ports: [{port: pg}]}]")], &[]),
+            (
+                "a peer of a block may be any pod",
+                &[("shop/a", "egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: http}]}]")],
+                &[],
+            ),
+            ("everybody", &[("shop/a", "egress: [{ports: [{port: dns, protocol: UDP}]}]")], &[]),
+            (
+                "any protocol, declared for UDP",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}], ports: [{namedPort: dns}]}]}",
+                )],
+                &[],
+            ),
+            (
+                "nobody is selected, which is told already",
+                &[("shop/a", "{podSelector: {matchLabels: {a: b}}, ingress: [{ports: [{port: x}]}]}")],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn rules_that_others_cover_are_told_with_those() {
+    check(
+        SHADOWED,
+        &estate(),
+        &[
+            (
+                "a selector within another",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{podSelector: {matchLabels: {app: x, tier: w}}}]}, {from: [{podSelector: {matchExpressions: [{key: app, operator: In, values: [x, z]}]}}]}]",
+                )],
+                &[&["a spec.ingress[0]: never changes an answer: ingress[1] allows all of it"]],
+            ),
+            (
+                "the later of two that are alike",
+                &[("shop/a", "egress: [{ports: [{port: 80}]}, {ports: [{port: 80}]}]")],
+                &[&["spec.egress[1]", "egress[0] allows"]],
+            ),
+            (
+                "by two rules together, peer by peer",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{podSelector: {}}]}, {from: [{ipBlock: {cidr: 10.0.0.0/8}}]}, {from: [{podSelector: {matchLabels: {a: b}}}, {ipBlock: {cidr: 10.1.0.0/16}}], ports: [{port: 1}]}]",
+                )],
+                &[&["spec.ingress[2]", "ingress[0] and ingress[1] allow"]],
+            ),
+            (
+                "ranges side by side",
+                &[(
+                    "shop/a",
+                    "ingress: [{ports: [{port: 80, endPort: 89}, {port: 90, endPort: 99}]}, {ports: [{port: 85, endPort: 95}]}]",
+                )],
+                &[&["spec.ingress[1]"]],
+            ),
+            (
+                "a block whose exceptions are left out as well",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}, {from: [{ipBlock: {cidr: 10.0.0.0/15, except: [10.1.0.0/16]}}]}]",
+                )],
+                &[&["spec.ingress[1]"]],
+            ),
+            (
+                "the own namespace by its name",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{podSelector: {}}]}, {from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: shop}}, podSelector: {matchLabels: {a: b}}}]}]",
+                )],
+                &[&["spec.ingress[1]"]],
+            ),
+            (
+                "a policy that another covers",
+                &[
+                    ("shop/a", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}"),
+                    (
+                        "shop/b",
+                        "{podSelector: {matchLabels: {app: frontend}}, ingress: [{from: [{podSelector: {matchLabels: {app: x}}}]}]}",
+                    ),
+                ],
+                &[&["b spec: never changes an answer: NetworkPolicy shop/a allows"]],
+            ),
+            (
+                "after a rule of the same policy, whatever that does",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Pass, from: [{namespaces: {}}]}, {action: Deny, from: [{namespaces: {matchLabels: {a: b}}}]}]}",
+                )],
+                &[&["a spec.ingress[1]: never decides: ingress[0] comes before it"]],
+            ),
+            (
+                "after a policy of a lower number",
+                &[
+                    (
+                        "anp z",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [10.0.0.0/8]}]}]}",
+                    ),
+                    (
+                        "cnp a",
+                        "{tier: Admin, priority: 2, subject: {namespaces: {matchLabels: {a: b}}}, egress: [{action: Accept, to: [{networks: [10.1.0.0/16]}]}]}",
+                    ),
+                ],
+                &[&["a spec.egress[0]: never decides: AdminNetworkPolicy z, egress[0], comes"]],
+            ),
+            (
+                "a block with an exception more",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}, {from: [{ipBlock: {cidr: 10.1.2.0/24}}]}]",
+                )],
+                &[],
+            ),
+            (
+                "a gap between ranges",
+                &[(
+                    "shop/a",
+                    "ingress: [{ports: [{port: 80, endPort: 89}, {port: 91, endPort: 99}]}, {ports: [{port: 85, endPort: 95}]}]",
+                )],
+                &[],
+            ),
+            (
+                "another protocol",
+                &[("shop/a", "ingress: [{ports: [{port: 53, protocol: UDP}]}, {ports: [{port: 53}]}]")],
+                &[],
+            ),
+            ("another direction", &[("shop/a", "{ingress: [{}], egress: [{ports: [{port: 1}]}]}")], &[]),
+            (
+                "a number for a name",
+                &[("shop/a", "ingress: [{ports: [{port: 80}]}, {ports: [{port: http}]}]")],
+                &[],
+            ),
+            (
+                "everybody, and pods",
+                &[("shop/a", "ingress: [{from: [{namespaceSelector: {}}]}, {ports: [{port: 1}]}]")],
+                &[],
+            ),
+            (
+                "a block of everything, and pods",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{ipBlock: {cidr: 0.0.0.0/0}}]}, {from: [{podSelector: {}}]}]",
+                )],
+                &[],
+            ),
+            (
+                "all labels but one, and any",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{podSelector: {matchExpressions: [{key: a, operator: NotIn, values: [b]}]}}]}, {from: [{podSelector: {matchExpressions: [{key: a, operator: Exists}]}}]}]",
+                )],
+                &[],
+            ),
+            (
+                "a policy that isolates on purpose",
+                &[
+                    ("shop/a", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}"),
+                    ("shop/b", "{podSelector: {}, ingress: []}"),
+                ],
+                &[],
+            ),
+            (
+                "a policy that isolates one direction more",
+                &[
+                    ("shop/a", "{podSelector: {}, ingress: [{}]}"),
+                    (
+                        "shop/b",
+                        "{podSelector: {}, policyTypes: [Ingress, Egress], ingress: [{ports: [{port: 1}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+            (
+                "a policy of another namespace",
+                &[
+                    ("ops/a", "{podSelector: {}, ingress: [{}]}"),
+                    ("shop/b", "{podSelector: {}, ingress: [{ports: [{port: 1}]}]}"),
+                ],
+                &[],
+            ),
+            (
+                "the same priority, and another tier",
+                &[
+                    (
+                        "anp a",
+                        "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "cnp c",
+                        "{tier: Baseline, priority: 2, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+            (
+                "a narrower subject",
+                &[
+                    (
+                        "anp a",
+                        "{priority: 1, subject: {namespaces: {matchLabels: {a: b}}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "anp b",
+                        "{priority: 2, subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn policies_that_contradict_each_other_are_told_with_an_example() {
+    const DENY: &str = "{priority: 1, subject: {namespaces: {matchLabels: {team: web}}}, egress: [{action: Deny, to: [{networks: [198.51.100.0/24]}]}]}";
+    check(
+        EQUAL_PRIORITY,
+        &estate(),
+        &[
+            (
+                "an address",
+                &[
+                    ("anp a", DENY),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{networks: [198.51.100.0/25]}], ports: [{portNumber: {port: 443}}]}]}",
+                    ),
+                ],
+                &[&[
+                    "b spec.priority: contradicts AdminNetworkPolicy a about egress",
+                    "pod shop/db to 198.51.100.0, port 443/TCP, is `allow` here, `deny` there",
+                ]],
+            ),
+            (
+                "a kind without priorities",
+                &[
+                    (
+                        "banp default",
+                        "{subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "cnp a",
+                        "{tier: Baseline, priority: 7, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+                    ),
+                ],
+                &[&["a spec", "is `deny` here, `allow` there"]],
+            ),
+            (
+                "another priority",
+                &[
+                    ("anp a", DENY),
+                    (
+                        "anp b",
+                        "{priority: 2, subject: {namespaces: {}}, egress: [{action: Allow, to: [{networks: [198.51.100.0/24]}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+            (
+                "the same action",
+                &[
+                    ("anp a", DENY),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [198.51.100.0/24]}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+            (
+                "other pods",
+                &[
+                    ("anp a", DENY),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {matchLabels: {team: ops}}}, egress: [{action: Allow, to: [{networks: [198.51.100.0/24]}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+            (
+                "an earlier policy decides it",
+                &[
+                    ("anp a", DENY),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{networks: [198.51.100.0/24]}]}]}",
+                    ),
+                    (
+                        "anp first",
+                        "{priority: 0, subject: {namespaces: {}}, egress: [{action: Deny, to: [{networks: [0.0.0.0/0]}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn pods_that_cannot_ask_the_dns_are_told_once() {
+    check(
+        NO_DNS,
+        &estate(),
+        &[
+            (
+                "pods, and no port 53",
+                &[
+                    ("shop/a", "egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}]"),
+                    ("shop/b", "{podSelector: {}, policyTypes: [Egress]}"),
+                ],
+                &[&["a spec.egress: nothing lets the 2 pods that it selects ask the DNS"]],
+            ),
+            (
+                "UDP 53",
+                &[(
+                    "shop/a",
+                    "egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}, {ports: [{port: 53, protocol: UDP}]}]",
+                )],
+                &[],
+            ),
+            (
+                "by another policy",
+                &[
+                    ("shop/a", "egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}]"),
+                    (
+                        "shop/b",
+                        "egress: [{to: [{namespaceSelector: {}}], ports: [{port: dns, protocol: UDP}]}]",
+                    ),
+                ],
+                &[],
+            ),
+            (
+                "a range that holds it",
+                &[("shop/a", "egress: [{to: [{podSelector: {}}], ports: [{port: 1, endPort: 1024}]}]")],
+                &[],
+            ),
+            ("nothing at all, on purpose", &[("shop/a", "{policyTypes: [Egress]}")], &[]),
+            (
+                "addresses alone",
+                &[("shop/a", "egress: [{to: [{ipBlock: {cidr: 198.51.100.0/24}}], ports: [{port: 443}]}]")],
+                &[],
+            ),
+            (
+                "the Admin tier allows it",
+                &[
+                    ("shop/a", "egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}]"),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{namespaces: {}}]}]}",
+                    ),
+                ],
+                &[],
+            ),
+        ],
+    );
+}
+
+#[test]
+fn what_is_written_and_has_no_effect_is_told() {
+    let written = Written {
+        egress_rules: 2,
+        empty_peers: vec!["spec.ingress[0].from".to_owned()],
+        ..Written::default()
+    };
+    let found = |types: &str| {
+        let spec = format!("{{policyTypes: [{types}], egress: [{{}}, {{}}], ingress: [{{from: []}}]}}");
+        let policy = network_policy("shop/a", &spec);
+        let report = lint(&[Linted { policy, written: written.clone() }], &estate());
+        told(&report).into_iter().filter(|one| !one.starts_with(SHADOWED.id)).collect::<Vec<_>>()
+    };
+    let without = found("Ingress");
+    assert!(
+        without[0].starts_with("rules-without-effect a spec.egress: 2 rules have no effect"),
+        "{without:?}"
+    );
+    assert!(without[1].starts_with("empty-peers-allow-all a spec.ingress[0].from: "), "{without:?}");
+    assert_eq!((without.len(), found("Ingress, Egress").len()), (2, 1));
+}
+
+#[test]
+fn what_is_not_known_is_never_claimed() {
+    const SPECS: Specs = &[
+        (
+            "shop/a",
+            "{podSelector: {matchLabels: {app: frontned}}, ingress: [{from: [{podSelector: {matchLabels: {a: b}}}], ports: [{port: x}]}]}",
+        ),
+        ("far/b", "{podSelector: {}, egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}]}"),
+        (
+            "anp c",
+            "{priority: 1, subject: {namespaces: {matchLabels: {x: w}}}, egress: [{action: Deny, to: [{nodes: {}}]}]}",
+        ),
+    ];
+    let full = estate();
+    let templates = Estate { templates: full.pods.clone(), pods: Vec::new(), ..full.clone() };
+    let rows: [(&str, Estate, &[&str]); 5] = [
+        (
+            "all",
+            full.clone(),
+            &[
+                SELECTS_NOTHING.id,
+                SELECTS_NOTHING.id,
+                PEER_MATCHES_NOTHING.id,
+                PEER_MATCHES_NOTHING.id,
+                SELECTS_NOTHING.id,
+            ],
+        ),
+        ("nothing", Estate::default(), &[]),
+        ("an object that cannot be read", Estate { unsure: Some("Pod x".to_owned()), ..full.clone() }, &[]),
+        ("workloads alone: what nearly fits", templates, &[SELECTS_NOTHING.id]),
+        (
+            "no namespaces",
+            Estate { namespaces: BTreeMap::new(), nodes: Vec::new(), ..full },
+            &[SELECTS_NOTHING.id, PEER_MATCHES_NOTHING.id],
+        ),
+    ];
+    for (name, estate, expected) in rows {
+        let report = lint(&linted(SPECS), &estate);
+        let mut found: Vec<&str> = report.findings.iter().map(|one| one.rule.id).collect();
+        let mut expected = expected.to_vec();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(found, expected, "{name}: {:#?}", told(&report));
+        assert_eq!(report.unchecked.is_empty(), name == "all", "{name}: {:?}", report.unchecked);
+    }
+}
+
+#[test]
+fn a_name_in_the_annotation_that_is_no_rule_is_told() {
+    let written =
+        Written { ignored: vec!["no-dns".to_owned(), "select-nothing".to_owned()], ..Written::default() };
+    let policy = network_policy("shop/a", "{}");
+    let report = lint(&[Linted { policy, written }], &estate());
+    assert_eq!(told(&report).len(), 1, "{report:?}");
+    assert!(told(&report)[0].contains("`select-nothing` is no rule"), "{report:?}");
+    assert!(told(&report)[0].contains("did you mean `selects-nothing`?"), "{report:?}");
+}

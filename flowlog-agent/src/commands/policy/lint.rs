@@ -45,6 +45,7 @@ impl FailOn {
 
 /// The findings as JSON.
 #[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Told<'a> {
     /// By file, line and rule.
     findings: Vec<Found<'a>>,
@@ -58,6 +59,7 @@ struct Told<'a> {
 
 /// One finding.
 #[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Found<'a> {
     /// The rule that found it.
     rule: &'a str,
@@ -91,6 +93,7 @@ struct Found<'a> {
 
 /// How much was looked at.
 #[derive(Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 struct Checked {
     /// Policies, those that cannot be read included.
     policies: usize,
@@ -191,14 +194,14 @@ fn sums(linting: &Linting) -> String {
     let cluster::Checked { policies, pods, workloads, namespaces } = linting.checked;
     let workloads = match workloads {
         0 => String::new(),
-        number => format!(", {}", count(number, "workload")),
+        number => format!("{}, ", count(number, "workload")),
     };
     let ignored = match linting.ignored {
         0 => String::new(),
-        number => format!("; {} ignored by annotation", count(number, "finding")),
+        number => format!(", {number} ignored"),
     };
     format!(
-        "{}, {}, {} info, in {}, {}{workloads} and {}{ignored}",
+        "{}, {}, {} info{ignored}; {}, {}, {workloads}{}",
         count(of(Severity::Error), "error"),
         count(of(Severity::Warning), "warning"),
         of(Severity::Info),

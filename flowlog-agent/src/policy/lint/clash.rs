@@ -9,6 +9,7 @@ use crate::model::{Decision, Direction, Endpoint, External, Labels, Party, Pod, 
 use crate::policy::kinds::cluster_rules::{Action, ClusterPolicy};
 use crate::policy::{BlockScope, Match, Numbers, Peer, Policy, PolicySet, Port, Query, Side, peer, title};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Ends that are tried, at most.
@@ -33,9 +34,12 @@ pub(super) fn check(policies: &[Linted], estate: &Estate, report: &mut Report) {
     }
     let set = PolicySet::new(policies.iter().map(|one| Arc::clone(&one.policy)), BlockScope::default());
     let pods = ends(estate);
+    let known =
+        estate.pods.iter().flat_map(|one| &one.pod.ips).chain(estate.nodes.iter().flat_map(|node| &node.ips));
+    let known: BTreeSet<IpAddr> = known.copied().collect();
     for ((one, first), (other, second)) in pairs {
         for direction in DIRECTIONS {
-            let Some(example) = example(&set, first, second, direction, &pods) else { continue };
+            let Some(example) = example(&set, first, second, direction, (&pods, &known)) else { continue };
             // Told once, of the one that comes later by its name.
             let (told, also, example) = match one.reference() < other.reference() {
                 true => (other, first, Example { says: (example.says.1, example.says.0), ..example }),
@@ -98,14 +102,14 @@ fn example(
     one: &ClusterPolicy,
     other: &ClusterPolicy,
     direction: Direction,
-    pods: &[Party],
+    (pods, known): (&[Party], &BTreeSet<IpAddr>),
 ) -> Option<Example> {
     let selects = |policy: &ClusterPolicy, party: &Party| {
         party.endpoint.as_pod().is_some_and(|pod| policy.selects(pod, direction) == Match::Yes)
     };
     let own: Vec<&Party> = pods.iter().filter(|party| selects(one, party) && selects(other, party)).collect();
     let policies = [Policy::Cluster(one.clone()), Policy::Cluster(other.clone())];
-    let outside = outside(&policies, direction);
+    let outside = outside(&policies, direction, known);
     for own in own {
         for far in pods.iter().chain(&outside) {
             let (source, destination) = match direction {
@@ -132,15 +136,15 @@ fn at(party: &Party) -> String {
     }
 }
 
-/// The first addresses of blocks, where no pod has them.
-fn outside(policies: &[Policy], direction: Direction) -> Vec<Party> {
+/// The first addresses of blocks, where nobody of the cluster has them.
+fn outside(policies: &[Policy], direction: Direction, known: &BTreeSet<IpAddr>) -> Vec<Party> {
     let views = policies.iter().flat_map(|policy| views(policy, direction));
     let peers = views.flat_map(|view| view.peers.unwrap_or_default());
     let blocks = peers.filter_map(|peer| match peer {
         Peer::Block(block) => Some(block.block.addr()),
         _ => None,
     });
-    let addresses: BTreeSet<_> = blocks.collect();
+    let addresses: BTreeSet<IpAddr> = blocks.filter(|ip| !known.contains(ip)).collect();
     let party = |ip| Party { endpoint: Endpoint::External(External::default()), ip: Some(ip), port: None };
     addresses.into_iter().map(party).take(ENDS).collect()
 }

@@ -162,6 +162,7 @@ impl Finding {
 
 /// A check that was not made, or not wholly, and why.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Unchecked {
     /// Which.
     pub rule: &'static str,

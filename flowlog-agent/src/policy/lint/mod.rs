@@ -7,6 +7,8 @@
 
 mod clash;
 mod cover;
+#[cfg(test)]
+mod cover_tests;
 mod near;
 mod ports;
 mod reach;

@@ -3,7 +3,7 @@
 use super::near::{self, Why};
 use super::{
     Candidate, DIRECTIONS, Estate, Finding, Linted, PEER_MATCHES_NOTHING, Report, SELECTS_NOTHING, Sight,
-    Unchecked, blind, count, cover,
+    Unchecked, blind, count, cover, listed,
 };
 use crate::model::{Labels, PolicyRef};
 use crate::policy::kinds::cluster_rules::Subject;
@@ -155,9 +155,9 @@ fn selected(verb: &str, namespaces: &Namespaces, pods: &Selector, estate: &Estat
     let there: Vec<&Candidate> =
         estate.candidates().filter(|one| namespaces.matches(&one.pod) != Match::No).collect();
     let place = place(namespaces);
+    // An empty namespace, or one whose pods were not asked for: the two look alike.
     if there.is_empty() {
-        let message = format!("{verb} nothing: there is no pod in {place}");
-        return nobody(message, "check the namespace; a policy of pods yet to come needs nothing", None);
+        return Found::Unsure(format!("there are no pods of {} in the manifests", names(namespaces, estate)));
     }
     let hosted =
         there.iter().filter(|one| one.pod.host_network && pods.matches(&one.pod.labels) == Match::Yes);
@@ -177,8 +177,8 @@ fn selected(verb: &str, namespaces: &Namespaces, pods: &Selector, estate: &Estat
     let why = near::why_none(pods, &sets, "pod");
     let message = format!("{verb} none of {} in {place}: {}", count(sets.len(), "pod", "pods"), why.message);
     let help = match verb {
-        "selects" => "name labels that a pod has, or take the policy out: it does nothing",
-        _ => "name labels that a pod has, or take the peer out: it opens nothing",
+        "selects" => "name labels that a pod has: as it is, the policy does nothing",
+        _ => "name labels that a pod has: as it is, the peer stands for nobody",
     };
     nobody(message, &self::there(&why, help), why.near)
 }
@@ -198,6 +198,23 @@ fn place(namespaces: &Namespaces) -> String {
         Namespaces::Own(name) => format!("namespace {name}"),
         Namespaces::Selected(selector) if selector.0.is_empty() => "any namespace".to_owned(),
         Namespaces::Selected(_) => "the namespaces that fit".to_owned(),
+    }
+}
+
+/// The namespaces that are meant, by name.
+fn names(namespaces: &Namespaces, estate: &Estate) -> String {
+    let fitting: Vec<String> = match namespaces {
+        Namespaces::Own(name) => vec![name.clone()],
+        Namespaces::Selected(selector) => {
+            let fitting =
+                estate.namespaces.iter().filter(|(_, labels)| selector.matches(labels) != Match::No);
+            fitting.map(|(name, _)| name.clone()).collect()
+        }
+    };
+    match &fitting[..] {
+        [one] => format!("namespace {one}"),
+        few if few.len() <= 3 => format!("namespaces {}", listed(few)),
+        many => format!("{} namespaces", many.len()),
     }
 }
 

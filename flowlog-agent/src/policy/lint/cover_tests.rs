@@ -1,6 +1,6 @@
 //! What is called covered is covered: held against every end and port of a world small enough to try all of it.
 
-use super::cover::{View, by, is_covered};
+use super::cover::{self, View, by, is_covered};
 use crate::model::{ContainerPort, Endpoint, External, Labels, Node, Party, Pod, Protocol};
 use crate::policy::{Block, BlockScope, Match, Namespaces, Numbers, Peer, Port, Requirement, Selector};
 use ipnet::IpNet;
@@ -157,6 +157,29 @@ proptest! {
     }
 
     #[test]
+    fn a_selector_that_covers_another_selects_all_that_it_does(wide in selector(&["a"]), narrow in selector(&["a"])) {
+        if cover::selector(&wide, &narrow) {
+            for value in [None, Some("x"), Some("z"), Some("other")] {
+                let labels = labels(&[("a", value)]);
+                prop_assert!(narrow.matches(&labels) != Match::Yes || wide.matches(&labels) == Match::Yes, "{labels:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_that_covers_another_holds_all_that_it_does(wide in block(), narrow in block()) {
+        let (wide, narrow) = ([Peer::Block(wide)], [Peer::Block(narrow)]);
+        let of = |peers| View { peers: Some(peers), ports: None };
+        if by(of(&narrow), &[((), of(&wide))]).is_some() {
+            let world = world();
+            for far in &world {
+                let [narrow, wide] = [&narrow, &wide].map(|peers| peers[0].matches(far, far, BlockScope::Everything));
+                prop_assert!(narrow != Match::Yes || wide == Match::Yes, "{far:?}");
+            }
+        }
+    }
+
+    #[test]
     fn parts_make_up_a_block_where_they_hold_all_its_addresses(block in block(), length in any::<bool>()) {
         let all = (0..8).map(|last| format!("10.0.0.{last}").parse().unwrap());
         let all: BTreeMap<std::net::IpAddr, bool> =
@@ -164,4 +187,12 @@ proptest! {
         let parts = if length { block.except.iter().rev().copied().collect() } else { block.except.clone() };
         prop_assert_eq!(is_covered(block.block, &parts), all.values().all(|held| *held));
     }
+}
+
+/// None is written so, and nothing could be named as covering it.
+#[test]
+fn a_list_of_no_peers_is_covered_by_nobody() {
+    let of = |peers| View { peers, ports: None };
+    assert_eq!(by(of(Some(&[])), &[((), of(None))]), None);
+    assert_eq!(by(of(None), &[((), of(None))]), Some(vec![()]));
 }

@@ -185,7 +185,10 @@ fn claims(seeds: Range<u64>) -> (Vec<String>, BTreeMap<String, usize>) {
     let (mut wrong, mut counts) = (Vec::new(), BTreeMap::new());
     for seed in seeds {
         // With `policyTypes` written, so that the last rule of a direction may go.
-        let case = random::stored(&random::cluster(seed));
+        let whole = random::stored(&random::cluster(seed));
+        // A third of them with parts that cannot be read.
+        let is_damaged = seed % 3 == 0;
+        let case = if is_damaged { random::damaged(&whole, seed) } else { whole };
         let answered = Answered::new(&case);
         let findings = lint(&case);
         for finding in &findings {
@@ -202,7 +205,7 @@ fn claims(seeds: Range<u64>) -> (Vec<String>, BTreeMap<String, usize>) {
                 wrong.extend((!is_one).then(|| format!("seed {seed} {finding}\n  {query:?} {answer:?}")));
             }
             assert!(
-                !["rejected", "unread"].contains(&rule),
+                is_damaged || !["rejected", "unread"].contains(&rule),
                 "seed {seed}: the cluster can be read: {finding}"
             );
         }
@@ -236,7 +239,7 @@ fn what_is_called_useless_changes_no_answer_when_it_goes() {
         "equal-priority",
     ] {
         assert!(
-            counts.get(rule).is_some_and(|count| *count >= 20),
+            counts.get(rule).is_some_and(|count| *count >= 15),
             "too few claims to say anything: {counts:?}"
         );
     }

@@ -1,13 +1,14 @@
 //! Policies of the cluster that contradict each other where nothing defines which goes first.
 //!
-//! Told only with an example: a connection between known ends about which the engine says that it cannot
-//! tell. Ends that look alike are tried once, and no more than some of them.
+//! Told only with an example: a connection between known ends that the one, if it goes first, allows and the
+//! other denies. Ends that look alike are tried once, and no more than some of them.
 
 use super::cover::views;
 use super::{DIRECTIONS, EQUAL_PRIORITY, Estate, Finding, Linted, Report, Sight, blind, word};
 use crate::model::{Decision, Direction, Endpoint, External, Labels, Party, Pod, Protocol};
 use crate::policy::kinds::cluster_rules::{Action, ClusterPolicy};
 use crate::policy::{BlockScope, Match, Numbers, Peer, Policy, PolicySet, Port, Query, Side, peer, title};
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -32,14 +33,14 @@ pub(super) fn check(policies: &[Linted], estate: &Estate, report: &mut Report) {
     if estate.sight() != Sight::Pods {
         return blind(estate, &[EQUAL_PRIORITY], report);
     }
-    let set = PolicySet::new(policies.iter().map(|one| Arc::clone(&one.policy)), BlockScope::default());
     let pods = ends(estate);
     let known =
         estate.pods.iter().flat_map(|one| &one.pod.ips).chain(estate.nodes.iter().flat_map(|node| &node.ips));
     let known: BTreeSet<IpAddr> = known.copied().collect();
     for ((one, first), (other, second)) in pairs {
+        let pair = Pair::new(policies, first, second);
         for direction in DIRECTIONS {
-            let Some(example) = example(&set, first, second, direction, (&pods, &known)) else { continue };
+            let Some(example) = pair.example(direction, &pods, &known) else { continue };
             // Told once, of the one that comes later by its name.
             let (told, also, example) = match one.reference() < other.reference() {
                 true => (other, first, Example { says: (example.says.1, example.says.0), ..example }),
@@ -97,36 +98,78 @@ fn ends(estate: &Estate) -> Vec<Party> {
     seen.values().filter(|pod| !pod.ips.is_empty()).map(party).take(ENDS).collect()
 }
 
-fn example(
-    set: &PolicySet,
-    one: &ClusterPolicy,
-    other: &ClusterPolicy,
-    direction: Direction,
-    (pods, known): (&[Party], &BTreeSet<IpAddr>),
-) -> Option<Example> {
-    let selects = |policy: &ClusterPolicy, party: &Party| {
-        party.endpoint.as_pod().is_some_and(|pod| policy.selects(pod, direction) == Match::Yes)
-    };
-    let own: Vec<&Party> = pods.iter().filter(|party| selects(one, party) && selects(other, party)).collect();
-    let policies = [Policy::Cluster(one.clone()), Policy::Cluster(other.clone())];
-    let outside = outside(&policies, direction, known);
-    for own in own {
-        for far in pods.iter().chain(&outside) {
-            let (source, destination) = match direction {
-                Direction::Egress => (own, far),
-                Direction::Ingress => (far, own),
+/// Two policies of which nothing defines which goes first.
+struct Pair<'a> {
+    one: &'a ClusterPolicy,
+    other: &'a ClusterPolicy,
+    all: &'a [Linted],
+    /// All policies, but of those that stand beside the two only the one, and only the other. Made when needed.
+    sets: OnceCell<[PolicySet; 2]>,
+}
+
+impl<'a> Pair<'a> {
+    fn new(all: &'a [Linted], one: &'a ClusterPolicy, other: &'a ClusterPolicy) -> Self {
+        Self { one, other, all, sets: OnceCell::new() }
+    }
+
+    fn sets(&self) -> &[PolicySet; 2] {
+        let with = |own: &ClusterPolicy| {
+            let stays = |policy: &&Arc<Policy>| match &***policy {
+                Policy::Cluster(policy) => {
+                    policy == own || !(is_unordered(policy, self.one) || is_unordered(policy, self.other))
+                }
+                _ => true,
             };
-            for (protocol, port) in dialed(&policies, direction, destination) {
-                let query = Query { source, destination, protocol, port: Some(port), range_of: None };
-                if let Some(says) = contradict(set, one, other, &Side { direction, query: &query }) {
-                    let (from, to) = (peer::describe(source), at(destination));
-                    let connection = format!("{from} to {to}, port {port}/{},", protocol.as_kubernetes());
-                    return Some(Example { connection, says });
+            let staying = self.all.iter().map(|one| &one.policy).filter(stays).map(Arc::clone);
+            PolicySet::new(staying, BlockScope::default())
+        };
+        self.sets.get_or_init(|| [with(self.one), with(self.other)])
+    }
+
+    fn example(&self, direction: Direction, pods: &[Party], known: &BTreeSet<IpAddr>) -> Option<Example> {
+        let policies = [Policy::Cluster(self.one.clone()), Policy::Cluster(self.other.clone())];
+        let outside = outside(&policies, direction, known);
+        let selects = |party: &&Party| {
+            let pod = party.endpoint.as_pod();
+            pod.is_some_and(|pod| {
+                [self.one, self.other].iter().all(|policy| policy.selects(pod, direction) == Match::Yes)
+            })
+        };
+        for own in pods.iter().filter(selects) {
+            for far in pods.iter().chain(&outside) {
+                let (source, destination) = match direction {
+                    Direction::Egress => (own, far),
+                    Direction::Ingress => (far, own),
+                };
+                for (protocol, port) in dialed(&policies, direction, destination) {
+                    let query = Query { source, destination, protocol, port: Some(port), range_of: None };
+                    if let Some(says) = self.contradict(&Side { direction, query: &query }) {
+                        let (from, to) = (peer::describe(source), at(destination));
+                        let connection = format!("{from} to {to}, port {port}/{},", protocol.as_kubernetes());
+                        return Some(Example { connection, says });
+                    }
                 }
             }
         }
+        None
     }
-    None
+
+    /// What the two say, where it changes the answer which of them goes first.
+    fn contradict(&self, side: &Side<'_>) -> Option<(&'static str, &'static str)> {
+        let (first, second) = (says(self.one, side)?, says(self.other, side)?);
+        if first == second {
+            return None;
+        }
+        let decided = self.sets().each_ref().map(|set| {
+            let (egress, ingress) = set.decide(side.query);
+            match side.direction {
+                Direction::Egress => egress,
+                Direction::Ingress => ingress,
+            }
+        });
+        let is_one = matches!(decided, [Decision::Allow, Decision::Deny] | [Decision::Deny, Decision::Allow]);
+        is_one.then_some((word_of(first), word_of(second)))
+    }
 }
 
 fn at(party: &Party) -> String {
@@ -160,25 +203,6 @@ fn dialed(policies: &[Policy], direction: Direction, destination: &Party) -> BTr
     let declared = destination.endpoint.as_pod().into_iter().flat_map(|pod| &pod.ports);
     let declared = declared.filter(|port| port.name.is_some()).map(|port| (port.protocol, port.port));
     ranges.chain(declared).chain([(Protocol::Tcp, 80)]).collect()
-}
-
-/// What the two say, where they say different things and the engine cannot tell for it.
-fn contradict(
-    set: &PolicySet,
-    one: &ClusterPolicy,
-    other: &ClusterPolicy,
-    side: &Side<'_>,
-) -> Option<(&'static str, &'static str)> {
-    let (first, second) = (says(one, side)?, says(other, side)?);
-    if first == second {
-        return None;
-    }
-    let (egress, ingress) = set.decide(side.query);
-    let decision = match side.direction {
-        Direction::Egress => egress,
-        Direction::Ingress => ingress,
-    };
-    (decision == Decision::Unknown).then_some((word_of(first), word_of(second)))
 }
 
 /// The action of the first rule that matches; absent where none does or it cannot be told.

@@ -33,22 +33,24 @@ pub(super) fn views(policy: &Policy, direction: Direction) -> Vec<View<'_>> {
 
 /// Those of the others that together match all that this rule matches; each of its peers is covered by one.
 pub(super) fn by<T: Clone + PartialEq>(narrow: View<'_>, others: &[(T, View<'_>)]) -> Option<Vec<T>> {
-    let fitting: Vec<_> = others.iter().filter(|(_, wide)| ports(wide.ports, narrow.ports)).collect();
+    let fitting = || others.iter().filter(|(_, wide)| ports(wide.ports, narrow.ports));
+    let covers = |wide: &View<'_>, narrow: &Peer| {
+        wide.peers.is_none_or(|wide| wide.iter().any(|wide| peer(wide, narrow)))
+    };
+    let peers = match narrow.peers {
+        Some([]) => return None,
+        Some(peers) => peers,
+        None => return fitting().find(|(_, wide)| wide.peers.is_none()).map(|(name, _)| vec![name.clone()]),
+    };
+    if let Some((name, _)) = fitting().find(|(_, wide)| peers.iter().all(|narrow| covers(wide, narrow))) {
+        return Some(vec![name.clone()]);
+    }
     let mut found = Vec::new();
-    let mut take = |name: &T| {
+    for narrow in peers {
+        let (name, _) = fitting().find(|(_, wide)| covers(wide, narrow))?;
         if !found.contains(name) {
             found.push(name.clone());
         }
-    };
-    match narrow.peers {
-        Some([]) => return None,
-        Some(peers) => {
-            for narrow in peers {
-                let covers = |wide: &[Peer]| wide.iter().any(|wide| peer(wide, narrow));
-                take(&fitting.iter().find(|(_, wide)| wide.peers.is_none_or(covers))?.0);
-            }
-        }
-        None => take(&fitting.iter().find(|(_, wide)| wide.peers.is_none())?.0),
     }
     Some(found)
 }

@@ -28,6 +28,11 @@ fn distance(one: &str, other: &str) -> Option<usize> {
     if plain(one) == plain(other) {
         return Some(0);
     }
+    // Names that differ by their numbers are names of different things.
+    let words = |name: &str| name.replace(|of: char| of.is_ascii_digit(), "");
+    if words(one) == words(other) {
+        return None;
+    }
     let length = one.chars().count().min(other.chars().count());
     let most = match length {
         0..=3 => 0,
@@ -108,11 +113,13 @@ fn keys<'a>(sets: &[&'a Labels]) -> BTreeSet<&'a str> {
 }
 
 fn several(values: &BTreeSet<&str>) -> String {
-    let shown: Vec<String> = values.iter().take(4).map(|value| format!("`{value}`")).collect();
-    match values.len().saturating_sub(shown.len()) {
-        0 => shown.join(" or "),
-        more => format!("{} or one of {more} others", shown.join(", ")),
+    let mut shown: Vec<String> = values.iter().map(|value| format!("`{value}`")).collect();
+    if shown.len() > 5 {
+        let more = shown.len() - 4;
+        shown.truncate(4);
+        return format!("{} or one of {more} others", shown.join(", "));
     }
+    shown.join(" or ")
 }
 
 /// What the label set that meets most of it lacks.

@@ -5,7 +5,7 @@ use super::{
     Candidate, DIRECTIONS, Estate, Finding, Linted, PEER_MATCHES_NOTHING, Report, SELECTS_NOTHING, Sight,
     Unchecked, blind, count, cover, listed,
 };
-use crate::model::{Labels, PolicyRef};
+use crate::model::Labels;
 use crate::policy::kinds::cluster_rules::Subject;
 use crate::policy::peer::NAMESPACE_NAME;
 use crate::policy::{Block, Match, Namespaces, Peer, Policy, Selector};
@@ -78,23 +78,16 @@ fn peers(one: &Linted, estate: &Estate, report: &mut Report) {
         for (place, rule) in cover::views(&one.policy, direction).iter().enumerate() {
             for (number, peer) in rule.peers.unwrap_or_default().iter().enumerate() {
                 let field = one.peer_field(direction, place, number);
-                note(
-                    report,
-                    estate,
-                    one,
-                    PEER_MATCHES_NOTHING,
-                    field,
-                    matched(peer, estate, &one.reference()),
-                );
+                note(report, estate, one, PEER_MATCHES_NOTHING, field, matched(peer, estate));
             }
         }
     }
 }
 
-fn matched(peer: &Peer, estate: &Estate, policy: &PolicyRef) -> Found {
+fn matched(peer: &Peer, estate: &Estate) -> Found {
     match peer {
         Peer::Block(block) => leaves_something(block),
-        Peer::Nodes(selector) => nodes(selector, estate, policy),
+        Peer::Nodes(selector) => nodes(selector, estate),
         Peer::Pods { .. } if estate.sight() == Sight::Blind => Found::Some,
         Peer::Pods { namespaces, pods } => selected("matches", namespaces, pods, estate),
         Peer::Names(_) | Peer::Undetermined(_) => Found::Some,
@@ -118,16 +111,12 @@ fn leaves_something(block: &Block) -> Found {
     Found::None(Nobody { message, help, is_near: true })
 }
 
-fn nodes(selector: &Selector, estate: &Estate, policy: &PolicyRef) -> Found {
+fn nodes(selector: &Selector, estate: &Estate) -> Found {
     if estate.unsure.is_some() {
         return Found::Some;
     }
     if estate.nodes.is_empty() {
-        let name = &policy.name;
-        return Found::Unsure(format!(
-            "{:?} {name} names nodes, and there are none in the manifests",
-            policy.kind
-        ));
+        return Found::Unsure("there are no nodes in the manifests".to_owned());
     }
     // A node without labels was only heard of.
     let may_match = |labels: &Labels| labels.is_empty() || selector.matches(labels) != Match::No;

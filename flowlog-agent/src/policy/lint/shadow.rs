@@ -75,7 +75,12 @@ fn whole(policies: &[Linted], report: &mut Report) -> Vec<PolicyRef> {
         let others: Vec<&Linted> = others.map(|(other, _)| *other).collect();
         let Some(covering) = added_by_others(one, policy, &others) else { continue };
         gone.push(policy.reference());
-        let names: Vec<String> = covering.iter().map(name).collect();
+        let mut names: Vec<String> = covering.iter().map(name).collect();
+        if names.len() > 4 {
+            let more = names.len() - 3;
+            names.truncate(3);
+            names.push(format!("{more} others"));
+        }
         let message = format!("never changes an answer: {} {} all of it", listed(&names), allow(names.len()));
         let help = "take it out, if nobody else relies on it".to_owned();
         let finding = Finding::new(SHADOWED, policy.reference(), "spec", message, help);

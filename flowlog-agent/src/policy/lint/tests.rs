@@ -147,6 +147,24 @@ fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
 }
 
 #[test]
+fn a_name_is_near_by_a_slip_and_not_by_a_number_or_a_letter_of_a_short_one() {
+    let rows = [
+        ("frontned", "frontend", true),
+        ("Front_End", "front-end", true),
+        ("database", "databsae", true),
+        ("web-shp", "web-shop", true),
+        ("api", "app", false),
+        ("app19", "app1", false),
+        ("worker-1", "worker-2", false),
+        ("frontend", "backend", false),
+        ("same", "same", false),
+    ];
+    for (written, known, is_near) in rows {
+        assert_eq!(near::name(written, [known].into_iter()).is_some(), is_near, "{written}, {known}");
+    }
+}
+
+#[test]
 fn peers_that_match_nothing_are_told_by_the_half_that_fails() {
     check(
         PEER_MATCHES_NOTHING,

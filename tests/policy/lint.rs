@@ -178,6 +178,19 @@ fn contradiction(case: &Case, message: &str) -> Query {
     }
 }
 
+/// With a pod where every cluster has one, so that the pods are taken for all there are.
+fn with_system(mut case: Case) -> Case {
+    let name = "kube-system";
+    case.namespaces
+        .push(json!({"metadata": {"name": name, "labels": {"kubernetes.io/metadata.name": name}}}));
+    case.pods.push(json!({
+        "metadata": {"name": "dns", "namespace": name, "labels": {"k8s-app": "kube-dns"}},
+        "spec": {"nodeName": "n1", "containers": [{"name": "dns"}]},
+        "status": {"phase": "Running", "podIP": "10.244.7.7", "podIPs": [{"ip": "10.244.7.7"}]},
+    }));
+    case
+}
+
 /// Wrong claims, and how many of each rule there were.
 fn claims(seeds: Range<u64>) -> (Vec<String>, BTreeMap<String, usize>) {
     const USELESS: [&str; 4] =
@@ -185,7 +198,7 @@ fn claims(seeds: Range<u64>) -> (Vec<String>, BTreeMap<String, usize>) {
     let (mut wrong, mut counts) = (Vec::new(), BTreeMap::new());
     for seed in seeds {
         // With `policyTypes` written, so that the last rule of a direction may go.
-        let whole = random::stored(&random::cluster(seed));
+        let whole = with_system(random::stored(&random::cluster(seed)));
         // A third of them with parts that cannot be read.
         let is_damaged = seed % 3 == 0;
         let case = if is_damaged { random::damaged(&whole, seed) } else { whole };

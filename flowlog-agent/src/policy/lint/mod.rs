@@ -296,12 +296,23 @@ impl Estate {
         self.pods.iter().chain(&self.templates)
     }
 
-    /// Whether something is known of this namespace: one that nothing tells of may hold any pod.
+    /// Whether these are the pods of the whole cluster: each has pods in `kube-system`.
+    fn is_whole(&self) -> bool {
+        self.pods.iter().any(|one| one.pod.namespace == SYSTEM)
+    }
+
+    /// Whether these are all namespaces: each cluster has `kube-system`.
+    fn has_all_namespaces(&self) -> bool {
+        self.namespaces.contains_key(SYSTEM)
+    }
+
+    /// Whether some pod of this namespace is known.
     fn knows(&self, namespace: &str) -> bool {
-        (!self.namespaces.is_empty() && !self.pods.is_empty())
-            || self.candidates().any(|one| one.pod.namespace == namespace)
+        self.candidates().any(|one| one.pod.namespace == namespace)
     }
 }
+
+const SYSTEM: &str = "kube-system";
 
 /// All checks over these policies.
 pub fn lint(policies: &[Linted], estate: &Estate) -> Report {

@@ -1,6 +1,6 @@
 //! Named ports that nobody declares.
 
-use super::reach::{is_pod, may_match};
+use super::reach::{is_pod, may_be_unseen, may_match};
 use super::{
     Candidate, DIRECTIONS, Estate, Finding, Linted, NAMED_PORT, Report, Sight, blind, count, cover, listed,
     near,
@@ -20,7 +20,9 @@ pub(super) fn check(policies: &[Linted], estate: &Estate, report: &mut Report) {
                     is_named = true;
                     let Some(pods) = listeners(&one.policy, direction, rule.peers, estate) else { continue };
                     let field = one.port_field(direction, place, number);
-                    report.findings.extend(undeclared(one, field, name, protocol, &pods, estate));
+                    let is_sure =
+                        estate.sight() == Sight::Pods && sees_all(&one.policy, direction, rule.peers, estate);
+                    report.findings.extend(undeclared(one, field, name, protocol, &pods, is_sure));
                 }
             }
         }
@@ -83,13 +85,35 @@ fn is_peer(peers: Option<&[Peer]>, one: &Candidate) -> bool {
     })
 }
 
+/// Whether all pods on which the name may be looked up are known.
+fn sees_all(policy: &Policy, direction: Direction, peers: Option<&[Peer]>, estate: &Estate) -> bool {
+    let of_subject = || match policy {
+        Policy::Cluster(policy) => match &policy.subject {
+            Subject::Pods { namespaces, .. } => {
+                !may_be_unseen(&Namespaces::Selected(namespaces.clone()), estate)
+            }
+            Subject::Undetermined(_) => false,
+        },
+        Policy::NetworkPolicy(_) | Policy::NotUnderstood(_) => true,
+    };
+    match (direction, peers) {
+        (Direction::Ingress, _) => of_subject(),
+        (Direction::Egress, None) => estate.is_whole(),
+        (Direction::Egress, Some(peers)) => peers.iter().all(|peer| match peer {
+            Peer::Pods { namespaces, .. } => !may_be_unseen(namespaces, estate),
+            Peer::Block(_) | Peer::Undetermined(_) => estate.is_whole(),
+            Peer::Nodes(_) | Peer::Names(_) => true,
+        }),
+    }
+}
+
 fn undeclared(
     one: &Linted,
     field: String,
     name: &str,
     protocol: Option<Protocol>,
     pods: &[&Candidate],
-    estate: &Estate,
+    is_sure: bool,
 ) -> Option<Finding> {
     let has_name = |port: &ContainerPort| port.name.as_deref() == Some(name);
     let declares =
@@ -116,7 +140,7 @@ fn undeclared(
         }
         _ => format!("they declare {}", few(&names)),
     };
-    if estate.sight() != Sight::Pods && others.is_empty() && !initial && near.is_none() {
+    if !is_sure && others.is_empty() && !initial && near.is_none() {
         return None;
     }
     let shown = protocol.map_or_else(String::new, |protocol| format!(" of {}", protocol.as_kubernetes()));

@@ -144,9 +144,12 @@ fn selected(verb: &str, namespaces: &Namespaces, pods: &Selector, estate: &Estat
     let there: Vec<&Candidate> =
         estate.candidates().filter(|one| namespaces.matches(&one.pod) != Match::No).collect();
     let place = place(namespaces);
-    // An empty namespace, or one whose pods were not asked for: the two look alike.
+    if may_be_unseen(namespaces, estate) {
+        return unseen(namespaces, pods, &there, estate, verb);
+    }
     if there.is_empty() {
-        return Found::Unsure(format!("there are no pods of {} in the manifests", names(namespaces, estate)));
+        let message = format!("{verb} nothing: there is no pod in {}", names(namespaces, estate));
+        return nobody(message, "check the namespace; for pods yet to come nothing needs to be done", None);
     }
     let hosted =
         there.iter().filter(|one| one.pod.host_network && pods.matches(&one.pod.labels) == Match::Yes);
@@ -170,6 +173,44 @@ fn selected(verb: &str, namespaces: &Namespaces, pods: &Selector, estate: &Estat
         _ => "name labels that a pod has: as it is, the peer stands for nobody",
     };
     nobody(message, &self::there(&why, help), why.near)
+}
+
+/// Whether there may be pods of these namespaces that are not known: a namespace without pods and one whose
+/// pods were not asked for look alike, unless the whole cluster is known.
+pub(super) fn may_be_unseen(namespaces: &Namespaces, estate: &Estate) -> bool {
+    if estate.is_whole() {
+        return false;
+    }
+    match namespaces {
+        Namespaces::Own(name) => !estate.knows(name),
+        Namespaces::Selected(selector) => {
+            let mut fitting =
+                estate.namespaces.iter().filter(|(_, labels)| selector.matches(labels) != Match::No);
+            !estate.has_all_namespaces() || fitting.any(|(name, _)| !estate.knows(name))
+        }
+    }
+}
+
+/// Not all pods are known: only what nearly fits one that is is told.
+fn unseen(
+    namespaces: &Namespaces,
+    pods: &Selector,
+    there: &[&Candidate],
+    estate: &Estate,
+    verb: &str,
+) -> Found {
+    let sets: Vec<&Labels> = there.iter().map(|one| &one.pod.labels).collect();
+    let why = near::why_none(pods, &sets, "pod");
+    match why.near {
+        Some(near) => {
+            let (pods, place) = (count(sets.len(), "pod", "pods"), place(namespaces));
+            nobody(format!("{verb} none of {pods} in {place}: {}", why.message), "", Some(near))
+        }
+        None => Found::Unsure(format!(
+            "the pods of {} may not all be in the manifests",
+            names(namespaces, estate)
+        )),
+    }
 }
 
 /// A pod that a selector can match.
@@ -202,6 +243,10 @@ fn names(namespaces: &Namespaces, estate: &Estate) -> String {
     };
     match &fitting[..] {
         [one] => format!("namespace {one}"),
+        [] => "other namespaces".to_owned(),
+        _ if matches!(namespaces, Namespaces::Selected(selector) if selector.0.is_empty()) => {
+            "all namespaces".to_owned()
+        }
         few if few.len() <= 3 => format!("namespaces {}", listed(few)),
         many => format!("{} namespaces", many.len()),
     }
@@ -211,17 +256,14 @@ fn names(namespaces: &Namespaces, estate: &Estate) -> String {
 fn unsure_or_no_namespace(verb: &str, namespaces: &Namespaces, estate: &Estate) -> Option<Found> {
     let names = || estate.namespaces.keys().map(String::as_str);
     match namespaces {
-        Namespaces::Own(name) if !estate.knows(name) => {
-            Some(Found::Unsure(format!("nothing in the manifests tells of namespace {name}")))
-        }
+        Namespaces::Own(name) if estate.knows(name) || estate.namespaces.contains_key(name) => None,
         Namespaces::Own(name) => {
-            let is_there = estate.namespaces.contains_key(name)
-                || estate.candidates().any(|one| one.pod.namespace == *name);
-            (!is_there).then(|| {
-                let near = near::name(name, names()).map(|near| format!("namespace `{near}`"));
-                let message = format!("{verb} nothing: there is no namespace {name} in the manifests");
-                nobody(message, "check the namespace", near)
-            })
+            let near = near::name(name, names()).map(|near| format!("namespace `{near}`"));
+            if near.is_none() && !estate.has_all_namespaces() {
+                return Some(Found::Unsure(format!("nothing in the manifests tells of namespace {name}")));
+            }
+            let message = format!("{verb} nothing: there is no namespace {name} in the manifests");
+            Some(nobody(message, "check the namespace", near))
         }
         Namespaces::Selected(selector) if selector.0.is_empty() => None,
         Namespaces::Selected(_) if estate.namespaces.is_empty() => {
@@ -241,6 +283,9 @@ fn no_namespace(verb: &str, selector: &Selector, estate: &Estate) -> Found {
     let sets: Vec<&Labels> = labels.iter().map(|labels| &**labels).collect();
     let why = near::why_none(selector, &sets, "namespace");
     let spaces = count(sets.len(), "namespace", "namespaces");
+    if why.near.is_none() && !estate.has_all_namespaces() {
+        return Found::Unsure("the namespaces may not all be in the manifests".to_owned());
+    }
     let message = format!("{verb} nothing: of {spaces} none fits: {}", why.message);
     let help = match why.there {
         Some(there) if !there.contains(NAMESPACE_NAME) && !why.message.contains(NAMESPACE_NAME) => there,

@@ -41,12 +41,25 @@ fn estate() -> Estate {
     let exporter =
         pod("ops/exporter").ip("192.168.0.1").label("app", "exporter").namespace_label("team", "ops");
     let scraper = pod("ops/scraper").ip("10.1.0.4").label("app", "scraper").namespace_label("team", "ops");
+    let dns = pod("kube-system/dns").ip("10.1.0.5").label("k8s-app", "kube-dns");
     let mut node = testkit::node("n1", "192.168.0.1");
     node.labels.insert("zone".to_owned(), "a".to_owned());
     Estate {
-        pods: vec![candidate(web), db, candidate(exporter.host_network()), candidate(scraper)],
+        pods: vec![
+            candidate(web),
+            db,
+            candidate(exporter.host_network()),
+            candidate(scraper),
+            candidate(dns),
+        ],
         nodes: vec![Arc::new(node)],
-        namespaces: [space("shop", "web"), space("ops", "ops"), space("empty", "none")].into(),
+        namespaces: [
+            space("shop", "web"),
+            space("ops", "ops"),
+            space("empty", "none"),
+            space("kube-system", "system"),
+        ]
+        .into(),
         ..Estate::default()
     }
 }
@@ -99,9 +112,9 @@ fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
                 &[&["there is no namespace shpo", "did you mean namespace `shop`?"]],
             ),
             (
-                "a namespace without pods, which may not have been asked for",
+                "a namespace without pods",
                 &[("empty/a", "podSelector: {}")],
-                &[],
+                &[&["there is no pod in namespace empty"]],
             ),
             (
                 "the node's network alone",
@@ -116,7 +129,7 @@ fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
             (
                 "a subject of no namespace",
                 &[("anp a", "{priority: 1, subject: {namespaces: {matchLabels: {team: wbe-shop}}}}")],
-                &[&["a spec.subject: selects nothing: of 3 namespaces none fits"]],
+                &[&["a spec.subject: selects nothing: of 4 namespaces none fits"]],
             ),
             (
                 "a subject of no pod",
@@ -124,7 +137,7 @@ fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
                     "anp a",
                     "{priority: 1, subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: x}}}}}",
                 )],
-                &[&["none of 4 pods in any namespace"]],
+                &[&["none of 5 pods in any namespace"]],
             ),
             ("one pod", &[("shop/a", "podSelector: {matchLabels: {app: frontend}}")], &[]),
             (
@@ -184,7 +197,7 @@ fn peers_that_match_nothing_are_told_by_the_half_that_fails() {
             (
                 "no such namespace, under a key that is not its name's",
                 &[("shop/a", "ingress: [{from: [{namespaceSelector: {matchLabels: {name: ops}}}]}]")],
-                &[&["of 3 namespaces none fits", "did you mean `kubernetes.io/metadata.name: ops`?"]],
+                &[&["of 4 namespaces none fits", "did you mean `kubernetes.io/metadata.name: ops`?"]],
             ),
             (
                 "namespaces, and no such pod in them",
@@ -198,9 +211,9 @@ fn peers_that_match_nothing_are_told_by_the_half_that_fails() {
                 ]],
             ),
             (
-                "a namespace without pods, which may not have been asked for",
+                "a namespace without pods",
                 &[("shop/a", "egress: [{to: [{namespaceSelector: {matchLabels: {team: none}}}]}]")],
-                &[],
+                &[&["there is no pod in namespace empty"]],
             ),
             (
                 "the node's network alone",
@@ -757,4 +770,30 @@ fn a_name_in_the_annotation_that_is_no_rule_is_told() {
     assert_eq!(told(&report).len(), 1, "{report:?}");
     assert!(told(&report)[0].contains("`select-nothing` is no rule"), "{report:?}");
     assert!(told(&report)[0].contains("did you mean `selects-nothing`?"), "{report:?}");
+}
+
+/// Each cluster has pods in `kube-system`: where none is known, those of others may be missing as well.
+#[test]
+fn a_part_of_a_cluster_is_not_taken_for_the_whole() {
+    const SPECS: Specs = &[
+        ("empty/a", "podSelector: {}"),
+        ("shop/b", "egress: [{to: [{namespaceSelector: {matchLabels: {team: none}}}]}]"),
+        ("shop/c", "egress: [{to: [{namespaceSelector: {}, podSelector: {matchLabels: {k8s-app: x}}}]}]"),
+        ("shop/d", "egress: [{to: [{namespaceSelector: {matchLabels: {team: x}}}]}]"),
+        ("shop/e", "egress: [{to: [{namespaceSelector: {}}], ports: [{port: x}]}]"),
+        ("shop/f", "podSelector: {matchLabels: {a: b}}"),
+    ];
+    let whole = estate();
+    let part = Estate { pods: whole.pods[..4].to_vec(), ..whole.clone() };
+    let mut less = part.clone();
+    less.namespaces.remove("kube-system");
+    for (name, estate, expected) in
+        [("whole", whole, "abcdef"), ("pods", part, "df"), ("namespaces", less, "f")]
+    {
+        let report = lint(&linted(SPECS), &estate);
+        let found = report.findings.iter().filter(|one| one.severity == Severity::Warning);
+        let mut found: Vec<&str> = found.map(|one| &*one.policy.name).collect();
+        found.sort_unstable();
+        assert_eq!(found.concat(), expected, "{name}: {:#?}", told(&report));
+    }
 }

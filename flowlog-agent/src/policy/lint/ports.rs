@@ -2,8 +2,8 @@
 
 use super::reach::{is_pod, may_be_unseen, may_match};
 use super::{
-    Candidate, DIRECTIONS, Estate, Finding, Linted, NAMED_PORT, Report, Sight, blind, count, cover, listed,
-    near,
+    Candidate, DIRECTIONS, Estate, Finding, Linted, NAMED_PORT, Report, Sight, Unchecked, blind, count,
+    cover, listed, near,
 };
 use crate::model::{ContainerPort, Direction, Protocol};
 use crate::policy::kinds::cluster_rules::Subject;
@@ -20,9 +20,15 @@ pub(super) fn check(policies: &[Linted], estate: &Estate, report: &mut Report) {
                     is_named = true;
                     let Some(pods) = listeners(&one.policy, direction, rule.peers, estate) else { continue };
                     let field = one.port_field(direction, place, number);
-                    let is_sure =
-                        estate.sight() == Sight::Pods && sees_all(&one.policy, direction, rule.peers, estate);
-                    report.findings.extend(undeclared(one, field, name, protocol, &pods, is_sure));
+                    let Some((finding, has_reason)) = undeclared(one, field, name, protocol, &pods) else {
+                        continue;
+                    };
+                    if has_reason || sees_all(&one.policy, direction, rule.peers, estate) {
+                        report.findings.push(finding);
+                    } else {
+                        let why = "the pods that declare a name may not all be in the manifests".to_owned();
+                        report.unchecked.push(Unchecked { rule: NAMED_PORT.id, why });
+                    }
                 }
             }
         }
@@ -97,6 +103,7 @@ fn sees_all(policy: &Policy, direction: Direction, peers: Option<&[Peer]>, estat
         Policy::NetworkPolicy(_) | Policy::NotUnderstood(_) => true,
     };
     match (direction, peers) {
+        _ if estate.sight() != Sight::Pods => false,
         (Direction::Ingress, _) => of_subject(),
         (Direction::Egress, None) => estate.is_whole(),
         (Direction::Egress, Some(peers)) => peers.iter().all(|peer| match peer {
@@ -107,14 +114,14 @@ fn sees_all(policy: &Policy, direction: Direction, peers: Option<&[Peer]>, estat
     }
 }
 
+/// What nobody declares; and whether it is seen why, by a name that nearly fits one that is known.
 fn undeclared(
     one: &Linted,
     field: String,
     name: &str,
     protocol: Option<Protocol>,
     pods: &[&Candidate],
-    is_sure: bool,
-) -> Option<Finding> {
+) -> Option<(Finding, bool)> {
     let has_name = |port: &ContainerPort| port.name.as_deref() == Some(name);
     let declares =
         |port: &ContainerPort| has_name(port) && protocol.is_none_or(|wanted| wanted == port.protocol);
@@ -140,16 +147,14 @@ fn undeclared(
         }
         _ => format!("they declare {}", few(&names)),
     };
-    if !is_sure && others.is_empty() && !initial && near.is_none() {
-        return None;
-    }
+    let has_reason = !others.is_empty() || initial || near.is_some();
     let shown = protocol.map_or_else(String::new, |protocol| format!(" of {}", protocol.as_kubernetes()));
     let who = match pods {
         [only] => format!("{}, the only pod that it could apply to, declares no", only.title),
         _ => format!("none of the {} that it could apply to declares a", count(pods.len(), "pod", "pods")),
     };
     let message = format!("opens nothing: {who} port `{name}`{shown}");
-    Some(Finding::new(NAMED_PORT, one.reference(), field, message, help))
+    Some((Finding::new(NAMED_PORT, one.reference(), field, message, help), has_reason))
 }
 
 fn few(names: &BTreeSet<&str>) -> String {

@@ -4,8 +4,8 @@
 //! other denies. Ends that look alike are tried once, and no more than some of them.
 
 use super::cover::views;
-use super::{DIRECTIONS, EQUAL_PRIORITY, Estate, Finding, Linted, Report, Sight, blind, word};
-use crate::model::{Decision, Direction, Endpoint, External, Labels, Party, Pod, Protocol};
+use super::{DIRECTIONS, EQUAL_PRIORITY, Estate, Finding, Linted, Report, Sight, Unchecked, blind, word};
+use crate::model::{Decision, Direction, Endpoint, External, Labels, Party, Pod, PolicyRef, Protocol, Tier};
 use crate::policy::kinds::cluster_rules::{Action, ClusterPolicy};
 use crate::policy::{BlockScope, Match, Numbers, Peer, Policy, PolicySet, Port, Query, Side, peer, title};
 use std::cell::OnceCell;
@@ -32,6 +32,12 @@ pub(super) fn check(policies: &[Linted], estate: &Estate, report: &mut Report) {
     }
     if estate.sight() != Sight::Pods {
         return blind(estate, &[EQUAL_PRIORITY], report);
+    }
+    let may_go_before = |one: &&Linted| matches!(&*one.policy, Policy::NotUnderstood(policy) if policy.tier != Some(Tier::Namespace));
+    if let Some(odd) = policies.iter().find(may_go_before) {
+        let PolicyRef { kind, name, .. } = odd.reference();
+        let why = format!("{kind:?} {name} is not understood and may decide before others");
+        report.unchecked.push(Unchecked { rule: EQUAL_PRIORITY.id, why });
     }
     let pods = ends(estate);
     let known =

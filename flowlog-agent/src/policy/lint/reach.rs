@@ -8,7 +8,7 @@ use super::{
 use crate::model::Labels;
 use crate::policy::kinds::cluster_rules::Subject;
 use crate::policy::peer::NAMESPACE_NAME;
-use crate::policy::{Block, Match, Namespaces, Peer, Policy, Selector};
+use crate::policy::{Block, Match, Namespaces, Peer, Policy, Requirement, Selector};
 use std::sync::Arc;
 
 /// What came of looking for whoever is meant.
@@ -186,9 +186,20 @@ pub(super) fn may_be_unseen(namespaces: &Namespaces, estate: &Estate) -> bool {
         Namespaces::Selected(selector) => {
             let mut fitting =
                 estate.namespaces.iter().filter(|(_, labels)| selector.matches(labels) != Match::No);
-            !estate.has_all_namespaces() || fitting.any(|(name, _)| !estate.knows(name))
+            !(estate.has_all_namespaces() || is_pinned(selector, estate))
+                || fitting.any(|(name, _)| !estate.knows(name))
         }
     }
+}
+
+/// Whether a selector names namespaces that are known, so that no other can fit.
+fn is_pinned(selector: &Selector, estate: &Estate) -> bool {
+    selector.0.iter().any(|requirement| match requirement {
+        Requirement::In(key, names) if key == NAMESPACE_NAME => {
+            names.iter().all(|name| estate.namespaces.contains_key(name))
+        }
+        _ => false,
+    })
 }
 
 /// Not all pods are known: only what nearly fits one that is is told.

@@ -782,13 +782,17 @@ fn a_part_of_a_cluster_is_not_taken_for_the_whole() {
         ("shop/d", "egress: [{to: [{namespaceSelector: {matchLabels: {team: x}}}]}]"),
         ("shop/e", "egress: [{to: [{namespaceSelector: {}}], ports: [{port: x}]}]"),
         ("shop/f", "podSelector: {matchLabels: {a: b}}"),
+        (
+            "shop/g",
+            "egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ops}}, podSelector: {matchLabels: {a: b}}}]}]",
+        ),
     ];
     let whole = estate();
     let part = Estate { pods: whole.pods[..4].to_vec(), ..whole.clone() };
     let mut less = part.clone();
     less.namespaces.remove("kube-system");
     for (name, estate, expected) in
-        [("whole", whole, "abcdef"), ("pods", part, "df"), ("namespaces", less, "f")]
+        [("whole", whole, "abcdefg"), ("pods", part, "dfg"), ("namespaces", less, "fg")]
     {
         let report = lint(&linted(SPECS), &estate);
         let found = report.findings.iter().filter(|one| one.severity == Severity::Warning);

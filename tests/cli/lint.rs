@@ -282,6 +282,46 @@ fn what_the_folder_does_not_tell_is_not_claimed() {
     }
 }
 
+const MADE: &str = r#"apiVersion: batch/v1
+kind: CronJob
+metadata: {name: report, namespace: shop}
+spec: {jobTemplate: {spec: {template: {metadata: {labels: {app: report}}, spec: {containers: [{name: c}]}}}}}
+---
+apiVersion: apps/v1
+kind: ReplicaSet
+metadata: {name: old, namespace: shop, ownerReferences: [{apiVersion: apps/v1, kind: Deployment, name: web, uid: x, controller: true}]}
+spec: {template: {metadata: {labels: {app: oldlabel}}, spec: {containers: [{name: c}]}}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: p, namespace: shop, labels: {app: web}}
+spec: {containers: [{name: c}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicyList
+items:
+- metadata: {name: cron, namespace: shop}
+  spec: {podSelector: {matchLabels: {app: report}}}
+- metadata: {name: old, namespace: shop}
+  spec:
+    podSelector: {matchLabels: {app: oldlabel}}
+- metadata: {name: web, namespace: shop, annotations: {flowlog.dev/lint-ignore: "empty-peers-allow-all"}}
+  spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: []}]}
+"#;
+
+/// The pods that a CronJob would make count, those that an owned ReplicaSet of before would make do not.
+#[test]
+fn pods_that_workloads_would_make_are_looked_at_and_typed_lists_have_lines() {
+    let said = lint(&[("a.yaml", MADE)], &[]);
+    let found: Vec<&str> = said.stdout.lines().filter(|line| line.starts_with("cluster/")).collect();
+    assert!(
+        found.len() == 1 && found[0].starts_with("cluster/a.yaml:23: warning[selects-nothing]"),
+        "{said:?}"
+    );
+    let sums = "0 errors, 1 warning, 0 info, 1 ignored; 3 policies, 1 pod, 1 workload, 0 namespaces";
+    assert_eq!((said.code, said.stdout.lines().last()), (Some(1), Some(sums)));
+}
+
 #[test]
 fn the_exit_code_is_one_from_the_chosen_severity_on() {
     let warning = BROKEN

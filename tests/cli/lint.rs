@@ -346,13 +346,36 @@ fn the_exit_code_is_one_from_the_chosen_severity_on() {
 }
 
 #[test]
+fn policies_in_trial_are_looked_at_as_they_would_stand() {
+    let place = Place::new();
+    let policy = |spec: &str| {
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: web, namespace: shop}}\nspec: {spec}\n"
+        )
+    };
+    let typo = policy("{podSelector: {matchLabels: {app: frontned}}}");
+    let right = policy("{podSelector: {matchLabels: {app: frontend}}}");
+    for (declared, tried, file) in [(&right, &typo, "trial/np.yaml"), (&typo, &right, "cluster/np.yaml")] {
+        place.write("cluster/all.yaml", CLUSTER);
+        place.write("cluster/np.yaml", declared);
+        place.write("trial/np.yaml", tried);
+        let said = place.flowlog(&["policy", "lint", "--manifests", "cluster", "--trial-policies", "trial"]);
+        let found: Vec<&str> = said.stdout.lines().filter(|line| line.contains("warning[")).collect();
+        assert_eq!(said.code, Some(1), "{said:?}");
+        assert!(
+            found.len() == 1 && found[0].starts_with(file) && found[0].contains("selects-nothing"),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn a_folder_that_cannot_be_read_is_refused() {
     let place = Place::new();
     place.write("empty/readme.txt", "nothing");
-    for (folder, parts) in [
-        ("none", ["cannot read the manifests folder none", "No such file"]),
-        ("empty", ["no manifests", "empty"]),
-    ] {
+    for (folder, parts) in
+        [("none", ["cannot read the folder none", "No such file"]), ("empty", ["no manifests", "empty"])]
+    {
         refused(folder, &place.flowlog(&["policy", "lint", "--manifests", folder]), &parts);
     }
 }

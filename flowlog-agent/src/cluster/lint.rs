@@ -6,7 +6,7 @@
 use super::documents::Document;
 use super::objects::{self, FieldError, Key, Objects};
 use super::places::{self, Tree};
-use super::{ClusterError, Loaded, Problem, manifests, pods};
+use super::{ClusterError, Folders, Loaded, Problem, manifests, pods};
 use crate::model::{ContainerPort, PolicyRef};
 use crate::policy::Policy;
 use crate::policy::lint::{
@@ -16,7 +16,8 @@ use foldhash::HashMap;
 use k8s_openapi::api::core;
 use pods::ReadPod;
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// What was found in a folder.
@@ -72,10 +73,10 @@ pub struct Placed {
     pub help: String,
 }
 
-/// Looks through a folder.
-pub fn lint(folder: &Path) -> Result<Linting, ClusterError> {
-    let mut seen = Seen::default();
-    let loaded = manifests::load_and(folder, &mut |document| seen.look(document))?;
+/// Looks through the folders. Policies in trial are looked at among the declared ones, as they would stand.
+pub fn lint(folders: &Folders) -> Result<Linting, ClusterError> {
+    let mut seen = Seen { trial: folders.trial.clone(), ..Seen::default() };
+    let loaded = manifests::load_and(folders, &mut |document| seen.look(document))?;
     Ok(judge(loaded, seen))
 }
 
@@ -92,6 +93,8 @@ struct SeenPolicy {
 /// What the reading of objects does not keep.
 #[derive(Debug, Default)]
 struct Seen {
+    /// The folder whose policies are all in trial.
+    trial: Option<PathBuf>,
     policies: Vec<SeenPolicy>,
     templates: Vec<Template>,
     /// By namespace and name of the pod.
@@ -154,7 +157,8 @@ impl Seen {
         }
     }
 
-    fn policy(&mut self, document: &Document<'_>, key: Key, object: &Value, tree: Option<Tree>) {
+    fn policy(&mut self, document: &Document<'_>, mut key: Key, object: &Value, tree: Option<Tree>) {
+        key.trial |= self.trial.as_ref().is_some_and(|trial| document.place.file.starts_with(trial));
         let (file, number) = (document.place.file.clone(), document.place.document);
         self.policies.push(SeenPolicy { key, file, document: number, written: written(object), tree });
     }
@@ -203,10 +207,10 @@ impl Seen {
         })
     }
 
-    fn find_policy(&self, policy: &PolicyRef) -> Option<&SeenPolicy> {
+    fn find_policy(&self, policy: &PolicyRef, trial: bool) -> Option<&SeenPolicy> {
         let kind = format!("{:?}", policy.kind);
         let namespace = policy.namespace.as_deref().unwrap_or_default();
-        self.policies.iter().find(|seen| {
+        self.policies.iter().filter(|seen| seen.key.trial == trial).find(|seen| {
             seen.key.kind == kind && seen.key.namespace == namespace && seen.key.name == policy.name
         })
     }
@@ -268,7 +272,7 @@ fn peer_fields(rule: &Value, field: &str, peers: &str) -> Vec<String> {
 fn judge(loaded: Loaded, mut seen: Seen) -> Linting {
     let Loaded { objects, mut problems, .. } = loaded;
     problems.append(&mut seen.unread);
-    let Objects { namespaces, nodes, pods, policies, owners, .. } = objects;
+    let Objects { namespaces, nodes, pods, policies, trial, owners, .. } = objects;
     let unsure = problems.iter().find(|problem| seen.find(problem).is_none() && may_be_about_pods(problem));
     let candidate = |read: ReadPod, title: Option<String>, init_ports: Option<Vec<ContainerPort>>| {
         let pod = read.complete(&namespaces, &owners);
@@ -290,22 +294,33 @@ fn judge(loaded: Loaded, mut seen: Seen) -> Linting {
         unsure: unsure.map(|problem| format!("not all can be read: {}", named(problem))),
         namespaces: namespaces.into_iter().collect(),
     };
-    let linted: Vec<Linted> = (policies.into_iter())
-        .map(|(policy, _)| {
-            let written = seen.find_policy(&policy.reference()).map(|seen| seen.written.clone());
-            Linted { policy: Arc::new(policy), written: written.unwrap_or_default() }
-        })
-        .collect();
+    let linted = |policy: Policy, trial: bool| {
+        let written = seen.find_policy(&policy.reference(), trial).map(|seen| seen.written.clone());
+        Linted { policy: Arc::new(policy), written: written.unwrap_or_default() }
+    };
+    let declared: Vec<Linted> = policies.into_iter().map(|(policy, _)| linted(policy, false)).collect();
+    let in_trial: Vec<Linted> = trial.into_iter().map(|policy| linted(policy, true)).collect();
     let checked = Checked {
         policies: seen.policies.len(),
         pods: estate.pods.len(),
         workloads: estate.templates.len(),
         namespaces: estate.namespaces.len(),
     };
-    let report = checks::lint(&linted, &estate);
+    let mut report = checks::lint(&declared, &estate);
     let mut findings: Vec<Placed> = problems.iter().map(|problem| of_problem(problem, &seen)).collect();
-    findings.extend(not_understood(&linted, &problems, &seen));
-    findings.extend(report.findings.into_iter().map(|finding| of_finding(finding, &seen)));
+    findings.extend(not_understood(&declared, &problems, &seen, false));
+    findings.extend(report.findings.into_iter().map(|finding| of_finding(finding, &seen, false)));
+    if !in_trial.is_empty() {
+        let names: BTreeSet<PolicyRef> = in_trial.iter().map(|one| one.policy.reference()).collect();
+        findings.extend(not_understood(&in_trial, &problems, &seen, true));
+        let others = declared.into_iter().filter(|one| !names.contains(&one.policy.reference()));
+        let as_it_would_be: Vec<Linted> = in_trial.into_iter().chain(others).collect();
+        let tried = checks::lint(&as_it_would_be, &estate);
+        let theirs = tried.findings.into_iter().filter(|finding| names.contains(&finding.policy));
+        findings.extend(theirs.map(|finding| of_finding(finding, &seen, true)));
+        let more = tried.unchecked.into_iter().filter(|one| !report.unchecked.contains(one));
+        report.unchecked.extend(more.collect::<Vec<_>>());
+    }
     let found = findings.len();
     findings.retain(|finding| !seen.is_ignored(finding));
     let order = |one: &Placed| (one.file.clone(), one.line, one.document, one.rule, one.field.clone());
@@ -373,10 +388,11 @@ fn not_understood<'a>(
     policies: &'a [Linted],
     problems: &'a [Problem],
     seen: &'a Seen,
+    trial: bool,
 ) -> impl Iterator<Item = Placed> + use<'a> {
     policies.iter().filter_map(move |one| {
         let Policy::NotUnderstood(policy) = &*one.policy else { return None };
-        let place = seen.find_policy(&policy.reference())?;
+        let place = seen.find_policy(&policy.reference(), trial)?;
         let title = objects::title(&place.key);
         if problems.iter().any(|problem| problem.object.as_ref() == Some(&title)) {
             return None;
@@ -401,9 +417,9 @@ fn not_understood<'a>(
     })
 }
 
-fn of_finding(finding: Finding, seen: &Seen) -> Placed {
+fn of_finding(finding: Finding, seen: &Seen, trial: bool) -> Placed {
     let Finding { rule, severity, policy, field, message, help } = finding;
-    let place = seen.find_policy(&policy);
+    let place = seen.find_policy(&policy, trial);
     Placed {
         rule: rule.id,
         severity,

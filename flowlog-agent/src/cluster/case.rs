@@ -198,6 +198,11 @@ impl Case {
         Ok(Self { id: written.id, queries, expected, problems, is_unsure, snapshot: store.snapshot() })
     }
 
+    /// The cluster of the case.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
     /// The question of this name.
     pub fn find_query(&self, id: &Value) -> Option<&CaseQuery> {
         self.queries.iter().find(|query| query.id == *id)

@@ -2,6 +2,7 @@
 
 mod cluster_policies;
 mod properties;
+mod set;
 
 use super::{BlockScope, Cache, Policy, PolicySet, Query, combine};
 use crate::model::{
@@ -20,11 +21,13 @@ fn party(name: &str) -> Party {
         "web/unseen" => Party { ip: None, ..web().party() },
         "db" => db().party(),
         "db/v6" => Party { ip: Some(ip("fd00::2")), ..db().party() },
+        "db/unseen" => Party { ip: None, ..db().party() },
         "probe" => probe().party(),
-        "host" => pod("ops/host").ip("10.0.0.1").label("app", "probe").node("n1").host_network().party(),
+        "host" => host().party(),
         "stray" => pod("lost/stray").ip("10.1.0.4").unseen_namespace().node("n2").party(),
         "floating" => pod("shop/floating").ip("10.1.0.6").label("app", "web").party(),
         "n1" => node_party("n1", "10.0.0.1"),
+        "n1/unseen" => Party { ip: None, ..node_party("n1", "10.0.0.1") },
         "n2" => node_party("n2", "10.0.0.2"),
         "edge" => {
             let labels = [("role".to_owned(), "edge".to_owned())].into();
@@ -63,6 +66,11 @@ fn db() -> crate::testkit::PodBuilder {
 
 fn probe() -> crate::testkit::PodBuilder {
     pod("ops/probe").ip("10.1.0.3").label("app", "probe").node("n2").namespace_label("team", "b")
+}
+
+fn host() -> crate::testkit::PodBuilder {
+    let host = pod("ops/host").ip("10.0.0.1").label("app", "probe").node("n1").host_network();
+    host.port("http", 8080, Tcp)
 }
 
 fn ask(
@@ -634,6 +642,105 @@ const ROWS: &[Row] = &[
         ("probe", "db", Tcp, 80),
         "allow unselected",
         "allow policy p1.0",
+    ),
+    Row(
+        "NotIn refuses what it lists",
+        &["{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [db]}]}}"],
+        ("web", "db", Tcp, 80),
+        "allow unselected",
+        "allow unselected",
+    ),
+    Row(
+        "NotIn takes what it does not list",
+        &["{podSelector: {matchExpressions: [{key: app, operator: NotIn, values: [db]}]}}"],
+        ("db", "web", Tcp, 80),
+        "allow unselected",
+        "deny isolated p0",
+    ),
+    Row(
+        "each selector of pods keeps to its own namespaces",
+        &["{podSelector: {}, ingress: [{from: [{namespaceSelector: {matchLabels: {team: a}}, podSelector: {matchLabels: {app: probe}}},
+        {namespaceSelector: {matchLabels: {team: b}}, podSelector: {matchLabels: {app: web}}}]}]}"],
+        ("probe", "db", Tcp, 80),
+        "allow unselected",
+        "deny isolated p0",
+    ),
+    Row(
+        "which address of a family was used is told by none",
+        &["{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{ipBlock: {cidr: 10.1.0.1/32}}]}]}"],
+        ("web/unseen", "db/unseen", Tcp, 80),
+        "allow unselected",
+        "unknown unknown p0.0",
+    ),
+    Row(
+        "where no address is in the block it does not matter which was used",
+        &["{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{ipBlock: {cidr: 10.9.0.0/16}}]}]}"],
+        ("web/unseen", "db/unseen", Tcp, 80),
+        "allow unselected",
+        "deny isolated p0",
+    ),
+    Row(
+        "a node whose address was not seen has its own",
+        &["{podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.1/32}}]}]}"],
+        ("n1/unseen", "db", Tcp, 80),
+        "allow unselected",
+        "allow policy p0.0",
+    ),
+    Row(
+        "a name may be a port of an unknown end",
+        &["{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}"],
+        ("web", "unknown", Tcp, 8080),
+        "unknown unknown p0.0",
+        "allow unselected",
+    ),
+    Row(
+        "a name is no port of a host-network pod",
+        &["{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: http}]}]}"],
+        ("db", "host", Tcp, 8080),
+        "deny isolated p0",
+        "allow unselected",
+    ),
+    Row(
+        "a host-network pod and its node are one",
+        &["{podSelector: {}, policyTypes: [Ingress, Egress]}"],
+        ("host", "n1", Tcp, 80),
+        "allow unselected",
+        "allow unselected",
+    ),
+    Row(
+        "a node and its host-network pod are one",
+        &["{podSelector: {}, policyTypes: [Ingress, Egress]}"],
+        ("n1", "host", Tcp, 80),
+        "allow unselected",
+        "allow unselected",
+    ),
+    Row(
+        "a host-network pod is the node of the pods beside it",
+        &["{podSelector: {}, policyTypes: [Ingress, Egress]}"],
+        ("host", "web", Tcp, 80),
+        "allow node",
+        "allow node",
+    ),
+    Row(
+        "an unknown end may be a pod that egress is shut for",
+        &["{podSelector: {}, policyTypes: [Egress]}"],
+        ("unknown", "web", Tcp, 80),
+        "unknown unknown",
+        "allow unselected",
+    ),
+    Row(
+        "a range that ends before it begins may be any",
+        &["{podSelector: {}, ingress: [{ports: [{port: 90, endPort: 80}]}]}"],
+        ("probe", "db", Tcp, 85),
+        "allow unselected",
+        "unknown unknown p0.0",
+    ),
+    Row(
+        "a policy in doubt that allows may save an isolated pod",
+        &["{podSelector: {}}", "{podSelector: {matchExpressions: [{key: app, operator: Near}]}, ingress: [{}]}"],
+        ("probe", "db", Tcp, 80),
+        "allow unselected",
+        "unknown unknown p1",
     ),
     Row(
         "a direction that is none leaves both open",

@@ -145,6 +145,11 @@ impl Edges {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
     pub(super) fn add(&mut self, block: &Block) {
         for part in std::iter::once(&block.block).chain(&block.except) {
             if let Some((first, last)) = span_v4(*part) {
@@ -210,6 +215,7 @@ mod tests {
             vec![block("0.0.0.0/0", &["255.0.0.0/8", "0.0.0.0/8"]), block("10.0.0.0/8", &[])],
             vec![block("10.0.0.0/25", &[]), block("10.0.0.128/25", &[]), block("::/0", &["fd00::/8"])],
             vec![block("10.1.0.0/16", &["10.1.0.0/17", "10.1.128.0/17"])],
+            vec![block("10.0.0.0/24", &["10.0.0.0/32", "10.0.0.255/32"])],
         ];
         let probes = [
             "0.0.0.0",
@@ -219,6 +225,7 @@ mod tests {
             "10.0.0.0",
             "10.0.0.127",
             "10.0.0.128",
+            "10.0.0.255",
             "10.0.1.0",
             "10.1.0.0",
             "10.1.2.3",

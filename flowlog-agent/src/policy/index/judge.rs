@@ -356,3 +356,46 @@ impl Index {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::PolicySet;
+    use crate::testkit::{external, node_party, pod, policies};
+
+    fn asked(set: &PolicySet, source: &Party, destination: &Party, cache: &mut Cache) {
+        let (protocol, port, range_of) = (Protocol::Tcp, Some(80), None);
+        set.rule_with(&Query { source, destination, protocol, port, range_of }, cache);
+    }
+
+    /// What is kept for the very question is found without a look at the ends.
+    #[test]
+    fn questions_are_kept_for_pods_that_were_added_and_addresses_outside() {
+        let mut set = policies("shop", &["{podSelector: {}}"]);
+        let (web, db) = (pod("shop/web").ip("10.1.0.1").party(), pod("shop/db").ip("10.1.0.2").party());
+        let host = pod("shop/host").ip("10.0.0.1").host_network().node("n1").party();
+        for party in [&web, &db, &host] {
+            set.put_pod(party.endpoint.as_pod().unwrap());
+        }
+        let (outside, node) = (external("198.51.100.7"), node_party("n1", "10.0.0.1"));
+        let rows = [
+            ("two pods", &web, &db, true),
+            ("from outside", &outside, &db, true),
+            ("to the outside", &web, &outside, true),
+            ("outside alone", &outside, &outside, true),
+            ("from a pod on its node's network", &host, &outside, false),
+            ("to a pod on its node's network", &outside, &host, false),
+            ("from a node", &node, &outside, false),
+        ];
+        for (name, source, destination, is_kept) in rows {
+            let mut cache = Cache::new(1);
+            asked(&set, source, destination, &mut cache);
+            assert_eq!(cache.questions.iter().flatten().count(), usize::from(is_kept), "{name}");
+            assert_eq!(cache.counts(), (0, 1), "{name}");
+            // The question alone is enough where it was kept.
+            cache.places = Box::new([None]);
+            asked(&set, source, destination, &mut cache);
+            assert_eq!(cache.counts(), if is_kept { (1, 1) } else { (0, 2) }, "{name}, again");
+        }
+    }
+}

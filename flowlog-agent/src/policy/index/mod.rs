@@ -11,6 +11,8 @@ mod ends;
 mod group;
 mod judge;
 mod shared;
+#[cfg(test)]
+mod tests;
 
 pub(super) use compile::Compiled;
 pub use judge::Cache;

@@ -300,10 +300,14 @@ mod tests {
         numbers.push(200);
         assert_eq!((copy.get(130), copy.len(), copy.get(200)), (Some(&130), 200, None));
         assert_eq!((numbers.get(130), numbers.len(), numbers.get(200)), (Some(&7), 201, Some(&200)));
+        assert_eq!(numbers.get(201), None, "beyond the last, on its page");
+        assert_eq!(numbers.get_mut(201), None, "beyond the last, on its page");
         let mut names = Sharded::default();
         for number in 0..500 {
             names.insert(number, number);
         }
+        let filled = names.shards.iter().flatten().count();
+        assert!(filled > SHARDS / 2, "500 names in {filled} shards");
         let copy = names.clone();
         names.remove(&3);
         names.insert(4, 5);
@@ -332,6 +336,7 @@ mod tests {
             assert!(!bits.has(number));
             bits.set(number, false);
             bits.set(number, true);
+            bits.set(number, true);
             assert!(bits.has(number) && !bits.has(number + 1) && !bits.meets(&other), "{number}");
             other.set(number + 1, true);
             assert!(!bits.meets(&other), "{number}");
@@ -340,5 +345,9 @@ mod tests {
             bits.set(number, false);
             assert!(!bits.has(number), "{number}");
         }
+        let mut bits = Bits::default();
+        let numbers = [5000, 200, 1];
+        numbers.iter().for_each(|number| bits.set(*number, true));
+        assert!(numbers.iter().all(|number| bits.has(*number)), "{bits:?}");
     }
 }

@@ -4,11 +4,11 @@ use super::{ask, line, party};
 use crate::model::Protocol;
 use crate::policy::{BlockScope, Match, Policy, PolicySet};
 use crate::testkit::{cluster_policy, network_policy};
-use Protocol::{Tcp, Udp};
+use Protocol::{Sctp, Tcp, Udp};
 use std::sync::Arc;
 
 /// `anp a`, `banp b`, `cnp c` or `np d`, with its spec.
-type Written = (&'static str, &'static str);
+pub(super) type Written = (&'static str, &'static str);
 
 struct Row(
     &'static str,
@@ -39,6 +39,8 @@ const BASELINE_DENY: Written = (
     "banp default",
     "{subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}], egress: [{action: Deny, to: [{namespaces: {}}]}]}",
 );
+const PROTOCOLS: Written = ("cnp a", "{tier: Admin, priority: 0, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}],
+        protocols: [{tcp: {destinationPort: {number: 80}}}, {udp: {destinationPort: {range: {start: 50, end: 53}}}}, {sctp: {destinationPort: {number: 9}}}]}]}");
 const ISOLATE: Written = ("np none", "{podSelector: {}}");
 const OPEN_ALL: Written = ("np all", "{podSelector: {}, ingress: [{}]}");
 
@@ -123,6 +125,27 @@ const ROWS: &[Row] = &[
         ("probe", "db", Tcp, 80), OPEN, "unknown unknown a.0"),
     Row("a subject that is none may select", &[("anp a", "{priority: 1, subject: {}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}")],
         ("probe", "db", Tcp, 80), OPEN, "unknown unknown a.0"),
+    Row("a port of each protocol", &[PROTOCOLS], ("probe", "web", Tcp, 80), OPEN, "deny policy a.0"),
+    Row("a port of another protocol", &[PROTOCOLS], ("probe", "web", Tcp, 9), OPEN, OPEN),
+    Row("a range of UDP", &[PROTOCOLS], ("probe", "web", Udp, 53), OPEN, "deny policy a.0"),
+    Row("a range of UDP ends", &[PROTOCOLS], ("probe", "web", Udp, 54), OPEN, OPEN),
+    Row("a port of SCTP", &[PROTOCOLS], ("probe", "web", Sctp, 9), OPEN, "deny policy a.0"),
+    Row("the baseline of v1alpha1 allows as well", &[("banp default", "{subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}]}")],
+        ("probe", "db", Tcp, 80), OPEN, "allow policy default.0"),
+    Row("two baselines of v1alpha1 have no order", &[BASELINE_DENY, ("banp other", "{subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}]}")],
+        ("probe", "db", Tcp, 80), "deny policy default.0", "unknown unknown default.0 other.0"),
+    Row("two baselines of v1alpha1 that agree decide", &[BASELINE_DENY, ("banp other", BASELINE_DENY.1)],
+        ("probe", "db", Tcp, 80), "deny policy default.0 other.0", "deny policy default.0 other.0"),
+    Row("two kinds of baseline have no order in either direction", &[BASELINE_DENY, ("cnp b", "{tier: Baseline, priority: 9, subject: {namespaces: {}},
+        ingress: [{action: Accept, from: [{namespaces: {}}]}], egress: [{action: Accept, to: [{namespaces: {}}]}]}")],
+        ("probe", "db", Tcp, 80), "unknown unknown default.0 b.0", "unknown unknown default.0 b.0"),
+    Row("equal ones that do not match leave it to the next", &[("anp a", "{priority: 5, subject: {namespaces: {}}, ingress: [
+        {action: Allow, from: [{namespaces: {matchLabels: {team: a}}}]}]}"), ("anp b", "{priority: 5, subject: {namespaces: {}}, ingress: [
+        {action: Pass, from: [{namespaces: {matchLabels: {team: a}}}]}]}"), DENY_LATER], ("probe", "db", Tcp, 80), OPEN, "deny policy later.0"),
+    Row("an allow does not stand where an earlier tier may deny", &[DENY_ALL, OPEN_ALL], ("unknown", "db", Tcp, 80), OPEN, "unknown unknown deny.0"),
+    Row("what is denied sooner or later is denied", &[DENY_ALL, ISOLATE], ("unknown", "db", Tcp, 80), OPEN, "deny isolated none"),
+    Row("a name may be a node's", &[("cnp a", "{tier: Admin, priority: 0, subject: {namespaces: {}}, egress: [
+        {action: Accept, to: [{domainNames: [a.example]}]}, {action: Deny, to: [{networks: [0.0.0.0/0]}]}]}")], ("db", "host", Tcp, 80), "unknown unknown a.0", OPEN),
     Row("a policy in doubt that allows nothing cannot save an isolated pod", &[ISOLATE, ("np odd", "{podSelector: {matchExpressions: [{key: app, operator: Near}]}}")],
         ("probe", "db", Tcp, 80), OPEN, "deny isolated none"),
 ];
@@ -164,4 +187,7 @@ fn a_policy_without_rules_of_a_direction_has_no_say_in_it() {
     let db = party("db");
     assert_eq!(policy.selects(&db, Ingress), Match::Yes);
     assert_eq!(policy.selects(&db, Egress), Match::No);
+    assert_eq!(policy.selects(&party("host"), Ingress), Match::No, "on its node's network");
+    assert_eq!(policy.selects(&party("outside"), Ingress), Match::No);
+    assert!(matches!(policy.selects(&party("unknown"), Ingress), Match::Unknown(_)));
 }

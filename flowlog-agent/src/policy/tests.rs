@@ -1,6 +1,7 @@
 //! The rules of `docs/policy.md`, row by row: policies of namespace `shop`, a connection, its verdict.
 
 mod cluster_policies;
+mod explain;
 mod properties;
 mod set;
 

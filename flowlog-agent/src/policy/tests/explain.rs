@@ -125,6 +125,22 @@ const ROWS: &[Row] = &[
         ],
     ),
     Row(
+        "a pod of the policy's own namespace",
+        &[(
+            "np a",
+            "{podSelector: {matchLabels: {app: db}}, ingress: [{from: [{podSelector: {matchLabels: {app: probe}}}]}]}",
+        )],
+        ("web", "db", Tcp, 80),
+        Ingress,
+        &[
+            "Admin pass",
+            "Namespace deny",
+            " a yes: selects pod shop/db",
+            "  0 allow no; yes: any port",
+            "   no: does not select pod shop/web [pod shop/web: app wanted probe, found web]",
+        ],
+    ),
+    Row(
         "a selector that cannot be read",
         &[
             ("np a", "{podSelector: {matchExpressions: [{key: app, operator: Near}]}}"),

@@ -2,11 +2,11 @@
 
 use super::cluster_policies::{Written, set};
 use super::{ask, db, host, party, probe, web};
-use crate::model::{Direction, Endpoint, Party, Pod, PolicyKind, Protocol::Tcp};
-use crate::policy::kinds::network_policy;
+use crate::model::{Direction, Endpoint, Party, Pod, PolicyKind, Protocol::Tcp, Tier};
+use crate::policy::kinds::network_policy as np;
 use crate::policy::kinds::not_understood::NotUnderstood;
 use crate::policy::{BlockScope, Cache, Match, Policy, PolicySet, Query};
-use crate::testkit::{cluster_policy, ip, pod};
+use crate::testkit::{cluster_policy, ip, network_policy, pod};
 use std::sync::Arc;
 
 fn query<'a>(source: &'a Party, destination: &'a Party) -> Query<'a> {
@@ -122,6 +122,65 @@ fn answers_have_a_place_each_and_addresses_that_no_block_parts_share_one() {
     assert_eq!(cache.counts(), (3, 2));
 }
 
+/// One set follows the changes, pods first, and one cache is asked all along.
+#[test]
+fn what_is_put_and_removed_later_counts_at_once() {
+    let odd = |name: &str| {
+        let (kind, namespace, why) = (PolicyKind::NetworkPolicy, Some("shop".to_owned()), "is odd".into());
+        let (name, tier) = (name.to_owned(), Some(Tier::Namespace));
+        Arc::new(Policy::NotUnderstood(NotUnderstood { kind, namespace, name, tier, why }))
+    };
+    let from =
+        |peer: &str| format!("{{podSelector: {{matchLabels: {{app: db}}}}, ingress: [{{from: [{peer}]}}]}}");
+    let np = |spec: &str| network_policy("shop/a", spec);
+    let (shut, block) =
+        ("{podSelector: {matchLabels: {app: db}}}", from("{ipBlock: {cidr: 198.51.100.0/24}}"));
+    let (space, pods) = (
+        from("{namespaceSelector: {matchLabels: {team: b}}}"),
+        from("{podSelector: {matchLabels: {app: web}}}"),
+    );
+    // From outside, from outside the block, from `probe` of another namespace, from `web`.
+    let steps = [
+        ("a policy", np(shut), "Isolated Isolated Isolated Isolated"),
+        ("a block", np(&block), "Policy Isolated Isolated Isolated"),
+        ("a selector of namespaces", np(&space), "Isolated Isolated Policy Isolated"),
+        ("a selector of pods", np(&pods), "Isolated Isolated Isolated Policy"),
+        ("one that is not understood, in its place", odd("a"), "Unknown Unknown Unknown Unknown"),
+        ("one that is", np(&block), "Policy Isolated Isolated Isolated"),
+        ("one beside it that is not", odd("b"), "Policy Unknown Unknown Unknown"),
+    ];
+    let beyond = Party { ip: Some(ip("203.0.113.1")), ..party("outside") };
+    let (sources, db) = ([party("outside"), beyond, party("probe"), party("web")], party("db"));
+    let (mut set, mut cache) = (PolicySet::default(), Cache::default());
+    put(&mut set, &[&db, &sources[2], &sources[3]]);
+    let told = |set: &PolicySet, cache: &mut Cache| {
+        let basis = |source| format!("{:?}", set.rule_with(&query(source, &db), cache).1.basis);
+        sources.each_ref().map(basis).join(" ")
+    };
+    assert_eq!(told(&set, &mut cache), "Unselected Unselected Unselected Unselected");
+    for (name, policy, expected) in steps {
+        set.put_policy(&policy);
+        assert_eq!(told(&set, &mut cache), expected, "{name}");
+    }
+    set.remove_policy(&odd("b").reference());
+    assert_eq!(told(&set, &mut cache), "Policy Isolated Isolated Isolated");
+    set.remove_policy(&odd("a").reference());
+    assert_eq!(told(&set, &mut cache), "Unselected Unselected Unselected Unselected");
+}
+
+#[test]
+fn a_pod_that_went_and_came_again_is_answered_by_the_index() {
+    let mut set = set(&[SELECTORS]);
+    let (db, outside, mut cache) = (party("db"), party("outside"), Cache::new(8));
+    put(&mut set, &[&db]);
+    set.remove_pod(db.endpoint.as_pod().unwrap());
+    put(&mut set, &[&db]);
+    for _ in 0..2 {
+        set.rule_with(&query(&db, &outside), &mut cache);
+    }
+    assert_eq!(cache.counts(), (1, 1));
+}
+
 /// A pod on its node's network is not added, so that another may come to its place in memory.
 #[test]
 fn a_host_network_pod_in_the_place_of_another_gets_its_own_answer() {
@@ -192,9 +251,8 @@ fn a_reason_names_the_end_that_is_not_known() {
 /// Whoever reads an object without its defaults must not take what is missing for nothing.
 #[test]
 fn policy_types_that_are_missing_leave_both_directions_open() {
-    let read = network_policy::read(
-        &serde_json::from_str(r#"{"metadata": {"namespace": "shop", "name": "a"}}"#).unwrap(),
-    );
+    let read =
+        np::read(&serde_json::from_str(r#"{"metadata": {"namespace": "shop", "name": "a"}}"#).unwrap());
     let set = PolicySet::new([Arc::new(Policy::NetworkPolicy(read))], BlockScope::default());
     let (egress, ingress) = ask(&set, "web", "db", Tcp, 80);
     let expected = "NetworkPolicy shop/a: spec.policyTypes: is missing";

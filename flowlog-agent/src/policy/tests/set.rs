@@ -56,10 +56,13 @@ const NODES: Written =
     ("anp nodes", "{priority: 2, subject: {namespaces: {}}, egress: [{action: Deny, to: [{nodes: {}}]}]}");
 const ODD: Written = ("np odd", "{podSelector: {matchExpressions: [{key: app, operator: Near}]}}");
 
+/// What is declared, from where to where, and how often a second asking is found, and is not.
+type Asked = (&'static str, &'static [Written], &'static str, &'static str, (u64, u64));
+
 /// Only what is in doubt is left to the direct reading: of the rest a second asking finds the answer.
 #[test]
 fn the_index_answers_whatever_is_not_in_doubt() {
-    let rows: &[(&str, &[Written], &str, &str, (u64, u64))] = &[
+    let rows: &[Asked] = &[
         ("nothing is declared", &[], "web", "db", (1, 1)),
         ("selectors", &[SELECTORS], "probe", "db", (1, 1)),
         ("blocks", &[SELECTORS], "db", "outside", (1, 1)),

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod engine;
 #[cfg(test)]
+mod inputs;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod mistakes;

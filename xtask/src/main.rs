@@ -7,6 +7,7 @@ mod ci;
 mod command;
 mod demo;
 mod docs;
+mod fuzz;
 mod interrupt;
 mod layers;
 mod lint;
@@ -56,6 +57,8 @@ enum Task {
     Bench(Bench),
     /// Formatting and clippy, both halves.
     Lint(LintArgs),
+    /// Feed what reads manifests and policy cases with random input (installs cargo-fuzz where missing).
+    Fuzz(fuzz::FuzzArgs),
 }
 
 #[derive(Subcommand)]
@@ -97,6 +100,7 @@ fn run(task: Task) -> Result<()> {
         Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),
         Task::Bench(Bench::Connect(args)) => bench::connect(&args),
         Task::Bench(Bench::Policy(args)) => bench::policy(&args),
+        Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),
     }
 }

@@ -1,0 +1,122 @@
+//! What must hold of any input, however broken: it is read to its end, and every way to an answer comes to the
+//! same one.
+//!
+//! The fuzz targets call these, and so does the test `inputs` of the policy tests, in every run.
+
+use flowlog::cluster::{Case, Loaded, Settings, Snapshot, Store};
+use flowlog::model::{Endpoint, Party, Protocol};
+use flowlog::policy::{BlockScope, Cache, PolicySet, Query};
+use jiff::Timestamp;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+const AT: Timestamp = Timestamp::UNIX_EPOCH;
+
+/// So many addresses at most are asked about, each with each.
+const ADDRESSES: usize = 5;
+
+/// The text of a file of manifests.
+pub(super) fn manifests(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    for name in ["cluster.yaml", "cluster.json"] {
+        let read = |text: &str| {
+            let mut loaded = Loaded::default();
+            loaded.add_text(Path::new(name), text);
+            loaded
+        };
+        let loaded = read(text);
+        let told: Vec<String> = loaded.problems.iter().map(ToString::to_string).collect();
+        assert_eq!(Store::start(Settings::default(), loaded, AT).is_err(), !told.is_empty(), "{told:?}");
+        let start =
+            |text| Store::start(accepting(), read(text), AT).unwrap_or_else(|error| panic!("{error}"));
+        let mut store = start(text);
+        let fresh = store.snapshot();
+        assert_alike(&fresh);
+        // By way of another cluster and back.
+        let half = text.floor_char_boundary(text.len() / 2);
+        for text in [text.get(..half).unwrap_or_default(), text] {
+            let reloaded = store.reload(Ok(read(text)), AT).unwrap_or_else(|error| panic!("{error}"));
+            assert_alike(&reloaded);
+        }
+        let names = |snapshot: &Snapshot| {
+            let mut names: Vec<_> = snapshot.policies.policies().map(|policy| policy.reference()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(names(&store.snapshot()), names(&fresh), "after a reload");
+    }
+}
+
+/// A line of cases.
+pub(super) fn case(bytes: &[u8]) {
+    let Ok(case) = Case::read(bytes) else { return };
+    let mut cache = Cache::new(4);
+    for query in case.queries.iter().take(2 * ADDRESSES) {
+        let answer = case.answer(query, &mut cache);
+        assert_eq!(case.answer(query, &mut cache), answer, "{query:?} from a cache");
+        assert_eq!(case.answer(query, &mut Cache::new(1)), answer, "{query:?} afresh");
+    }
+    assert_alike(case.snapshot());
+}
+
+/// Takes what can be read.
+fn accepting() -> Settings {
+    Settings { accept_problems: true, ..Settings::default() }
+}
+
+/// The index, the direct reading, the cache, the decisions alone and the explanation say the same.
+fn assert_alike(snapshot: &Snapshot) {
+    // Without pods every question goes to the direct reading.
+    let bare = PolicySet::new(snapshot.policies.policies().cloned(), BlockScope::default());
+    let mut cache = Cache::new(3);
+    let ports: Vec<u16> =
+        snapshot.inventory.pods().flat_map(|pod| &pod.ports).map(|port| port.port).collect();
+    let port = ports.first().copied().unwrap_or(80);
+    let addresses = addresses(snapshot);
+    for source in &addresses {
+        for destination in &addresses {
+            for protocol in [Protocol::Tcp, Protocol::Udp] {
+                assert_one(snapshot, &bare, &mut cache, (*source, *destination, port, protocol));
+            }
+        }
+    }
+}
+
+fn assert_one(
+    snapshot: &Snapshot,
+    bare: &PolicySet,
+    cache: &mut Cache,
+    (source, destination, port, protocol): (IpAddr, IpAddr, u16, Protocol),
+) {
+    let inventory = &snapshot.inventory;
+    let endpoint = inventory.resolve_address(source, AT);
+    let source = Party { endpoint, ip: Some(source), port: None };
+    let endpoint = inventory.resolve(destination, port, protocol, AT).endpoint();
+    let destination = Party { endpoint, ip: Some(destination), port: Some(port) };
+    let range = |party: &Party| match (&party.endpoint, party.ip) {
+        (Endpoint::Unknown { .. }, Some(ip)) => inventory.find_range(ip)?.node.as_deref(),
+        _ => None,
+    };
+    let range_of = range(&source).or_else(|| range(&destination));
+    let query = Query { source: &source, destination: &destination, protocol, port: Some(port), range_of };
+    let read = bare.evaluate(&query);
+    assert_eq!(snapshot.policies.evaluate(&query), read, "by the index: {query:?}");
+    assert_eq!(snapshot.policies.decide(&query), (read.0.decision, read.1.decision), "decided: {query:?}");
+    for _ in 0..2 {
+        let (egress, ingress) = snapshot.policies.rule_with(&query, cache);
+        assert_eq!((egress.verdict(), ingress.verdict()), read, "from a cache: {query:?}");
+    }
+    let trace = snapshot.explain(&source, &destination, protocol);
+    for (told, read) in [(&trace.egress, &read.0), (&trace.ingress, &read.1)] {
+        let told = (told.decision, told.basis, told.tier, &told.policies, &told.reason);
+        let read = (read.decision, read.basis, read.tier, &read.policies, &read.reason);
+        assert_eq!(told, read, "explained: {query:?}");
+    }
+}
+
+/// Of pods and nodes, and one that is nobody's.
+fn addresses(snapshot: &Snapshot) -> Vec<IpAddr> {
+    let pods = snapshot.inventory.pods().flat_map(|pod| pod.ips.iter().copied()).take(ADDRESSES - 2);
+    let nodes = snapshot.inventory.nodes().flat_map(|node| node.ips.iter().copied()).take(1);
+    pods.chain(nodes).chain([Ipv4Addr::new(198, 51, 100, 7).into()]).collect()
+}

@@ -1,0 +1,8 @@
+//! Manifests as a folder holds them: no panic, no hang, and one answer by every way.
+#![no_main]
+
+#[path = "../checks.rs"]
+#[allow(dead_code, reason = "another target uses the rest")]
+mod checks;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::manifests(bytes));

@@ -69,9 +69,9 @@ impl Answer {
     /// One without a doubt.
     pub(super) fn sure(plain: Plain) -> Self {
         let may = match plain {
-            Plain::Allow(_) => May { allow: true, ..May::default() },
-            Plain::Deny(..) => May { deny: true, ..May::default() },
-            Plain::Pass => May { pass: true, ..May::default() },
+            Plain::Allow(_) => May { allow: true, deny: false, pass: false },
+            Plain::Deny(..) => May { allow: false, deny: true, pass: false },
+            Plain::Pass => May { allow: false, deny: false, pass: true },
         };
         Self { plain, may, doubt: Doubt::default() }
     }
@@ -79,9 +79,7 @@ impl Answer {
 
 /// The tiers' answers, first to last, until one surely decides; allowed where none does.
 pub(super) fn ruling(answers: impl Iterator<Item = (Tier, Answer)>) -> Ruling {
-    let mut found = None;
-    let mut may = May { pass: true, ..May::default() };
-    let mut doubt = Doubt::default();
+    let (mut found, mut may, mut doubt) = (None, May::default(), Doubt::default());
     for (tier, answer) in answers {
         may = May { pass: false, ..may }.or(answer.may);
         doubt.join(answer.doubt);

@@ -6,9 +6,10 @@ use flowlog_tests::case::{Case, Decision, Expected, Query};
 use flowlog_tests::{oracle, program, random};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write as _;
 use std::ops::Range;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::thread;
 
@@ -105,6 +106,18 @@ fn random_clusters_are_answered_as_the_oracle_answers_them() {
     assert!(wrong.is_empty(), "{} wrong:\n{}", wrong.len(), shown.join("\n"));
 }
 
+#[test]
+fn the_engine_makes_none_of_the_mistakes() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/policies");
+    let files = fs::read_dir(folder).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap());
+    let cases: Vec<Case> = files.map(|bytes| serde_json::from_slice(&bytes).unwrap()).collect();
+    let cases: Vec<Case> = cases.iter().map(random::stored).chain(cases.iter().cloned()).collect();
+    let output = eval(&cases, &["--expect"]);
+    let told = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    assert!(told.starts_with(&format!("{} cases, ", cases.len())), "{told}");
+}
+
 /// What is told apart is also told: mismatches by case and query, with what was expected.
 #[test]
 fn a_wrong_expectation_is_told_and_is_exit_code_one() {
@@ -131,7 +144,7 @@ fn a_wrong_expectation_is_told_and_is_exit_code_one() {
 fn explained_otherwise(seed: u64) -> Vec<String> {
     let case = random::cluster(seed);
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("all.json"), case.manifest().to_string()).unwrap();
+    fs::write(folder.path().join("all.json"), case.manifest().to_string()).unwrap();
     let ask = |query: &Query| {
         let port = format!("{}/{:?}", query.port, query.protocol);
         let mut explain = Command::new(program::flowlog().unwrap());

@@ -5,6 +5,9 @@ use crate::policy::{Reason, Requirement, Selector, title};
 use ipnet::IpNet;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
 
+/// A key that is missing is read as an empty one: no label has it, and `NotIn` would select everything.
+const NO_KEY: &str = "has no key";
+
 /// Reads the parts of one policy, which it names where it cannot.
 pub(super) struct Reader {
     title: String,
@@ -21,7 +24,10 @@ impl Reader {
 
     pub(super) fn selector(&self, field: &str, selector: &LabelSelector) -> Selector {
         let labels = selector.match_labels.iter().flatten();
-        let equal = labels.map(|(key, value)| Requirement::In(key.clone(), vec![value.clone()]));
+        let equal = labels.map(|(key, value)| match key.is_empty() {
+            true => Requirement::Undetermined(self.reason(&format!("{field}.matchLabels"), NO_KEY)),
+            false => Requirement::In(key.clone(), vec![value.clone()]),
+        });
         let expressions = selector.match_expressions.iter().flatten().enumerate();
         let expressions = expressions.map(|(place, expression)| {
             self.requirement(&format!("{field}.matchExpressions[{place}]"), expression)
@@ -32,6 +38,9 @@ impl Reader {
     fn requirement(&self, field: &str, written: &LabelSelectorRequirement) -> Requirement {
         let key = written.key.clone();
         let values = written.values.clone().unwrap_or_default();
+        if key.is_empty() {
+            return Requirement::Undetermined(self.reason(field, NO_KEY));
+        }
         match (written.operator.as_str(), values.is_empty()) {
             ("In", false) => Requirement::In(key, values),
             ("NotIn", false) => Requirement::NotIn(key, values),

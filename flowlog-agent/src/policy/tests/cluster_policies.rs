@@ -146,6 +146,10 @@ const ROWS: &[Row] = &[
     Row("what is denied sooner or later is denied", &[DENY_ALL, ISOLATE], ("unknown", "db", Tcp, 80), OPEN, "deny isolated none"),
     Row("a name may be a node's", &[("cnp a", "{tier: Admin, priority: 0, subject: {namespaces: {}}, egress: [
         {action: Accept, to: [{domainNames: [a.example]}]}, {action: Deny, to: [{networks: [0.0.0.0/0]}]}]}")], ("db", "host", Tcp, 80), "unknown unknown a.0", OPEN),
+    Row("a requirement without a key may select", &[("banp default", "{subject: {namespaces: {matchExpressions: [{operator: Exists}]}},
+        ingress: [{action: Deny, from: [{namespaces: {}}]}]}")], ("probe", "db", Tcp, 80), OPEN, "unknown unknown default.0"),
+    Row("a label without a key may be had", &[("anp a", "{priority: 1, subject: {namespaces: {}},
+        ingress: [{action: Deny, from: [{namespaces: {matchLabels: {'': a}}}]}]}")], ("probe", "db", Tcp, 80), OPEN, "unknown unknown a.0"),
     Row("a policy in doubt that allows nothing cannot save an isolated pod", &[ISOLATE, ("np odd", "{podSelector: {matchExpressions: [{key: app, operator: Near}]}}")],
         ("probe", "db", Tcp, 80), OPEN, "deny isolated none"),
 ];

@@ -214,8 +214,13 @@ fn one(policy: &ClusterPolicy, set: &PolicySet, side: &Side<'_>, pod: &Pod) -> O
         return outcome;
     }
     for (rule, index) in policy.rules(side.direction).iter().zip(0_u32..) {
-        let matches = selects.clone().and(|| rule.matches(side, set.scope));
+        let alone = rule.matches(side, set.scope);
+        let matches = selects.clone().and(|| alone.clone());
         outcome = outcome.then(|| matched(policy, rule, index, matches));
+        // If the policy selects the pod after all, no later rule is reached.
+        if alone == Match::Yes {
+            break;
+        }
     }
     outcome
 }

@@ -150,6 +150,9 @@ const ROWS: &[Row] = &[
         ingress: [{action: Deny, from: [{namespaces: {}}]}]}")], ("probe", "db", Tcp, 80), OPEN, "unknown unknown default.0"),
     Row("a label without a key may be had", &[("anp a", "{priority: 1, subject: {namespaces: {}},
         ingress: [{action: Deny, from: [{namespaces: {matchLabels: {'': a}}}]}]}")], ("probe", "db", Tcp, 80), OPEN, "unknown unknown a.0"),
+    Row("behind a rule that surely matches none is reached, selected or not", &[("anp a", "{priority: 1,
+        subject: {namespaces: {matchExpressions: [{key: team, operator: Near}]}},
+        ingress: [{action: Pass, from: [{namespaces: {}}]}, {action: Deny, from: [{namespaces: {}}]}]}")], ("probe", "db", Tcp, 80), OPEN, OPEN),
     Row("a policy in doubt that allows nothing cannot save an isolated pod", &[ISOLATE, ("np odd", "{podSelector: {matchExpressions: [{key: app, operator: Near}]}}")],
         ("probe", "db", Tcp, 80), OPEN, "deny isolated none"),
 ];

@@ -4,7 +4,7 @@
 //! The fuzz targets call these, and so does the test `inputs` of the policy tests, in every run.
 
 use flowlog::cluster::{Case, Loaded, Settings, Snapshot, Store};
-use flowlog::model::{Endpoint, Party, Protocol};
+use flowlog::model::{Endpoint, Party, PolicyRef, Protocol};
 use flowlog::policy::{BlockScope, Cache, PolicySet, Query};
 use jiff::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};
@@ -108,8 +108,9 @@ fn assert_one(
     }
     let trace = snapshot.explain(&source, &destination, protocol);
     for (told, read) in [(&trace.egress, &read.0), (&trace.ingress, &read.1)] {
+        let policies: Vec<PolicyRef> = read.policies.iter().map(|policy| PolicyRef::clone(policy)).collect();
         let told = (told.decision, told.basis, told.tier, &told.policies, &told.reason);
-        let read = (read.decision, read.basis, read.tier, &read.policies, &read.reason);
+        let read = (read.decision, read.basis, read.tier, &policies, &read.reason);
         assert_eq!(told, read, "explained: {query:?}");
     }
 }

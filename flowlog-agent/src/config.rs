@@ -45,6 +45,10 @@ pub struct Values {
     pub cgroup_ring_bytes: Option<u32>,
     /// Record processes outside pods, too.
     pub host_processes: Option<bool>,
+    /// Tell the executable of processes: keeps CAP_SYS_PTRACE, and files are not confined.
+    pub process_exe: Option<bool>,
+    /// Give up nothing once attached: capabilities, files, system calls.
+    pub keep_privileges: Option<bool>,
     /// Address blocks of pods: an address in here that no pod has is unknown, not external.
     pub pod_cidrs: Option<Vec<String>>,
     /// Address blocks of services.
@@ -115,6 +119,10 @@ pub struct Settings {
     pub cgroup_ring_bytes: u32,
     /// Record processes outside pods.
     pub host_processes: bool,
+    /// Tell the executable of processes.
+    pub process_exe: bool,
+    /// Give up nothing once attached.
+    pub keep_privileges: bool,
     /// Address blocks of pods.
     pub pod_cidrs: Vec<IpNet>,
     /// Address blocks of services.
@@ -426,6 +434,8 @@ impl Settings {
                 1 << 20,
             )?,
             host_processes: layers.value("host_processes", |values| &values.host_processes, false),
+            process_exe: layers.value("process_exe", |values| &values.process_exe, false),
+            keep_privileges: layers.value("keep_privileges", |values| &values.keep_privileges, false),
             pod_cidrs: layers.cidrs("pod_cidrs", |values| &values.pod_cidrs)?,
             service_cidrs: layers.cidrs("service_cidrs", |values| &values.service_cidrs)?,
             networks: layers.networks()?,

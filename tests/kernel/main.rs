@@ -8,6 +8,8 @@ mod attribution;
 #[cfg(test)]
 mod books;
 #[cfg(test)]
+mod confine;
+#[cfg(test)]
 mod cut;
 #[cfg(test)]
 mod ending;

@@ -114,6 +114,17 @@ impl Privileges {
     }
 }
 
+impl Privileges {
+    /// What is held beside what loading and attaching takes, by name, in order.
+    pub fn surplus(self) -> Vec<String> {
+        let held = caps::all().into_iter().filter(|one| self.effective & one.bitmask() != 0);
+        let mut names: Vec<String> = held.map(|one| one.to_string()).collect();
+        names.retain(|name| !NEEDED.iter().any(|needed| needed.name == name));
+        names.sort();
+        names
+    }
+}
+
 impl Kernel {
     /// Whether this kernel is so new; `version` as hooks write it (`5.10`).
     pub fn is_at_least(&self, version: &str) -> bool {
@@ -319,6 +330,18 @@ mod tests {
         ] {
             assert_eq!(Privileges { effective, initial_user_namespace: true }.missing(), missing, "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_held_beside_what_is_needed_is_named() {
+        for (name, effective, surplus) in [
+            ("the three", 1 << 39 | 1 << 38 | 1 << 12, vec![]),
+            ("two more", 1 << 39 | 1 << 38 | 1 << 12 | 1 << 21 | 1, vec!["CAP_CHOWN", "CAP_SYS_ADMIN"]),
+            ("bits that no capability has", 1 << 60, vec![]),
+        ] {
+            assert_eq!(Privileges { effective, initial_user_namespace: true }.surplus(), surplus, "{name}");
+        }
+        assert_eq!(Privileges { effective: u64::MAX, initial_user_namespace: true }.surplus().len(), 38);
     }
 
     #[test]

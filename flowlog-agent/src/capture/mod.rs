@@ -7,6 +7,7 @@
 pub mod btf;
 pub mod cgroups;
 pub mod clock;
+pub mod confine;
 pub mod decode;
 pub mod hooks;
 pub mod host;
@@ -16,6 +17,7 @@ mod repeats;
 mod ring;
 
 pub use cgroups::{Cgroups, Owner};
+pub use confine::{Confinement, Uses, confine};
 pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options};
 pub use process::find_exe;
 pub use repeats::{Repeat, RepeatCounts, Slot};

@@ -54,6 +54,14 @@ struct FileState {
     state: Option<[i128; 7]>,
 }
 
+impl Fingerprint {
+    /// The folders in which the files really are, links followed.
+    pub fn folders(&self) -> BTreeSet<PathBuf> {
+        let real = self.0.iter().filter_map(|file| file.path.canonicalize().ok());
+        real.filter_map(|path| Some(path.parent()?.to_owned())).collect()
+    }
+}
+
 /// Takes the state of the folders' files, without reading them.
 pub fn fingerprint(folders: &Folders) -> Result<Fingerprint, ClusterError> {
     let (manifests, trial) = both(folders)?;

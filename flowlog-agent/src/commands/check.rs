@@ -220,7 +220,13 @@ fn look_at_privileges(host: &Host) -> Row {
             "run outside the user namespace (rootful; hostUsers: true in a pod)".to_owned(),
         );
     }
-    row.ok("CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN".to_owned())
+    let surplus = privileges.surplus();
+    let rest = match &*surplus {
+        [] => String::new(),
+        few if few.len() <= 4 => format!("; also {}, which `run` gives up", few.join(", ")),
+        many => format!("; also {} others, which `run` gives up", many.len()),
+    };
+    row.ok(format!("CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN{rest}"))
 }
 
 fn look_at_lockdown(host: &Host) -> Row {

@@ -2,13 +2,13 @@
 
 use crate::capture::btf::VMLINUX;
 use crate::capture::host;
-use crate::capture::{self, Capture, HookStatus};
-use crate::cluster::{self, Folders, Store};
+use crate::capture::{self, Capture, Confinement, HookStatus, Uses};
+use crate::cluster::{self, Fingerprint, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
 use crate::pipeline::{self, Parts};
 use crate::policy::BlockScope;
-use crate::record::{Encoder, HookCondition, HookState, Labelling, Run, Start};
+use crate::record::{ConfinementState, Encoder, HookCondition, HookState, Labelling, Run, Start};
 use crate::sinks::{QueueLimits, Sinks};
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context as _, bail};
@@ -47,6 +47,12 @@ pub(super) struct Args {
     /// Record processes outside pods, too.
     #[arg(long, env = "FLOWLOG_HOST_PROCESSES")]
     host_processes: bool,
+    /// Tell the executable of processes: keeps CAP_SYS_PTRACE, and files are not confined.
+    #[arg(long, env = "FLOWLOG_PROCESS_EXE")]
+    process_exe: bool,
+    /// Give up nothing once attached: capabilities, files, system calls.
+    #[arg(long, env = "FLOWLOG_KEEP_PRIVILEGES")]
+    keep_privileges: bool,
     /// How long an attempt waits for its pod to become known, milliseconds; default 2000.
     #[arg(long, env = "FLOWLOG_WAITING_MS", value_name = "MS")]
     waiting_ms: Option<u64>,
@@ -95,6 +101,8 @@ impl Args {
             outputs: self.outputs.clone(),
             each: flag(self.each),
             host_processes: flag(self.host_processes),
+            process_exe: flag(self.process_exe),
+            keep_privileges: flag(self.keep_privileges),
             waiting_ms: self.waiting_ms,
             fold_denied_ms: self.fold_denied_ms,
             fold_other_ms: self.fold_other_ms,
@@ -124,11 +132,13 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
     let (capture, cgroups) = Capture::start(&options)?;
+    let confinement = give_up_privileges(&settings, &options, &fingerprint)?;
     let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
     let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default())?;
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: host::read_kernel(Path::new("/"))?.release,
+        confinement: confinement.as_ref().map(confinement_state),
         hooks: capture.hooks.iter().map(hook_state).collect(),
         config: effective(&settings)?,
         cgroup_root: Some(options.cgroup_root.display().to_string()),
@@ -158,6 +168,55 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
         "stopped: nothing of flowlog is left in the kernel"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+/// Absent where it was told to keep them.
+fn give_up_privileges(
+    settings: &Settings,
+    options: &capture::Options,
+    manifests: &Fingerprint,
+) -> anyhow::Result<Option<Confinement>> {
+    if settings.keep_privileges {
+        tracing::warn!("--keep-privileges: capabilities, files and system calls stay as they were given");
+        return Ok(None);
+    }
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => PathBuf::from("/"),
+    };
+    // What is written may be a link to a file elsewhere.
+    let folders = |output: &String| {
+        let path = Path::new(output);
+        let real = path.canonicalize().ok().map(|real| folder(&real));
+        std::iter::once(folder(path)).chain(real)
+    };
+    let files = settings.outputs.iter().filter(|output| !["stdout", "-"].contains(&output.as_str()));
+    let read = [settings.manifests.as_ref(), settings.trial_policies.as_ref()].into_iter().flatten().cloned();
+    let uses = Uses {
+        read: read.chain(manifests.folders()).chain([options.mount.clone()]).collect(),
+        write: files.flat_map(folders).collect(),
+        executables: settings.process_exe,
+    };
+    let kernel = host::read_kernel(Path::new("/"))?;
+    let confined = capture::confine(&uses, &kernel).context(
+        "flowlog runs with no more privileges than it needs; --keep-privileges lets it run with those it has",
+    )?;
+    if let Err(why) = &confined.files {
+        tracing::warn!(why, "files are not confined to flowlog's own");
+    }
+    tracing::info!(capabilities = confined.capabilities.join(","), "privileges given up");
+    Ok(Some(confined))
+}
+
+fn confinement_state(confinement: &Confinement) -> ConfinementState {
+    ConfinementState {
+        capabilities: confinement.capabilities.clone(),
+        no_new_privileges: confinement.no_new_privileges,
+        system_calls: confinement.system_calls,
+        files: confinement.files.is_ok(),
+        why: confinement.files.as_ref().err().cloned(),
+    }
 }
 
 /// Said by name before the kernel refuses one thing or another for want of them.

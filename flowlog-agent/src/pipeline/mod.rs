@@ -142,6 +142,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
 struct Spine {
     node: Arc<Node>,
     host_processes: bool,
+    process_exe: bool,
     cgroups: Cgroups,
     snapshot: Arc<Snapshot>,
     /// Answers of the policies, across snapshots.
@@ -179,6 +180,7 @@ impl Spine {
         Self {
             node: node_of(&snapshot, &settings.node),
             host_processes: settings.host_processes,
+            process_exe: settings.process_exe,
             cgroups,
             snapshot,
             answers: policy::Cache::default(),
@@ -412,7 +414,7 @@ impl Spine {
     /// Flows become lines, and lines go to every sink.
     fn record(&mut self, flows: Vec<Flow>) {
         for mut flow in flows {
-            if let Some(process) = &mut flow.process {
+            if let Some(process) = flow.process.as_mut().filter(|_| self.process_exe) {
                 process.exe =
                     process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
             }

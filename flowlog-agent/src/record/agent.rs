@@ -40,6 +40,8 @@ pub struct Start {
     pub version: String,
     /// Release of the running kernel.
     pub kernel: String,
+    /// How the agent is confined; absent where it was told not to be.
+    pub confinement: Option<ConfinementState>,
     /// Every hook and its state.
     pub hooks: Vec<HookState>,
     /// The effective configuration.
@@ -57,6 +59,23 @@ pub struct Stop {
     pub reason: String,
     /// Everything that was counted.
     pub counters: Counters,
+}
+
+/// What the agent gave up once the kernel half was attached.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "Confinement")]
+pub struct ConfinementState {
+    /// Capabilities that it still holds, by name.
+    pub capabilities: Vec<String>,
+    /// No program that it could start would hold more.
+    pub no_new_privileges: bool,
+    /// System calls that it does not use are refused (seccomp).
+    pub system_calls: bool,
+    /// Files that are not its own cannot be reached (Landlock).
+    pub files: bool,
+    /// Why files can be reached that are not its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub why: Option<String>,
 }
 
 /// A hook as it stands.
@@ -202,6 +221,9 @@ struct AgentPart<'a> {
     /// Release of the running kernel (start).
     #[serde(skip_serializing_if = "Option::is_none")]
     kernel: Option<&'a str>,
+    /// How the agent is confined; absent where it was told not to be (start).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    confinement: Option<&'a ConfinementState>,
     /// Every hook and its state (start).
     #[serde(skip_serializing_if = "Option::is_none")]
     hooks: Option<Vec<HookState>>,
@@ -319,6 +341,7 @@ impl<'a> AgentPart<'a> {
             event,
             version: None,
             kernel: None,
+            confinement: None,
             hooks: None,
             config: None,
             cgroup_root: None,
@@ -333,6 +356,7 @@ impl<'a> AgentPart<'a> {
         Self {
             version: Some(short.name(&start.version)),
             kernel: Some(short.name(&start.kernel)),
+            confinement: start.confinement.as_ref(),
             hooks: Some(short.list(&start.hooks).iter().map(|hook| hook.shortened(short)).collect()),
             config: short.keeps(Truncated::Config).then_some(&start.config),
             cgroup_root: start.cgroup_root.as_deref().map(|path| short.words(path)),

@@ -13,8 +13,8 @@ mod shorten;
 mod text;
 
 pub use agent::{
-    Agent, AgentEvent, Attempts, Counters, Gap, HookCondition, HookState, SinkCounters, SnapshotState, Start,
-    Stop,
+    Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, SinkCounters,
+    SnapshotState, Start, Stop,
 };
 pub use native::Truncated;
 pub use schema::schema;

@@ -226,6 +226,13 @@ fn start() -> Start {
     Start {
         version: "0.1.0".into(),
         kernel: "6.18.44".into(),
+        confinement: Some(ConfinementState {
+            capabilities: vec!["CAP_SYS_PTRACE".into()],
+            no_new_privileges: true,
+            system_calls: true,
+            files: false,
+            why: Some("executables are looked up".into()),
+        }),
         hooks: vec![
             HookState { name: "connect4".into(), state: HookCondition::Attached, why: None },
             HookState {
@@ -546,6 +553,7 @@ fn even_the_longest_line_fits() {
         let start = Start {
             version: text.clone(),
             kernel: text.clone(),
+            confinement: start().confinement,
             hooks: vec![hook; 100],
             config: start().config.into_iter().chain([("x".to_owned(), json!(text))]).collect(),
             cgroup_root: Some(text.clone()),

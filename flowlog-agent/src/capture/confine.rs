@@ -1,0 +1,318 @@
+//! What the agent gives up once the kernel half is attached: capabilities, files, system calls.
+//!
+//! From there on it drains rings and writes lines. Whoever takes it over then gets no more than that: it can
+//! load no program, start no process, open no connection, and reach no file but its own. The kernel takes none
+//! of this back, and threads that start later inherit it.
+
+use super::host::Kernel;
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, PathFdError, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
+    RulesetStatus, Scope, path_beneath_rules,
+};
+use nix::fcntl::AtFlags;
+use nix::libc;
+use nix::unistd::{AccessFlags, faccessat};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What the agent goes on using.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    /// Files and folders that it reads, with all that is below them.
+    pub read: Vec<PathBuf>,
+    /// Folders in which it writes, renames and removes files.
+    pub write: Vec<PathBuf>,
+    /// It reads what `/proc` tells of other processes' executables.
+    pub executables: bool,
+}
+
+/// How the agent is confined from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confinement {
+    /// Capabilities that it still holds, by name.
+    pub capabilities: Vec<String>,
+    /// No program that it could start would hold more; always with `system_calls`.
+    pub no_new_privileges: bool,
+    /// System calls other than those it uses are refused.
+    pub system_calls: bool,
+    /// Files other than its own cannot be reached; else why they can.
+    pub files: Result<(), String>,
+}
+
+/// Why it cannot be confined.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfineError {
+    /// Threads that run already would not be.
+    #[error("{threads} threads run already, and giving up privileges holds for one")]
+    Threads {
+        /// How many.
+        threads: usize,
+    },
+    /// What this process holds cannot be read.
+    #[error("read what this process holds from {path}: {source}")]
+    Read {
+        /// The file.
+        path: &'static str,
+        /// What happened.
+        source: io::Error,
+    },
+    /// Capabilities cannot be given up.
+    #[error("give up capabilities: {0}")]
+    Capabilities(#[from] CapsError),
+    /// Files cannot be confined.
+    #[error("confine to its own files (landlock): {0}")]
+    Files(#[from] RulesetError),
+    /// A folder of its own cannot be opened.
+    #[error("confine to its own files (landlock): {0}")]
+    File(#[from] PathFdError),
+    /// System calls cannot be confined.
+    #[error("confine to its own system calls (seccomp): {0}")]
+    SystemCalls(#[from] seccompiler::Error),
+    /// The filter of system calls cannot be made for this machine.
+    #[error("confine to its own system calls (seccomp): {0}")]
+    Filter(#[from] BackendError),
+}
+
+/// From this kernel on maps are read and written by whoever holds them, with no capability
+/// (`bpf: refine kernel.unprivileged_bpf_disabled behaviour`, 6.0).
+const MAPS_WITHOUT_CAPABILITY: &str = "6.0";
+
+/// Gives up what is not needed any more. To be called where no thread was started yet.
+///
+/// # Errors
+/// Something could not be given up, but for files, where the kernel has no Landlock (5.13, and it may be
+/// switched off).
+pub fn confine(uses: &Uses, kernel: &Kernel) -> Result<Confinement, ConfineError> {
+    let threads = fs::read_dir("/proc/self/task")
+        .map_err(|source| ConfineError::Read { path: "/proc/self/task", source })?
+        .count();
+    if threads != 1 {
+        return Err(ConfineError::Threads { threads });
+    }
+    let kept = give_up_capabilities(uses, kernel)?;
+    let files = confine_files(uses)?;
+    confine_system_calls()?;
+    let mut capabilities: Vec<String> = kept.iter().map(ToString::to_string).collect();
+    capabilities.sort();
+    Ok(Confinement { capabilities, no_new_privileges: true, system_calls: true, files })
+}
+
+fn give_up_capabilities(uses: &Uses, kernel: &Kernel) -> Result<CapsHashSet, CapsError> {
+    let held = caps::read(None, CapSet::Permitted)?;
+    let mut kept = CapsHashSet::new();
+    if !kernel.is_at_least(MAPS_WITHOUT_CAPABILITY) {
+        // CAP_SYS_ADMIN stands for it where it was not given itself.
+        let bpf = [Capability::CAP_BPF, Capability::CAP_SYS_ADMIN].into_iter().find(|one| held.contains(one));
+        kept.extend(bpf);
+    }
+    if uses.executables {
+        kept.insert(Capability::CAP_SYS_PTRACE);
+    }
+    kept.retain(|capability| held.contains(capability));
+    // Another user's folders are reached by these alone; which of them, the folders tell.
+    caps::set(None, CapSet::Effective, &kept)?;
+    let reads = uses.read.iter().all(|path| may(path, AccessFlags::R_OK));
+    let writes = uses.write.iter().all(|path| may(path, AccessFlags::W_OK | AccessFlags::X_OK));
+    let files = match (reads, writes) {
+        (true, true) => None,
+        (false, true) => Some(Capability::CAP_DAC_READ_SEARCH),
+        (_, false) => Some(Capability::CAP_DAC_OVERRIDE),
+    };
+    kept.extend(files.filter(|capability| held.contains(capability)));
+    // Without CAP_SETPCAP the bounding set stays: no program that could be started makes use of it.
+    if held.contains(&Capability::CAP_SETPCAP) {
+        caps::set(None, CapSet::Effective, &CapsHashSet::from([Capability::CAP_SETPCAP]))?;
+        for capability in caps::read(None, CapSet::Bounding)?.difference(&kept) {
+            caps::drop(None, CapSet::Bounding, *capability)?;
+        }
+    }
+    caps::clear(None, CapSet::Ambient)?;
+    caps::set(None, CapSet::Effective, &kept)?;
+    caps::set(None, CapSet::Inheritable, &CapsHashSet::new())?;
+    caps::set(None, CapSet::Permitted, &kept)?;
+    Ok(kept)
+}
+
+/// Whether a path can be used with the effective capabilities of now. One that is not there cannot be told.
+fn may(path: &Path, how: AccessFlags) -> bool {
+    !matches!(faccessat(nix::fcntl::AT_FDCWD, path, how, AtFlags::AT_EACCESS), Err(nix::Error::EACCES))
+}
+
+/// Rights are those of the newest Landlock that this build knows; an older kernel has fewer.
+const LANDLOCK: ABI = ABI::V6;
+
+/// The outer error ends the start; the inner one says why this kernel confines no files.
+fn confine_files(uses: &Uses) -> Result<Result<(), String>, ConfineError> {
+    if uses.executables {
+        // Landlock takes what tells of a process's executable for tracing it (`hook_ptrace_access_check`).
+        return Ok(Err("executables are looked up, which Landlock would not allow".to_owned()));
+    }
+    let written =
+        AccessFs::from_file(LANDLOCK) | AccessFs::ReadDir | AccessFs::MakeReg | AccessFs::RemoveFile;
+    let status = Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()?
+        .add_rules(path_beneath_rules(&uses.read, AccessFs::ReadFile | AccessFs::ReadDir))?
+        .add_rules(path_beneath_rules(OWN, AccessFs::ReadFile | AccessFs::ReadDir))?
+        .add_rules(path_beneath_rules(&uses.write, written & !AccessFs::Execute))?
+        .restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
+        RulesetStatus::NotEnforced => Err("this kernel has no Landlock, or it is switched off".to_owned()),
+    })
+}
+
+/// What the agent itself reads beside that: `/proc/self` of its programs and the clock, and how many processors a
+/// map of counters has a value for.
+const OWN: [&str; 2] = ["/proc", "/sys/devices/system/cpu"];
+
+/// `BPF_MAP_LOOKUP_ELEM` to `BPF_MAP_GET_NEXT_KEY` (include/uapi/linux/bpf.h): all that is asked of maps.
+const MAP_COMMANDS: std::ops::RangeInclusive<u64> = 1..=4;
+
+/// What reading files and rings, writing files, waiting, threads and memory take, glibc's own calls included.
+/// Not among it, above all: `execve`, `socket` and `connect`, `ptrace`, `mount`, `setns`, `init_module`, `kexec_load`.
+const SYSTEM_CALLS: &[libc::c_long] = &[
+    // Files that are open.
+    libc::SYS_read,
+    libc::SYS_readv,
+    libc::SYS_pread64,
+    libc::SYS_write,
+    libc::SYS_writev,
+    libc::SYS_pwrite64,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_sync_file_range,
+    libc::SYS_fcntl,
+    libc::SYS_flock,
+    libc::SYS_ioctl,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    // Files by name.
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_renameat,
+    libc::SYS_renameat2,
+    libc::SYS_unlinkat,
+    libc::SYS_mkdirat,
+    libc::SYS_fchmod,
+    // Waiting.
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_pipe2,
+    // Tokio's pair of sockets, by which signals are told; it is made before.
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_shutdown,
+    libc::SYS_getsockopt,
+    // Time.
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    // Memory.
+    libc::SYS_brk,
+    libc::SYS_mmap,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_mprotect,
+    libc::SYS_madvise,
+    libc::SYS_membarrier,
+    // Threads and signals.
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_set_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_futex,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_tgkill,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_prctl,
+    // What the process is.
+    libc::SYS_getpid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getrandom,
+    libc::SYS_getrusage,
+    libc::SYS_prlimit64,
+    libc::SYS_sysinfo,
+    libc::SYS_uname,
+];
+
+/// Calls that newer machines have not.
+#[cfg(target_arch = "x86_64")]
+const OLD_SYSTEM_CALLS: &[libc::c_long] = &[
+    libc::SYS_open,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_rename,
+    libc::SYS_unlink,
+    libc::SYS_mkdir,
+    libc::SYS_poll,
+    libc::SYS_epoll_wait,
+    libc::SYS_time,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_SYSTEM_CALLS: &[libc::c_long] = &[];
+
+/// Another call is answered as by a kernel that has it not: libraries know what to do then.
+fn confine_system_calls() -> Result<(), ConfineError> {
+    let plain = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).map(|call| (*call, Vec::new()));
+    let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = plain.collect();
+    let map_command = |command| {
+        let is_it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;
+        SeccompRule::new(vec![is_it])
+    };
+    rules.insert(libc::SYS_bpf, MAP_COMMANDS.map(map_command).collect::<Result<_, BackendError>>()?);
+    let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into()?;
+    let filter = SeccompFilter::new(rules, unknown, SeccompAction::Allow, arch)?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter(&program)?)
+}

@@ -1,7 +1,7 @@
 //! One case, measured.
 
 use anyhow::{Context, Result, bail};
-use flowlog::cluster::{Loaded, Settings, Snapshot, Store};
+use flowlog::cluster::{Change, Loaded, Settings, Snapshot, Store};
 use flowlog::model::{Decision, Labels, Party, Pod, PolicyKind, Protocol, Tier};
 use flowlog::policy::kinds::cluster_rules::{Action, ClusterPolicy, ClusterRule, Subject};
 use flowlog::policy::kinds::network_policy::NetworkPolicy;
@@ -65,6 +65,9 @@ pub(crate) struct Figures {
     /// A policy of the whole cluster.
     cluster_policy_us: Update,
     namespace_us: Update,
+    /// A whole snapshot after the last, inventory included: a pod's labels and address, a policy's rules.
+    snapshot_pod_us: Update,
+    snapshot_policy_us: Update,
     memory_bytes: u64,
     allowed: usize,
     questions: usize,
@@ -91,6 +94,8 @@ impl Figures {
             "policy_update_us": update(self.policy_us), "new_selector_update_us": update(self.new_selector_us),
             "new_key_update_us": update(self.new_key_us), "noise_key_update_us": update(self.noise_key_us),
             "cluster_policy_update_us": update(self.cluster_policy_us), "namespace_update_us": update(self.namespace_us),
+            "snapshot_pod_update_us": update(self.snapshot_pod_us),
+            "snapshot_policy_update_us": update(self.snapshot_policy_us),
             "memory_bytes": self.memory_bytes, "allowed": self.allowed, "questions": self.questions,
         })
     }
@@ -103,7 +108,7 @@ impl fmt::Display for Figures {
             "decide {} ns ({} from addresses, {} the first time), with policies {}, in words {}, cached {} ({} from addresses); \
              load {} µs, with inventory {}; update of a pod {:.0} µs (p99 {:.0}), a policy {:.0} ({:.0}), \
              one with a new selector {:.0} ({:.0}), with a new key {:.0} ({:.0}) or that of a roll-out {:.0} ({:.0}), one of the cluster {:.0} ({:.0}), \
-             a namespace {:.0} ({:.0}); {} subjects, {} KiB",
+             a namespace {:.0} ({:.0}); the next snapshot after a pod's change {:.0} ({:.0}), after a policy's {:.0} ({:.0}); {} subjects, {} KiB",
             self.decide_ns,
             self.decide_from_addresses_ns,
             self.first_ns,
@@ -127,6 +132,10 @@ impl fmt::Display for Figures {
             self.cluster_policy_us.p99,
             self.namespace_us.median,
             self.namespace_us.p99,
+            self.snapshot_pod_us.median,
+            self.snapshot_pod_us.p99,
+            self.snapshot_policy_us.median,
+            self.snapshot_policy_us.p99,
             self.subjects,
             self.memory_bytes / 1024,
         )
@@ -161,7 +170,7 @@ pub(crate) fn case(case: &Value) -> Result<Figures> {
         drop(store?);
         Ok(ns / 1000)
     }))?;
-    let store = Store::start(Settings::default(), loaded(&text)?, Timestamp::UNIX_EPOCH)?;
+    let mut store = Store::start(Settings::default(), loaded(&text)?, Timestamp::UNIX_EPOCH)?;
     drop(text);
     let snapshot = store.snapshot();
     let set = &*snapshot.policies;
@@ -216,6 +225,10 @@ pub(crate) fn case(case: &Value) -> Result<Figures> {
         noise_key_us: update_new_key(&policies, &pods, "pod-template-generation")?,
         cluster_policy_us: updates(|turn| add_policy(set, &of_cluster(turn)?))?,
         namespace_us: updates(|turn| update_namespace(set, &pods, turn))?,
+        snapshot_pod_us: updates(|turn| next_snapshot(&mut store, Change::Pod(changed_pod(&pods, turn)?)))?,
+        snapshot_policy_us: updates(|turn| {
+            next_snapshot(&mut store, Change::Policy(changed_policy(&policies, turn)?))
+        })?,
         memory_bytes: memory(|| {
             let set = load();
             asked.iter().for_each(|asked| {
@@ -322,6 +335,20 @@ fn pick<T>(items: &[T], turn: usize) -> Result<&T> {
     items.get(turn * 7_919 % items.len().max(1)).context("nothing to update")
 }
 
+fn next_snapshot(store: &mut Store, change: Change) -> Result<u64> {
+    // Whoever judges holds the last one.
+    let (before, now) = (store.snapshot(), Timestamp::UNIX_EPOCH);
+    let (next, ns) = timed(|| store.apply([change], now))?;
+    drop((before, next));
+    Ok(ns)
+}
+
+fn changed_pod(pods: &[Arc<Pod>], turn: usize) -> Result<Arc<Pod>> {
+    let (before, other) = (pick(pods, turn)?, pick(pods, turn + 1)?);
+    let ips = vec![IpAddr::from([198, 51, 100, u8::try_from(turn % 250)?])];
+    Ok(Arc::new(Pod { labels: other.labels.clone(), ips, ..Pod::clone(before) }))
+}
+
 fn update_pod(set: &PolicySet, pods: &[Arc<Pod>], turn: usize) -> Result<u64> {
     let (before, other) = (pick(pods, turn)?, pick(pods, turn + 1)?);
     let after = Arc::new(Pod { labels: other.labels.clone(), ..Pod::clone(before) });
@@ -335,14 +362,18 @@ fn update_pod(set: &PolicySet, pods: &[Arc<Pod>], turn: usize) -> Result<u64> {
     Ok(ns)
 }
 
-fn update_policy(set: &PolicySet, policies: &[Arc<Policy>], turn: usize) -> Result<u64> {
+fn changed_policy(policies: &[Arc<Policy>], turn: usize) -> Result<Arc<Policy>> {
     let (Policy::NetworkPolicy(before), Policy::NetworkPolicy(other)) =
         (&**pick(policies, turn)?, &**pick(policies, turn + 1)?)
     else {
         bail!("a policy that is no NetworkPolicy");
     };
     let (namespace, name) = (before.namespace.clone(), before.name.clone());
-    let after = Arc::new(Policy::NetworkPolicy(NetworkPolicy { namespace, name, ..other.clone() }));
+    Ok(Arc::new(Policy::NetworkPolicy(NetworkPolicy { namespace, name, ..other.clone() })))
+}
+
+fn update_policy(set: &PolicySet, policies: &[Arc<Policy>], turn: usize) -> Result<u64> {
+    let after = changed_policy(policies, turn)?;
     let (changed, ns) = timed(|| {
         let mut next = set.clone();
         next.put_policy(&after);

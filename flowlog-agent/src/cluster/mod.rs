@@ -21,6 +21,8 @@ mod validate_cluster;
 #[cfg(test)]
 mod cases_tests;
 #[cfg(test)]
+mod store_tests;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod trial_tests;
@@ -29,7 +31,7 @@ pub use case::{Case, CaseAnswer, CaseError, CaseQuery, Expectation, Word};
 pub use lint::{Checked, Linting, Placed, lint};
 pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
-pub use store::Store;
+pub use store::{Change, Store};
 
 use crate::inventory::{self, Inventory};
 use crate::model::PolicyRef;

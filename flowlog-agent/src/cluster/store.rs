@@ -1,8 +1,9 @@
-//! One load after another becomes one snapshot after another: revisions, departed pods, policy changes.
+//! One load after another, or one change after another, becomes one snapshot after another: revisions, departed
+//! pods, policy changes. Snapshots share what did not change between them.
 
 use super::{ClusterError, Loaded, PolicyChange, Settings, Snapshot};
 use crate::inventory::Inventory;
-use crate::model::{Pod, PolicyRef};
+use crate::model::{Labels, Pod, PolicyRef};
 use crate::policy::{Policy, PolicySet, Trial};
 use foldhash::HashSet;
 use jiff::{SignedDuration, Timestamp};
@@ -12,6 +13,21 @@ use std::sync::Arc;
 /// Changes of policies are kept for so long beyond the time in which they settle: attempts wait for their
 /// outcome before they are judged.
 const CHANGES_KEPT: SignedDuration = SignedDuration::from_mins(5);
+
+/// One object that changed.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// A pod that is new, or in the place of the one of its name.
+    Pod(Arc<Pod>),
+    /// The pod of this namespace and name went.
+    PodGone(String, String),
+    /// The labels of a namespace, its name among them; none where its object went.
+    Namespace(String, Arc<Labels>),
+    /// A policy that is new, or in the place of the one of its name.
+    Policy(Arc<Policy>),
+    /// The policy of this name went.
+    PolicyGone(PolicyRef),
+}
 
 /// Holds the last good snapshot and makes the next.
 #[derive(Debug)]
@@ -32,6 +48,35 @@ impl Store {
         Arc::clone(&self.current)
     }
 
+    /// Makes the next snapshot out of the last one and what changed at `now`. It costs what changed, not what there
+    /// is.
+    pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>, now: Timestamp) -> Arc<Snapshot> {
+        let before = &self.current;
+        let mut next = Next {
+            inventory: Inventory::clone(&before.inventory),
+            policies: PolicySet::clone(&before.policies),
+            changes: Vec::new(),
+            now,
+        };
+        changes.into_iter().for_each(|change| next.apply(change));
+        let Next { inventory, policies, changes, .. } = next;
+        let kept = before.changes.iter().filter(|change| is_kept(change, self.settings.settle, now));
+        let changes: Vec<PolicyChange> = kept.cloned().chain(changes).collect();
+        let in_trial = before.trial.as_ref().map_or(&[][..], |trial| trial.in_trial());
+        self.current = Arc::new(Snapshot {
+            revision: before.revision + 1,
+            as_of: now,
+            stale_since: None,
+            trial: Trial::new(&policies, in_trial).map(Arc::new),
+            inventory: Arc::new(inventory),
+            policies: Arc::new(policies),
+            changes: changes.into(),
+            problems: Arc::clone(&before.problems),
+            settle: self.settings.settle,
+        });
+        self.snapshot()
+    }
+
     /// Makes the next snapshot. Where the source cannot be read, the last one stays, marked stale from `now`
     /// on (or from when it was first found so).
     pub fn reload(
@@ -50,6 +95,60 @@ impl Store {
                 Err(error)
             }
         }
+    }
+}
+
+/// The next snapshot, while it changes.
+struct Next {
+    inventory: Inventory,
+    policies: PolicySet,
+    changes: Vec<PolicyChange>,
+    now: Timestamp,
+}
+
+impl Next {
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Pod(pod) => self.put_pod(&pod),
+            Change::PodGone(namespace, name) => {
+                if let Some(pod) = self.inventory.find_pod(&namespace, &name) {
+                    self.policies.remove_pod(pod);
+                    self.inventory.remove_pod(&namespace, &name, self.now);
+                }
+            }
+            Change::Namespace(name, labels) => {
+                let there = self.inventory.pods().filter(|pod| pod.namespace == name);
+                let labelled =
+                    |pod: &Arc<Pod>| Pod { namespace_labels: Arc::clone(&labels), ..Pod::clone(pod) };
+                let there: Vec<Arc<Pod>> = there.map(|pod| Arc::new(labelled(pod))).collect();
+                there.iter().for_each(|pod| self.put_pod(pod));
+            }
+            Change::Policy(policy) => {
+                let before = self.policies.find_policy(&policy.reference()).cloned();
+                if before.as_ref() != Some(&policy) {
+                    self.policies.put_policy(&policy);
+                    self.note(policy.reference(), before, Some(policy));
+                }
+            }
+            Change::PolicyGone(reference) => {
+                if let Some(before) = self.policies.find_policy(&reference).cloned() {
+                    self.policies.remove_policy(&reference);
+                    self.note(reference, Some(before), None);
+                }
+            }
+        }
+    }
+
+    fn put_pod(&mut self, pod: &Arc<Pod>) {
+        if let Some(before) = self.inventory.find_pod(&pod.namespace, &pod.name) {
+            self.policies.remove_pod(before);
+        }
+        self.inventory.put_pod(pod, self.now);
+        self.policies.put_pod(pod);
+    }
+
+    fn note(&mut self, policy: PolicyRef, before: Option<Arc<Policy>>, after: Option<Arc<Policy>>) {
+        self.changes.push(PolicyChange { policy, at: self.now, before, after });
     }
 }
 
@@ -108,8 +207,11 @@ fn follow(before: &Snapshot, policies: &[Arc<Policy>], inventory: &Inventory) ->
     set
 }
 
+/// By namespace: pods of one are alike in more.
 fn with_pods(mut policies: PolicySet, inventory: &Inventory) -> PolicySet {
-    inventory.pods().for_each(|pod| policies.put_pod(pod));
+    let mut new: Vec<&Arc<Pod>> = inventory.pods().filter(|pod| !policies.has_pod(pod)).collect();
+    new.sort_unstable_by(|one, other| one.namespace.cmp(&other.namespace));
+    new.into_iter().for_each(|pod| policies.put_pod(pod));
     policies
 }
 
@@ -133,6 +235,10 @@ fn created_lately(
     }
 }
 
+fn is_kept(change: &PolicyChange, settle: SignedDuration, now: Timestamp) -> bool {
+    now.duration_since(change.at) <= settle + CHANGES_KEPT
+}
+
 fn changes(
     before: &Snapshot,
     policies: &PolicySet,
@@ -143,7 +249,7 @@ fn changes(
         set.policies().map(|policy| (policy.reference(), Arc::clone(policy))).collect()
     };
     let (old, new) = (by_name(&before.policies), by_name(policies));
-    let kept = before.changes.iter().filter(|change| now.duration_since(change.at) <= settle + CHANGES_KEPT);
+    let kept = before.changes.iter().filter(|change| is_kept(change, settle, now));
     let gone = old.iter().filter(|(name, _)| !new.contains_key(*name)).map(|(name, policy)| PolicyChange {
         policy: name.clone(),
         at: now,

@@ -1,7 +1,7 @@
 //! Addresses as keys: who holds them.
 
+use crate::model::shared::Sharded;
 use crate::model::{Node, Pod, normalise};
-use foldhash::{HashMap, HashMapExt};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,39 +16,65 @@ pub(super) enum Holder {
     Ambiguous(Arc<str>),
 }
 
+/// An address, and all who claim it.
+#[derive(Clone, Debug)]
+enum Held {
+    One(Holder),
+    /// In order; what is shown names them all.
+    Several {
+        claims: Vec<Holder>,
+        shown: Holder,
+    },
+}
+
 /// Address → holder, for what lives now.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct AddressIndex {
-    holders: HashMap<IpAddr, Holder>,
+    holders: Sharded<IpAddr, Held>,
 }
 
 impl AddressIndex {
-    pub(super) fn of(nodes: &[Arc<Node>], pods: &[Arc<Pod>]) -> Self {
-        let mut index = Self { holders: HashMap::with_capacity(nodes.len() + pods.len()) };
-        for node in nodes {
-            for ip in &node.ips {
-                index.claim(*ip, Holder::Node(Arc::clone(node)));
-            }
+    pub(super) fn claim(&mut self, ip: IpAddr, holder: Holder) {
+        let ip = normalise(ip);
+        let mut claims = self.claims(ip);
+        if !claims.iter().any(|other| same(other, &holder)) {
+            claims.push(holder);
+            self.settle(ip, claims);
         }
-        for pod in pods.iter().filter(|pod| !pod.host_network && !pod.terminated) {
-            for ip in &pod.ips {
-                index.claim(*ip, Holder::Pod(Arc::clone(pod)));
-            }
-        }
-        index
     }
 
-    fn claim(&mut self, ip: IpAddr, holder: Holder) {
+    pub(super) fn release(&mut self, ip: IpAddr, holder: &Holder) {
         let ip = normalise(ip);
-        let settled = match self.holders.remove(&ip) {
-            Some(other) if !same(&other, &holder) => Holder::Ambiguous(both(ip, &other, &holder)),
-            _ => holder,
-        };
-        self.holders.insert(ip, settled);
+        let mut claims = self.claims(ip);
+        claims.retain(|other| !same(other, holder));
+        self.settle(ip, claims);
+    }
+
+    fn claims(&self, ip: IpAddr) -> Vec<Holder> {
+        match self.holders.get(&ip) {
+            None => Vec::new(),
+            Some(Held::One(holder)) => vec![holder.clone()],
+            Some(Held::Several { claims, .. }) => claims.clone(),
+        }
+    }
+
+    fn settle(&mut self, ip: IpAddr, mut claims: Vec<Holder>) {
+        match claims.len() {
+            0 => drop(self.holders.remove(&ip)),
+            1 => drop(claims.pop().and_then(|holder| self.holders.insert(ip, Held::One(holder)))),
+            _ => {
+                claims.sort_by_cached_key(|holder| (matches!(holder, Holder::Pod(_)), describe(holder)));
+                let names: Vec<String> = claims.iter().map(describe).collect();
+                let shown = Holder::Ambiguous(format!("{ip} is held by {}", names.join(" and ")).into());
+                self.holders.insert(ip, Held::Several { claims, shown });
+            }
+        }
     }
 
     pub(super) fn find(&self, ip: IpAddr) -> Option<&Holder> {
-        self.holders.get(&ip)
+        match self.holders.get(&ip)? {
+            Held::One(holder) | Held::Several { shown: holder, .. } => Some(holder),
+        }
     }
 }
 
@@ -57,13 +83,6 @@ fn same(one: &Holder, other: &Holder) -> bool {
         (Holder::Pod(one), Holder::Pod(other)) => Arc::ptr_eq(one, other),
         (Holder::Node(one), Holder::Node(other)) => Arc::ptr_eq(one, other),
         _ => false,
-    }
-}
-
-fn both(ip: IpAddr, one: &Holder, other: &Holder) -> Arc<str> {
-    match one {
-        Holder::Ambiguous(reason) => format!("{reason} and {}", describe(other)).into(),
-        _ => format!("{ip} is held by {} and {}", describe(one), describe(other)).into(),
     }
 }
 

@@ -4,7 +4,7 @@
 //! whoever asks is told when it went.
 
 use crate::model::Pod;
-use foldhash::{HashMap, HashMapExt};
+use crate::model::shared::Sharded;
 use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,65 +30,101 @@ struct Gone {
     since: Timestamp,
 }
 
-/// The pods that went, oldest first, with an index by uid and by address.
-#[derive(Debug, Default)]
+/// The pods that went, numbered in the order in which they did, with an index by identity and by address.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Departed {
     keep: Keep,
-    gone: Vec<Gone>,
-    by_uid: HashMap<String, usize>,
-    by_address: HashMap<IpAddr, usize>,
+    gone: Sharded<u64, Gone>,
+    /// No lower number is there.
+    oldest: u64,
+    next: u64,
+    by_identity: Sharded<Identity, u64>,
+    /// The last one last.
+    by_address: Sharded<IpAddr, Arc<Vec<u64>>>,
+}
+
+/// A pod is its uid; one written by hand without a uid is its namespace and name.
+type Identity = (String, String);
+
+pub(super) fn identity(pod: &Pod) -> Identity {
+    match pod.uid.is_empty() {
+        true => (pod.namespace.clone(), pod.name.clone()),
+        false => (String::new(), pod.uid.clone()),
+    }
 }
 
 impl Departed {
-    /// What `before` kept, less what came back (`is_live`), with `went` added, within the bounds at `now`.
-    pub(super) fn carry<'a>(
-        before: Option<&Self>,
-        went: impl Iterator<Item = &'a Arc<Pod>>,
-        is_live: impl Fn(&Pod) -> bool,
-        keep: Keep,
-        now: Timestamp,
-    ) -> Self {
-        let kept = before.map_or(&[][..], |before| &before.gone).iter().cloned();
-        let went = went.map(|pod| Gone { pod: Arc::clone(pod), since: now });
-        let mut gone: Vec<Gone> = kept
-            .chain(went)
-            .filter(|gone| !is_live(&gone.pod) && within(gone.since, now, keep.age))
-            .collect();
-        gone.drain(..gone.len().saturating_sub(keep.count));
-        Self::index(keep, gone)
+    pub(super) fn new(keep: Keep) -> Self {
+        Self { keep, ..Self::default() }
     }
 
-    fn index(keep: Keep, gone: Vec<Gone>) -> Self {
-        let mut by_uid = HashMap::with_capacity(gone.len());
-        let mut by_address = HashMap::with_capacity(gone.len());
-        for (place, gone) in gone.iter().enumerate() {
-            if !gone.pod.uid.is_empty() {
-                by_uid.insert(gone.pod.uid.clone(), place);
-            }
-            if !gone.pod.host_network && !gone.pod.terminated {
-                by_address.extend(gone.pod.ips.iter().map(|ip| (*ip, place)));
+    /// Keeps a pod that went.
+    pub(super) fn put(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        self.remove(pod);
+        let number = self.next;
+        self.next += 1;
+        self.gone.insert(number, Gone { pod: Arc::clone(pod), since: now });
+        self.by_identity.insert(identity(pod), number);
+        for ip in addresses(pod) {
+            if let Some(list) = self.by_address.entry(*ip, Arc::default) {
+                Arc::make_mut(list).push(number);
             }
         }
-        Self { keep, gone, by_uid, by_address }
+    }
+
+    /// Forgets a pod: it came back.
+    pub(super) fn remove(&mut self, pod: &Pod) {
+        if let Some(number) = self.by_identity.get(&identity(pod)).copied() {
+            self.forget(number);
+        }
+    }
+
+    /// Forgets what is beyond the bounds at `now`.
+    pub(super) fn expire(&mut self, now: Timestamp) {
+        while self.oldest < self.next {
+            let keep = self.gone.get(&self.oldest).map(|gone| within(gone.since, now, self.keep.age));
+            if keep == Some(true) && self.gone.len() <= self.keep.count {
+                break;
+            }
+            self.forget(self.oldest);
+            self.oldest += 1;
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some(gone) = self.gone.remove(&number) else { return };
+        self.by_identity.remove(&identity(&gone.pod));
+        for ip in addresses(&gone.pod) {
+            let Some(list) = self.by_address.get_mut(ip) else { continue };
+            Arc::make_mut(list).retain(|other| *other != number);
+            if list.is_empty() {
+                self.by_address.remove(ip);
+            }
+        }
     }
 
     pub(super) fn find_by_uid(&self, uid: &str, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
-        self.recent(*self.by_uid.get(uid)?, at)
+        self.recent(*self.by_identity.get(&(String::new(), uid.to_owned()))?, at)
     }
 
     /// The pod that had the address last.
     pub(super) fn find_by_address(&self, ip: IpAddr, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
-        self.recent(*self.by_address.get(&ip)?, at)
+        self.recent(*self.by_address.get(&ip)?.last()?, at)
     }
 
     pub(super) fn len(&self) -> usize {
         self.gone.len()
     }
 
-    fn recent(&self, place: usize, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
-        let gone = self.gone.get(place)?;
+    fn recent(&self, number: u64, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
+        let gone = self.gone.get(&number)?;
         within(gone.since, at, self.keep.age).then_some((&gone.pod, gone.since))
     }
+}
+
+/// Addresses that were its own.
+fn addresses(pod: &Pod) -> &[IpAddr] {
+    if pod.host_network || pod.terminated { &[] } else { &pod.ips }
 }
 
 fn within(since: Timestamp, at: Timestamp, age: SignedDuration) -> bool {

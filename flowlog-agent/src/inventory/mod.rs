@@ -1,12 +1,15 @@
 //! Who is who: pods, nodes and services by uid, name and address, as of one moment.
 //!
-//! An `Inventory` never changes; a new one is built from the objects and takes over what is kept of pods
-//! that went. It leaves reading objects to the cluster room, and verdicts to the policy room. Where an
+//! An `Inventory` is copied and the copy changed: the two share whatever did not change. What is kept of pods
+//! that went goes along. It leaves reading objects to the cluster room, and verdicts to the policy room. Where an
 //! address could mean two things, the answer is unknown with the reason, never a guess.
 
 mod address;
 mod builder;
 mod departed;
+#[cfg(test)]
+mod properties;
+mod ranges;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -15,13 +18,15 @@ pub use builder::Builder;
 pub use departed::Keep;
 pub use services::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
 
-use crate::model::{Endpoint, External, Node, Pod, Protocol, Target, normalise};
+use crate::model::shared::Sharded;
+use crate::model::{Endpoint, External, Node, Pod, Protocol, Target, normalise, normalise_block};
 use address::{AddressIndex, Holder};
 use departed::Departed;
-use foldhash::HashMap;
 use ipnet::IpNet;
 use jiff::Timestamp;
+use ranges::Blocks;
 use services::ServiceIndex;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -86,16 +91,33 @@ pub struct Range {
 }
 
 /// The pods, nodes and services of one moment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Inventory {
-    pods: Vec<Arc<Pod>>,
-    by_uid: HashMap<String, Arc<Pod>>,
-    nodes: HashMap<String, Arc<Node>>,
+    settings: Arc<Settings>,
+    /// By namespace and name.
+    pods: Sharded<(String, String), Arc<Pod>>,
+    by_uid: Sharded<String, Arc<Pod>>,
+    nodes: Sharded<String, KnownNode>,
     addresses: AddressIndex,
     services: ServiceIndex,
     departed: Departed,
-    ranges: Vec<Range>,
-    networks: Vec<(IpNet, String)>,
+    ranges: Arc<Blocks<Range>>,
+    /// Those that no node tells.
+    told_ranges: Arc<[IpNet]>,
+    networks: Arc<Blocks<String>>,
+    /// Addresses that changed hands since services were last asked about theirs.
+    changed: BTreeSet<IpAddr>,
+}
+
+/// A node, and what is told of it beside its object.
+#[derive(Clone, Debug, Default)]
+struct KnownNode {
+    /// As its object has it; absent where it was only heard of.
+    object: Option<Arc<Node>>,
+    /// Its pods that use its network, by namespace and name.
+    hosted: Arc<Vec<Arc<Pod>>>,
+    /// The node with all its addresses.
+    node: Arc<Node>,
 }
 
 impl Inventory {
@@ -104,14 +126,188 @@ impl Inventory {
         Builder::new(settings.clone())
     }
 
-    /// All live pods, terminated ones included, in namespace and name order.
+    /// One with nobody in it.
+    fn empty(settings: &Arc<Settings>) -> Self {
+        let mut inventory = Self {
+            networks: Arc::new(settings.networks.iter().cloned().collect()),
+            departed: Departed::new(settings.keep),
+            settings: Arc::clone(settings),
+            ..Self::default()
+        };
+        settings.node_addresses.iter().for_each(|(name, _)| inventory.show_node(name));
+        inventory
+    }
+
+    /// Puts a pod in the place of the one of its name, if there is one: another one by its uid departed at
+    /// `now`.
+    pub fn put_pod(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        self.set_pod(pod, now);
+        self.settle(now);
+    }
+
+    /// Removes the pod of this name: it departed at `now`.
+    pub fn remove_pod(&mut self, namespace: &str, name: &str, now: Timestamp) {
+        if let Some(pod) = self.find_pod(namespace, name).cloned() {
+            self.take_pod_out(&pod, now);
+            self.settle(now);
+        }
+    }
+
+    /// The pod of this name.
+    pub fn find_pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
+        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
+    /// Asks again who stands behind services at the addresses that changed hands.
+    fn settle(&mut self, now: Timestamp) {
+        self.departed.expire(now);
+        let mut services = std::mem::take(&mut self.services);
+        for ip in std::mem::take(&mut self.changed) {
+            services.ask_again(ip, |ip, uid| self.backend(ip, uid, now));
+        }
+        self.services = services;
+    }
+
+    fn set_pod(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        let before = self.find_pod(&pod.namespace, &pod.name).cloned();
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, pod)) {
+            return;
+        }
+        if let Some(before) = before {
+            self.take_pod_out(&before, now);
+        }
+        self.departed.remove(pod);
+        self.pods.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(pod));
+        for uid in uids(pod) {
+            self.by_uid.insert(uid.to_owned(), Arc::clone(pod));
+        }
+        if pod.terminated {
+            return;
+        }
+        if pod.host_network {
+            self.host(pod, |hosted| {
+                hosted.push(Arc::clone(pod));
+                hosted
+                    .sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
+            });
+            return;
+        }
+        for ip in &pod.ips {
+            self.addresses.claim(*ip, Holder::Pod(Arc::clone(pod)));
+            self.changed.insert(normalise(*ip));
+        }
+    }
+
+    /// Takes a pod out, which departed at `now` unless it is put in again.
+    fn take_pod_out(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+        self.pods.remove(&(pod.namespace.clone(), pod.name.clone()));
+        for uid in uids(pod) {
+            if self.by_uid.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod)) {
+                self.by_uid.remove(uid);
+            }
+        }
+        self.departed.put(pod, now);
+        if pod.terminated {
+            return;
+        }
+        if pod.host_network {
+            return self.host(pod, |hosted| hosted.retain(|other| !Arc::ptr_eq(other, pod)));
+        }
+        for ip in &pod.ips {
+            self.addresses.release(*ip, &Holder::Pod(Arc::clone(pod)));
+            self.changed.insert(normalise(*ip));
+        }
+    }
+
+    fn host(&mut self, pod: &Arc<Pod>, change: impl FnOnce(&mut Vec<Arc<Pod>>)) {
+        let Some(name) = &pod.node else { return };
+        if let Some(known) = self.nodes.entry(name.clone(), KnownNode::default) {
+            change(Arc::make_mut(&mut known.hosted));
+        }
+        self.show_node(name);
+    }
+
+    fn set_node(&mut self, name: &str, node: Option<Node>) {
+        let before = self.nodes.get(name).and_then(|known| known.object.as_deref());
+        if before == node.as_ref() {
+            return;
+        }
+        if let Some(known) = self.nodes.entry(name.to_owned(), KnownNode::default) {
+            known.object = node.map(Arc::new);
+        }
+        self.show_node(name);
+    }
+
+    /// A node has the addresses of its object, of its pods that use its network, and those that the settings
+    /// tell.
+    fn show_node(&mut self, name: &str) {
+        let told = self.settings.node_addresses.iter().filter(|(of, _)| of == name);
+        let told: Vec<IpAddr> = told.flat_map(|(_, ips)| ips.iter().copied()).collect();
+        let is_told = self.settings.node_addresses.iter().any(|(of, _)| of == name);
+        let known = self.nodes.get(name).cloned().unwrap_or_default();
+        let bare = || Node { name: name.to_owned(), ..Node::default() };
+        let mut node = known.object.as_deref().cloned().unwrap_or_else(bare);
+        let hosted = known.hosted.iter().flat_map(|pod| pod.ips.iter().copied());
+        for ip in told.into_iter().chain(hosted).map(normalise) {
+            if !node.ips.contains(&ip) && !ip.is_loopback() {
+                node.ips.push(ip);
+            }
+        }
+        let is_there = known.object.is_some() || is_told || !known.hosted.is_empty();
+        if is_there && *known.node == node {
+            return;
+        }
+        for ip in &known.node.ips {
+            self.addresses.release(*ip, &Holder::Node(Arc::clone(&known.node)));
+            self.changed.insert(normalise(*ip));
+        }
+        if !is_there {
+            self.nodes.remove(name);
+            return;
+        }
+        let node = Arc::new(node);
+        for ip in &node.ips {
+            self.addresses.claim(*ip, Holder::Node(Arc::clone(&node)));
+            self.changed.insert(normalise(*ip));
+        }
+        self.nodes.insert(name.to_owned(), KnownNode { node, ..known });
+    }
+
+    fn settle_ranges(&mut self) {
+        let of_nodes = self.nodes().flat_map(|node| {
+            let range = |block| Range { block: normalise_block(block), node: Some(node.name.clone()) };
+            node.pod_cidrs.iter().copied().map(range)
+        });
+        let told = self.told_ranges.iter().chain(&self.settings.cluster_ranges);
+        let told = told.map(|block| Range { block: normalise_block(*block), node: None });
+        let ranges = of_nodes.chain(told).map(|range| (range.block, range)).collect();
+        self.ranges = Arc::new(ranges);
+    }
+
+    /// The pod that a slice refers to, if it has the address; else whoever has it.
+    fn backend(&self, ip: IpAddr, uid: Option<&str>, now: Timestamp) -> Endpoint {
+        let referred = uid.and_then(|uid| self.by_uid.get(uid));
+        match referred {
+            Some(pod) if !pod.host_network && !pod.terminated && pod.ips.contains(&ip) => {
+                Endpoint::Pod(Arc::clone(pod))
+            }
+            _ => match self.addresses.find(ip) {
+                Some(Holder::Ambiguous(reason)) => {
+                    Endpoint::Unknown { reason: reason.to_string(), pod_uid: uid.map(str::to_owned) }
+                }
+                _ => self.resolve_address(ip, now),
+            },
+        }
+    }
+
+    /// All live pods, terminated ones included, in no order.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods.iter()
+        self.pods.iter().map(|(_, pod)| pod)
     }
 
     /// All nodes, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
-        self.nodes.values()
+        self.nodes.iter().map(|(_, known)| &known.node)
     }
 
     /// How many pods that went are kept.
@@ -129,7 +325,7 @@ impl Inventory {
 
     /// The node with this name.
     pub fn find_node(&self, name: &str) -> Option<&Arc<Node>> {
-        self.nodes.get(name)
+        self.nodes.get(name).map(|known| &known.node)
     }
 
     /// Who has this address, at `at`. Pods that went are asked last, and only where nobody live has it.
@@ -157,9 +353,7 @@ impl Inventory {
 
     /// The narrowest range of the cluster that holds this address.
     pub fn find_range(&self, ip: IpAddr) -> Option<&Range> {
-        let ip = normalise(ip);
-        let holding = self.ranges.iter().filter(|range| range.block.contains(&ip));
-        holding.max_by_key(|range| range.block.prefix_len())
+        self.ranges.find(ip)
     }
 
     /// The endpoint at an address, for an opener's side: service addresses do not open connections.
@@ -205,9 +399,14 @@ impl Inventory {
     }
 
     fn find_network(&self, ip: IpAddr) -> Option<String> {
-        let holding = self.networks.iter().filter(|(block, _)| block.contains(&ip));
-        holding.max_by_key(|(block, _)| block.prefix_len()).map(|(_, name)| name.clone())
+        self.networks.find(ip).cloned()
     }
+}
+
+/// The uids by which a pod is known; one written by hand has none.
+fn uids(pod: &Pod) -> impl Iterator<Item = &str> {
+    let own = Some(&*pod.uid).filter(|uid| !uid.is_empty());
+    own.into_iter().chain(own.and(pod.static_uid.as_deref()))
 }
 
 fn unknown(reason: String) -> Endpoint {

@@ -3,6 +3,7 @@
 //! Traffic policies and topology hints are not applied: which backends remain after them depends on the
 //! node that asks, and every backend named here is one that some node would use.
 
+use crate::model::shared::Paged;
 use crate::model::{Backend, Endpoint, Protocol, Service, ServiceNote, Target};
 use foldhash::{HashMap, HashMapExt};
 use std::collections::BTreeMap;
@@ -76,16 +77,40 @@ pub struct SliceEndpoint {
 }
 
 /// The dialed port of a service, with its backends of each family.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Frontend {
     service: Arc<Service>,
-    v4: Arc<[Backend]>,
-    v6: Arc<[Backend]>,
+    v4: Backends,
+    v6: Backends,
+}
+
+/// Backends, and the uids of the pods that the slices refer to.
+#[derive(Clone, Debug)]
+struct Backends {
+    list: Arc<[Backend]>,
+    uids: Arc<[Option<String>]>,
+}
+
+impl Default for Backends {
+    fn default() -> Self {
+        Self { list: Arc::from([]), uids: Arc::from([]) }
+    }
+}
+
+impl Backends {
+    /// The same, with whoever has the address now.
+    fn asked_again(&self, ip: IpAddr, who: &impl Fn(IpAddr, Option<&str>) -> Endpoint) -> Self {
+        let ask = |(backend, uid): (&Backend, &Option<String>)| match backend.ip == ip {
+            true => Backend { endpoint: who(ip, uid.as_deref()), ..backend.clone() },
+            false => backend.clone(),
+        };
+        Self { list: self.list.iter().zip(self.uids.iter()).map(ask).collect(), uids: Arc::clone(&self.uids) }
+    }
 }
 
 impl Frontend {
     fn target(&self, ip: IpAddr) -> Target {
-        let backends = if ip.is_ipv4() { &self.v4 } else { &self.v6 };
+        let backends = if ip.is_ipv4() { &self.v4.list } else { &self.v6.list };
         Target::Service {
             service: Arc::clone(&self.service),
             backends: Arc::clone(backends),
@@ -94,12 +119,19 @@ impl Frontend {
     }
 }
 
-/// Address and port → service.
-#[derive(Debug, Default)]
+/// Address and port → service. What changes with pods is the frontends alone.
+#[derive(Clone, Debug, Default)]
 pub(super) struct ServiceIndex {
-    frontends: Vec<Frontend>,
+    frontends: Paged<Frontend>,
+    places: Arc<Places>,
+}
+
+/// Where frontends lie.
+#[derive(Clone, Debug, Default)]
+struct Places {
     by_socket: HashMap<(IpAddr, u16, Protocol), Vec<usize>>,
     by_node_port: HashMap<(u16, Protocol), Vec<usize>>,
+    by_backend: HashMap<IpAddr, Vec<usize>>,
     by_address: HashMap<IpAddr, Arc<Service>>,
 }
 
@@ -114,51 +146,37 @@ impl ServiceIndex {
         for slice in slices {
             of_service.entry((&slice.namespace, &slice.service)).or_default().push(slice);
         }
-        let mut index = Self::default();
+        let (mut frontends, mut places) = (Paged::default(), Places::default());
         for spec in specs {
             let slices = of_service.get(&(&*spec.namespace, &*spec.name)).map_or(&[][..], Vec::as_slice);
-            index.add(spec, slices, &who);
+            places.add(&mut frontends, spec, slices, &who);
         }
-        index
+        Self { frontends, places: Arc::new(places) }
     }
 
-    fn add(
-        &mut self,
-        spec: &ServiceSpec,
-        slices: &[&Slice],
-        who: &impl Fn(IpAddr, Option<&str>) -> Endpoint,
-    ) {
-        for ip in &spec.addresses {
-            self.by_address.entry(*ip).or_insert_with(|| Arc::new(named(spec, None)));
-        }
-        for port in &spec.ports {
-            let (v4, v6): (Vec<_>, Vec<_>) =
-                backends(port, slices, who).into_iter().partition(|backend| backend.ip.is_ipv4());
-            let place = self.frontends.len();
-            let service = Arc::new(named(spec, port.name.clone()));
-            self.frontends.push(Frontend { service, v4: usable(v4), v6: usable(v6) });
-            for ip in &spec.addresses {
-                self.by_socket.entry((*ip, port.port, port.protocol)).or_default().push(place);
-            }
-            if let Some(node_port) = port.node_port {
-                self.by_node_port.entry((node_port, port.protocol)).or_default().push(place);
+    /// An address changed hands.
+    pub(super) fn ask_again(&mut self, ip: IpAddr, who: impl Fn(IpAddr, Option<&str>) -> Endpoint) {
+        for place in self.places.by_backend.get(&ip).into_iter().flatten() {
+            if let Some(frontend) = self.frontends.get_mut(*place) {
+                let backends = if ip.is_ipv4() { &mut frontend.v4 } else { &mut frontend.v6 };
+                *backends = backends.asked_again(ip, &who);
             }
         }
     }
 
     /// The service that listens at exactly this address and port.
     pub(super) fn find(&self, ip: IpAddr, port: u16, protocol: Protocol) -> Option<Target> {
-        self.target(ip, port, self.by_socket.get(&(ip, port, protocol))?)
+        self.target(ip, port, self.places.by_socket.get(&(ip, port, protocol))?)
     }
 
     /// The service that listens at this port of every node.
     pub(super) fn find_node_port(&self, ip: IpAddr, port: u16, protocol: Protocol) -> Option<Target> {
-        self.target(ip, port, self.by_node_port.get(&(port, protocol))?)
+        self.target(ip, port, self.places.by_node_port.get(&(port, protocol))?)
     }
 
     /// The service that has this address, whatever its ports.
     pub(super) fn find_by_address(&self, ip: IpAddr) -> Option<Target> {
-        let service = Arc::clone(self.by_address.get(&ip)?);
+        let service = Arc::clone(self.places.by_address.get(&ip)?);
         Some(Target::Service { service, backends: Arc::from([]), note: Some(ServiceNote::NoSuchPort) })
     }
 
@@ -166,14 +184,14 @@ impl ServiceIndex {
     pub(super) fn addresses_of(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
         let named = |service: &Service| service.namespace == namespace && service.name == name;
         let mut found: Vec<IpAddr> =
-            self.by_address.iter().filter(|(_, service)| named(service)).map(|(ip, _)| *ip).collect();
+            self.places.by_address.iter().filter(|(_, service)| named(service)).map(|(ip, _)| *ip).collect();
         found.sort_unstable();
         found
     }
 
     /// Namespace and name of every service that has an address.
     pub(super) fn names(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.by_address.values().map(|service| (&*service.namespace, &*service.name))
+        self.places.by_address.values().map(|service| (&*service.namespace, &*service.name))
     }
 
     fn target(&self, ip: IpAddr, port: u16, places: &[usize]) -> Option<Target> {
@@ -195,6 +213,37 @@ impl ServiceIndex {
     }
 }
 
+impl Places {
+    fn add(
+        &mut self,
+        frontends: &mut Paged<Frontend>,
+        spec: &ServiceSpec,
+        slices: &[&Slice],
+        who: &impl Fn(IpAddr, Option<&str>) -> Endpoint,
+    ) {
+        for ip in &spec.addresses {
+            self.by_address.entry(*ip).or_insert_with(|| Arc::new(named(spec, None)));
+        }
+        for port in &spec.ports {
+            let (v4, v6): (Vec<_>, Vec<_>) =
+                backends(port, slices, who).into_iter().partition(|backend| backend.ip.is_ipv4());
+            let place = frontends.len();
+            let service = Arc::new(named(spec, port.name.clone()));
+            let (v4, v6) = (usable(v4), usable(v6));
+            for backend in v4.list.iter().chain(v6.list.iter()) {
+                self.by_backend.entry(backend.ip).or_default().push(place);
+            }
+            frontends.push(Frontend { service, v4, v6 });
+            for ip in &spec.addresses {
+                self.by_socket.entry((*ip, port.port, port.protocol)).or_default().push(place);
+            }
+            if let Some(node_port) = port.node_port {
+                self.by_node_port.entry((node_port, port.protocol)).or_default().push(place);
+            }
+        }
+    }
+}
+
 fn named(spec: &ServiceSpec, port_name: Option<String>) -> Service {
     Service { namespace: spec.namespace.clone(), name: spec.name.clone(), port_name }
 }
@@ -203,6 +252,7 @@ fn named(spec: &ServiceSpec, port_name: Option<String>) -> Service {
 struct Candidate {
     ip: IpAddr,
     backend: Backend,
+    uid: Option<String>,
     ready: bool,
     last_resort: bool,
 }
@@ -222,6 +272,7 @@ fn backends(
                 found.entry((ip, port)).or_insert_with(|| Candidate {
                     ip,
                     backend: Backend { ip, port, endpoint: who(ip, endpoint.pod_uid.as_deref()) },
+                    uid: endpoint.pod_uid.clone(),
                     ready: endpoint.ready,
                     last_resort: endpoint.serving && endpoint.terminating,
                 });
@@ -232,8 +283,10 @@ fn backends(
 }
 
 /// The ready ones; where none is ready, those that terminate and still serve.
-fn usable(candidates: Vec<Candidate>) -> Arc<[Backend]> {
+fn usable(candidates: Vec<Candidate>) -> Backends {
     let any_ready = candidates.iter().any(|candidate| candidate.ready);
     let used = |candidate: &Candidate| if any_ready { candidate.ready } else { candidate.last_resort };
-    candidates.into_iter().filter(used).map(|candidate| candidate.backend).collect()
+    let used = candidates.into_iter().filter(used).map(|candidate| (candidate.backend, candidate.uid));
+    let (list, uids): (Vec<_>, Vec<_>) = used.unzip();
+    Backends { list: list.into(), uids: uids.into() }
 }

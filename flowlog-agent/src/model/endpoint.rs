@@ -101,7 +101,7 @@ pub struct Node {
 }
 
 /// A service port that was dialed.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Service {
     /// Namespace.
     pub namespace: String,

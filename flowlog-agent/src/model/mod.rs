@@ -10,6 +10,7 @@ pub mod flow;
 pub mod loss;
 pub mod observation;
 pub mod outcome;
+pub(crate) mod shared;
 pub mod verdict;
 
 pub use address::{normalise, normalise_block};

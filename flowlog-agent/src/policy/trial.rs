@@ -14,6 +14,7 @@ pub struct Trial {
     set: PolicySet,
     /// Those in trial, and the declared ones in whose place they stand.
     parting: Vec<Arc<Policy>>,
+    in_trial: Vec<Arc<Policy>>,
     names: BTreeSet<PolicyRef>,
 }
 
@@ -27,12 +28,17 @@ impl Trial {
         let replaced = policies.iter().filter_map(|policy| declared.find_policy(&policy.reference()));
         let parting = replaced.chain(policies).cloned().collect();
         policies.iter().for_each(|policy| set.put_policy(policy));
-        Some(Self { set, parting, names })
+        Some(Self { set, parting, in_trial: policies.to_vec(), names })
     }
 
     /// The set as it would be.
     pub fn policies(&self) -> &PolicySet {
         &self.set
+    }
+
+    /// Those in trial.
+    pub fn in_trial(&self) -> &[Arc<Policy>] {
+        &self.in_trial
     }
 
     /// How many policies are in trial.

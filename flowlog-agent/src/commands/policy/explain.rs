@@ -2,7 +2,7 @@
 
 use super::super::answer;
 use super::put;
-use crate::cluster::{self, Folders, Settings, Snapshot, Store};
+use crate::cluster::{self, Settings, Snapshot, Store};
 use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, Target};
 use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
 use anstyle::AnsiColor;
@@ -10,7 +10,6 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::net::IpAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,12 +17,8 @@ use std::sync::Arc;
 /// Arguments of `flowlog policy explain`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
-    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
-    manifests: PathBuf,
-    /// Folder with policies in trial: what they would make of it is told beside the answer.
-    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
-    trial_policies: Option<PathBuf>,
+    #[command(flatten)]
+    folders: super::FolderArgs,
     /// Who opens the connection: a pod, a workload by one of its pods, or an address.
     #[arg(long, value_name = "NS/POD|NS/WORKLOAD|IP")]
     from: String,
@@ -89,8 +84,7 @@ struct Judged {
 
 /// Explain one connection.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let folders = Folders { manifests: args.manifests.clone(), trial: args.trial_policies.clone() };
-    let loaded = cluster::load(&folders)?;
+    let loaded = cluster::load(&args.folders.folders())?;
     let snapshot = Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot();
     let explained = explain(&snapshot, args)?;
     Ok(match args.output {

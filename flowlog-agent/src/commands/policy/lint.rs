@@ -1,7 +1,7 @@
 //! `flowlog policy lint`: what is wrong, or surely not meant, in the policies of a folder of manifests.
 
 use super::put;
-use crate::cluster::{self, Folders, Linting, Placed};
+use crate::cluster::{self, Linting, Placed};
 use crate::policy::lint::{Severity, Unchecked};
 use anyhow::Context as _;
 use schemars::JsonSchema;
@@ -9,18 +9,13 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `flowlog policy lint`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
-    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
-    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
-    manifests: PathBuf,
-    /// Folder with policies in trial: they are looked at among the declared ones, as they would stand.
-    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
-    trial_policies: Option<PathBuf>,
+    #[command(flatten)]
+    folders: super::FolderArgs,
     /// How the findings are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: super::Output,
@@ -110,8 +105,7 @@ struct Checked {
 
 /// Look through a folder.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let folders = Folders { manifests: args.manifests.clone(), trial: args.trial_policies.clone() };
-    let linting = cluster::lint(&folders)?;
+    let linting = cluster::lint(&args.folders.folders())?;
     let printed = super::super::answer::print(&match args.output {
         super::Output::Json => format!("{}\n", serde_json::to_string(&told(&linting)).context("write JSON")?),
         super::Output::Text => text(&linting),

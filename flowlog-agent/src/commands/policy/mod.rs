@@ -6,8 +6,10 @@ mod lint;
 
 pub(super) use lint::schema as lint_schema;
 
+use crate::cluster::Folders;
 use crate::model::PolicyRef;
 use clap::Subcommand;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `flowlog policy`.
@@ -50,6 +52,23 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Explain(args) => explain::run(args),
         Command::Lint(args) => lint::run(args),
+    }
+}
+
+/// Where the cluster's objects are.
+#[derive(Clone, Debug, clap::Args)]
+struct FolderArgs {
+    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
+    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
+    manifests: PathBuf,
+    /// Folder with policies in trial: what they would make of it is told, too.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
+}
+
+impl FolderArgs {
+    fn folders(&self) -> Folders {
+        Folders { manifests: self.manifests.clone(), trial: self.trial_policies.clone() }
     }
 }
 

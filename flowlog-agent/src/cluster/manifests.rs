@@ -54,11 +54,22 @@ struct FileState {
     state: Option<[i128; 7]>,
 }
 
-impl Fingerprint {
-    /// The folders in which the files really are, links followed.
-    pub fn folders(&self) -> BTreeSet<PathBuf> {
-        let real = self.0.iter().filter_map(|file| file.path.canonicalize().ok());
-        real.filter_map(|path| Some(path.parent()?.to_owned())).collect()
+impl Folders {
+    /// Where everything that is read of them really is, links followed: folders and files. The folders above
+    /// are among it, since a folder may be replaced by another one.
+    pub fn places(&self) -> BTreeSet<PathBuf> {
+        let (mut files, mut places) = (Vec::new(), BTreeSet::new());
+        for folder in std::iter::once(&self.manifests).chain(&self.trial) {
+            // What cannot be listed is told by whoever reads it.
+            let _ = walk(folder, &mut files, &mut places);
+            let above =
+                |path: &Path| Some(path.parent().filter(|above| *above != Path::new("/"))?.to_owned());
+            let absolute = std::path::absolute(folder).ok();
+            places.extend(absolute.as_deref().and_then(above));
+            places.extend(folder.canonicalize().ok().as_deref().and_then(above));
+        }
+        places.extend(files.iter().filter_map(|file| file.canonicalize().ok()));
+        places
     }
 }
 

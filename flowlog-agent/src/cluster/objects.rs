@@ -195,15 +195,15 @@ impl Objects {
     /// Takes the policies of another folder: all of them are in trial, annotated or not. What else is in it
     /// is counted as not read.
     pub(super) fn add_trial(&mut self, other: Self, problems: &mut Vec<Problem>) {
-        let taken: BTreeSet<PolicyRef> = self.trial.iter().map(Policy::reference).collect();
+        let mut taken: BTreeSet<PolicyRef> = self.trial.iter().map(Policy::reference).collect();
         for policy in other.policies.into_iter().map(|(policy, _)| policy).chain(other.trial) {
             let reference = policy.reference();
-            if !taken.contains(&reference) {
+            if taken.insert(reference.clone()) {
                 self.trial.push(policy);
                 continue;
             }
             let what =
-                "is in trial twice: by its annotation, and in the folder of policies in trial".to_owned();
+                "is in trial twice: by its annotation, and by the folder of policies in trial".to_owned();
             if let Some((key, place)) = other.seen.iter().find(|(key, _)| key.is_of(&reference)) {
                 problems.push(problem(place, &title(key), FieldError { field: None, what: what.clone() }));
             }

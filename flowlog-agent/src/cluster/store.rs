@@ -48,8 +48,9 @@ impl Store {
         Arc::clone(&self.current)
     }
 
-    /// Makes the next snapshot out of the last one and what changed at `now`. It costs what changed, not what there
-    /// is.
+    /// Makes the next snapshot out of the last one and what changed at `now`; whether it lags behind its source is
+    /// left as it was. One pod or policy costs what it concerns, not what there is; a namespace's labels cost a
+    /// look at every pod.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>, now: Timestamp) -> Arc<Snapshot> {
         let before = &self.current;
         let mut next = Next {
@@ -66,7 +67,7 @@ impl Store {
         self.current = Arc::new(Snapshot {
             revision: before.revision + 1,
             as_of: now,
-            stale_since: None,
+            stale_since: before.stale_since,
             trial: Trial::new(&policies, in_trial).map(Arc::new),
             inventory: Arc::new(inventory),
             policies: Arc::new(policies),

@@ -246,6 +246,19 @@ fn what_is_wrong_in_the_trial_folder_touches_no_verdict() {
 }
 
 #[test]
+fn of_two_in_the_trial_folder_neither_is_taken_for_the_one_that_stands() {
+    let place = Place::new();
+    let twice = [policy("new", None, DENY_DB), policy("new", Some("'true'"), OPEN_DB)];
+    place.write("trial/a.yaml", &twice.concat());
+    let loaded = place.load("trial").unwrap();
+    assert_eq!(loaded.problems.len(), 1, "{:?}", loaded.problems);
+    let settings = Settings { accept_problems: true, ..Settings::default() };
+    let store = Store::start(settings, loaded, at(0)).unwrap();
+    let verdict = judge(&store.snapshot(), "10.1.0.5", "10.1.0.6");
+    assert_eq!(both(&verdict), (Decision::Allow, Some(Decision::Unknown)));
+}
+
+#[test]
 fn a_change_in_either_folder_changes_the_fingerprint_and_the_next_snapshot() {
     let place = Place::new();
     place.write("trial/a.yaml", &policy("db", None, DENY_DB));

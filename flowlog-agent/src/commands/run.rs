@@ -3,7 +3,7 @@
 use crate::capture::btf::VMLINUX;
 use crate::capture::host;
 use crate::capture::{self, Capture, Confinement, HookStatus, Uses};
-use crate::cluster::{self, Fingerprint, Folders, Store};
+use crate::cluster::{self, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
 use crate::pipeline::{self, Parts};
@@ -132,7 +132,7 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
     let (capture, cgroups) = Capture::start(&options)?;
-    let confinement = give_up_privileges(&settings, &options, &fingerprint)?;
+    let confinement = give_up_privileges(&settings, &options, &folders)?;
     let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
     let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default())?;
     let start = Start {
@@ -174,28 +174,16 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
 fn give_up_privileges(
     settings: &Settings,
     options: &capture::Options,
-    manifests: &Fingerprint,
+    folders: &Folders,
 ) -> anyhow::Result<Option<Confinement>> {
     if settings.keep_privileges {
         tracing::warn!("--keep-privileges: capabilities, files and system calls stay as they were given");
         return Ok(None);
     }
-    let folder = |path: &Path| match path.parent() {
-        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
-        Some(parent) => parent.to_owned(),
-        None => PathBuf::from("/"),
-    };
-    // What is written may be a link to a file elsewhere.
-    let folders = |output: &String| {
-        let path = Path::new(output);
-        let real = path.canonicalize().ok().map(|real| folder(&real));
-        std::iter::once(folder(path)).chain(real)
-    };
     let files = settings.outputs.iter().filter(|output| !["stdout", "-"].contains(&output.as_str()));
-    let read = [settings.manifests.as_ref(), settings.trial_policies.as_ref()].into_iter().flatten().cloned();
     let uses = Uses {
-        read: read.chain(manifests.folders()).chain([options.mount.clone()]).collect(),
-        write: files.flat_map(folders).collect(),
+        read: folders.places().into_iter().chain([options.mount.clone()]).collect(),
+        write: files.flat_map(|output| written(Path::new(output))).collect(),
         executables: settings.process_exe,
     };
     let kernel = host::read_kernel(Path::new("/"))?;
@@ -207,6 +195,28 @@ fn give_up_privileges(
     }
     tracing::info!(capabilities = confined.capabilities.join(","), "privileges given up");
     Ok(Some(confined))
+}
+
+/// What writing a file takes: its folder, since it is renamed and made anew, and it itself where it is there. Of
+/// what is no file (a device, a named pipe) it alone. Links are followed.
+fn written(output: &Path) -> Vec<PathBuf> {
+    let folder = |path: &Path| match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
+        Some(parent) => parent.to_owned(),
+        None => PathBuf::from("/"),
+    };
+    match output.metadata() {
+        Ok(found) if !found.is_file() => vec![output.to_owned()],
+        Ok(_) => {
+            let real = output.canonicalize().unwrap_or_else(|_| output.to_owned());
+            vec![folder(output), folder(&real), real]
+        }
+        Err(_) => {
+            // A link to a file that is not there yet.
+            let leads_to = output.read_link().ok().map(|target| folder(&folder(output).join(target)));
+            std::iter::once(folder(output)).chain(leads_to).collect()
+        }
+    }
 }
 
 fn confinement_state(confinement: &Confinement) -> ConfinementState {

@@ -3,8 +3,9 @@
 //! Bounded by count (the oldest leave first) and by age. A departed pod is never taken for a live one:
 //! whoever asks is told when it went.
 
-use crate::model::Pod;
 use crate::model::shared::Sharded;
+use crate::model::{Pod, normalise};
+use foldhash::HashSet;
 use jiff::{SignedDuration, Timestamp};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -59,8 +60,8 @@ impl Departed {
     }
 
     /// Keeps a pod that went.
-    pub(super) fn put(&mut self, pod: &Arc<Pod>, now: Timestamp) {
-        self.remove(pod);
+    pub(super) fn put(&mut self, pod: &Arc<Pod>, now: Timestamp, freed: &mut HashSet<IpAddr>) {
+        self.remove(pod, freed);
         let number = self.next;
         self.next += 1;
         self.gone.insert(number, Gone { pod: Arc::clone(pod), since: now });
@@ -72,29 +73,33 @@ impl Departed {
         }
     }
 
-    /// Forgets a pod: it came back.
-    pub(super) fn remove(&mut self, pod: &Pod) {
+    /// Forgets a pod: it came back. The addresses that it had are handed to `freed`.
+    pub(super) fn remove(&mut self, pod: &Pod, freed: &mut HashSet<IpAddr>) {
+        if self.gone.len() == 0 {
+            return;
+        }
         if let Some(number) = self.by_identity.get(&identity(pod)).copied() {
-            self.forget(number);
+            self.forget(number, freed);
         }
     }
 
     /// Forgets what is beyond the bounds at `now`.
-    pub(super) fn expire(&mut self, now: Timestamp) {
+    pub(super) fn expire(&mut self, now: Timestamp, freed: &mut HashSet<IpAddr>) {
         while self.oldest < self.next {
             let keep = self.gone.get(&self.oldest).map(|gone| within(gone.since, now, self.keep.age));
             if keep == Some(true) && self.gone.len() <= self.keep.count {
                 break;
             }
-            self.forget(self.oldest);
+            self.forget(self.oldest, freed);
             self.oldest += 1;
         }
     }
 
-    fn forget(&mut self, number: u64) {
+    fn forget(&mut self, number: u64, freed: &mut HashSet<IpAddr>) {
         let Some(gone) = self.gone.remove(&number) else { return };
         self.by_identity.remove(&identity(&gone.pod));
         for ip in addresses(&gone.pod) {
+            freed.insert(normalise(*ip));
             let Some(list) = self.by_address.get_mut(ip) else { continue };
             Arc::make_mut(list).retain(|other| *other != number);
             if list.is_empty() {

@@ -22,11 +22,11 @@ use crate::model::shared::Sharded;
 use crate::model::{Endpoint, External, Node, Pod, Protocol, Target, normalise, normalise_block};
 use address::{AddressIndex, Holder};
 use departed::Departed;
+use foldhash::HashSet;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use ranges::Blocks;
 use services::ServiceIndex;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -106,7 +106,7 @@ pub struct Inventory {
     told_ranges: Arc<[IpNet]>,
     networks: Arc<Blocks<String>>,
     /// Addresses that changed hands since services were last asked about theirs.
-    changed: BTreeSet<IpAddr>,
+    changed: HashSet<IpAddr>,
 }
 
 /// A node, and what is told of it beside its object.
@@ -160,7 +160,7 @@ impl Inventory {
 
     /// Asks again who stands behind services at the addresses that changed hands.
     fn settle(&mut self, now: Timestamp) {
-        self.departed.expire(now);
+        self.departed.expire(now, &mut self.changed);
         let mut services = std::mem::take(&mut self.services);
         for ip in std::mem::take(&mut self.changed) {
             services.ask_again(ip, |ip, uid| self.backend(ip, uid, now));
@@ -176,7 +176,7 @@ impl Inventory {
         if let Some(before) = before {
             self.take_pod_out(&before, now);
         }
-        self.departed.remove(pod);
+        self.departed.remove(pod, &mut self.changed);
         self.pods.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(pod));
         for uid in uids(pod) {
             self.by_uid.insert(uid.to_owned(), Arc::clone(pod));
@@ -206,7 +206,7 @@ impl Inventory {
                 self.by_uid.remove(uid);
             }
         }
-        self.departed.put(pod, now);
+        self.departed.put(pod, now, &mut self.changed);
         if pod.terminated {
             return;
         }
@@ -274,7 +274,10 @@ impl Inventory {
     }
 
     fn settle_ranges(&mut self) {
-        let of_nodes = self.nodes().flat_map(|node| {
+        // Of two nodes that claim one range the last by name counts, today as tomorrow.
+        let mut nodes: Vec<&Arc<Node>> = self.nodes().collect();
+        nodes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
+        let of_nodes = nodes.into_iter().flat_map(|node| {
             let range = |block| Range { block: normalise_block(block), node: Some(node.name.clone()) };
             node.pod_cidrs.iter().copied().map(range)
         });

@@ -157,7 +157,12 @@ fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<Pod>> {
     let pods = || snapshot.inventory.pods().filter(|pod| pod.namespace == namespace);
     let of_workload = |pod: &&Arc<Pod>| pod.workload.as_ref().is_some_and(|workload| workload.name == name);
     // Any pod of a workload stands for the others: the first by name, so that it is the same one tomorrow.
-    let any = || pods().filter(of_workload).filter(|pod| !pod.ips.is_empty()).min_by_key(|pod| &pod.name);
+    let any = || {
+        pods()
+            .filter(of_workload)
+            .filter(|pod| !pod.terminated && !pod.ips.is_empty())
+            .min_by_key(|pod| &pod.name)
+    };
     pods().find(|pod| pod.name == name).or_else(any)
 }
 

@@ -299,7 +299,7 @@ fn no_namespace(verb: &str, selector: &Selector, estate: &Estate) -> Found {
     }
     let message = format!("{verb} nothing: of {spaces} none fits: {}", why.message);
     let help = match why.there {
-        Some(there) if !there.contains(NAMESPACE_NAME) && !why.message.contains(NAMESPACE_NAME) => there,
+        Some(there) if !there.contains(NAMESPACE_NAME) => there,
         _ => "name labels that a namespace has".to_owned(),
     };
     nobody(message, &help, why.near)

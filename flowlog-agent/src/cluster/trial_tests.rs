@@ -3,6 +3,7 @@
 use super::{ClusterError, Folders, Loaded, Settings, Snapshot, Store, fingerprint, load};
 use crate::model::{Decision, Party, Protocol, Target, TrialVerdict, Verdict};
 use crate::testkit::{at, ip, loaded};
+use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -143,6 +144,21 @@ fn what_is_in_trial_names_its_policies_and_not_the_other_way_round() {
     let TrialVerdict { ingress, .. } = verdict.trial.unwrap();
     assert_eq!((ingress.decision, names(&ingress)), (Decision::Allow, vec!["old".to_owned()]));
     assert_eq!((snapshot.policies.policy_count(), snapshot.trial.as_ref().unwrap().policy_count()), (1, 1));
+}
+
+#[test]
+fn each_policy_in_trial_is_known_by_its_name() {
+    let policies = [("old", None), ("db", Some("'true'")), ("new", Some("'true'"))];
+    let snapshot = snapshot(&policies.map(|(name, trial)| policy(name, trial, OPEN_DB)));
+    let trial = snapshot.trial.as_ref().unwrap();
+    assert_eq!(trial.policy_count(), 2);
+    let held =
+        trial.policies().policies().map(|policy| (policy.reference().name, trial.holds(&policy.reference())));
+    let held: BTreeMap<String, bool> = held.collect();
+    assert_eq!(
+        held,
+        [("db", true), ("new", true), ("old", false)].map(|(name, is)| (name.to_owned(), is)).into()
+    );
 }
 
 #[test]

@@ -196,3 +196,63 @@ fn a_list_of_no_peers_is_covered_by_nobody() {
     assert_eq!(by(of(Some(&[])), &[((), of(None))]), None);
     assert_eq!(by(of(None), &[((), of(None))]), Some(vec![()]));
 }
+
+/// The properties hold what is covered against the truth; that enough is seen is told here.
+#[test]
+fn a_selector_covers_one_that_asks_for_more() {
+    use Requirement::{DoesNotExist, Exists, In, NotIn};
+    let values = |values: &[&str]| values.iter().map(|value| (*value).to_owned()).collect::<Vec<_>>();
+    let of = |key: &str, list: &[&str]| In(key.to_owned(), values(list));
+    let but = |key: &str, list: &[&str]| NotIn(key.to_owned(), values(list));
+    let (there, missing) = (|key: &str| Exists(key.to_owned()), |key: &str| DoesNotExist(key.to_owned()));
+    let rows = [
+        ("values among values", of("a", &["x", "z"]), of("a", &["x"]), true),
+        ("values of another key", of("a", &["x"]), of("b", &["x"]), false),
+        ("values that are not refused", but("a", &["x"]), of("a", &["z"]), true),
+        ("values, one of which is refused", but("a", &["x"]), of("a", &["x", "z"]), false),
+        ("values of another key than is refused", but("a", &["x"]), of("b", &["z"]), false),
+        ("more that is refused", but("a", &["x"]), but("a", &["x", "z"]), true),
+        ("less that is refused", but("a", &["x", "z"]), but("a", &["x"]), false),
+        ("refused of another key", but("a", &["x"]), but("b", &["x"]), false),
+        ("a value, and any", there("a"), of("a", &["x"]), true),
+        ("any, and a value", of("a", &["x"]), there("a"), false),
+        ("any twice", there("a"), there("a"), true),
+        ("any of another key", there("a"), there("b"), false),
+        ("none twice", missing("a"), missing("a"), true),
+        ("none, and one not refused", but("a", &["x"]), missing("a"), true),
+        ("none of another key", but("a", &["x"]), missing("b"), false),
+    ];
+    for (name, wide, narrow, expected) in rows {
+        let (wide, narrow) = (Selector(vec![wide]), Selector(vec![narrow]));
+        assert_eq!(cover::selector(&wide, &narrow), expected, "{name}");
+        let (wide, narrow) = ([Peer::Nodes(wide)], [Peer::Nodes(narrow)]);
+        let of = |peers| View { peers: Some(peers), ports: None };
+        assert_eq!(by(of(&narrow), &[((), of(&wide))]).is_some(), expected, "{name}, of nodes");
+    }
+}
+
+#[test]
+fn ports_cover_those_that_they_open_by_number_and_by_name() {
+    let every = |protocol| Port::Of { protocol, numbers: Numbers::Every };
+    let range = |first, last| Port::Of { protocol: Protocol::Tcp, numbers: Numbers::Range(first, last) };
+    let of_tcp = |name: &str| Port::Of { protocol: Protocol::Tcp, numbers: Numbers::Named(name.to_owned()) };
+    let named = |name: &str| Port::Named(name.to_owned());
+    let all = [Protocol::Tcp, Protocol::Udp, Protocol::Sctp].map(every);
+    let rows = [
+        ("a number, by every", vec![every(Protocol::Tcp)], range(80, 80), true),
+        ("a name, by every", vec![every(Protocol::Tcp)], of_tcp("http"), true),
+        ("every, by every", vec![every(Protocol::Tcp)], every(Protocol::Tcp), true),
+        ("a number, by every of another protocol", vec![every(Protocol::Udp)], range(80, 80), false),
+        ("every, by all numbers", vec![range(1, 65535)], every(Protocol::Tcp), false),
+        ("a name, by itself", vec![of_tcp("http")], of_tcp("http"), true),
+        ("a name, by itself of any protocol", vec![named("http")], of_tcp("http"), true),
+        ("a name, by another", vec![of_tcp("web"), named("web")], of_tcp("http"), false),
+        ("a name of any protocol, by itself", vec![named("http")], named("http"), true),
+        ("a name of any protocol, by itself of one", vec![of_tcp("http")], named("http"), false),
+        ("a name of any protocol, by every of each", all.to_vec(), named("http"), true),
+        ("a name of any protocol, by every of two", all[..2].to_vec(), named("http"), false),
+    ];
+    for (name, wide, narrow, expected) in rows {
+        assert_eq!(cover::ports(Some(&wide), Some(&[narrow])), expected, "{name}");
+    }
+}

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::model::Protocol;
+use crate::policy::{Requirement, Selector};
 use crate::testkit::{self, PodBuilder, cluster_policy, network_policy, pod};
+use std::collections::BTreeSet;
 
 /// The policies of a row: `namespace/name` or `kind name`, and the spec.
 type Specs = &'static [(&'static str, &'static str)];
@@ -99,7 +101,10 @@ fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
             (
                 "a slip of the pen",
                 &[("shop/a", "podSelector: {matchLabels: {app: frontned}}")],
-                &[&["a spec.podSelector: selects none of 2 pods", "did you mean `app: frontend`?"]],
+                &[&[
+                    "a spec.podSelector: selects none of 2 pods",
+                    "none has `app: frontned` | did you mean `app: frontend`?",
+                ]],
             ),
             (
                 "another key",
@@ -139,6 +144,47 @@ fn policies_that_select_nothing_are_told_with_what_nearly_fits() {
                 )],
                 &[&["none of 5 pods in any namespace"]],
             ),
+            (
+                "no such label, and none that is near",
+                &[("shop/a", "podSelector: {matchLabels: {zone: b}}")],
+                &[&["nor the label `zone` at all | name labels that a pod has", "the policy does nothing"]],
+            ),
+            (
+                "the value under a key that means something else",
+                &[("shop/a", "podSelector: {matchLabels: {team: frontend}}")],
+                &[&["nor the label `team` at all | name labels that a pod has"]],
+            ),
+            (
+                "the value under the key without its prefix",
+                &[("shop/a", "podSelector: {matchLabels: {example.com/tier: fe}}")],
+                &[&["did you mean `tier: fe`?"]],
+            ),
+            (
+                "a key with a slip of the pen",
+                &[("shop/a", "podSelector: {matchExpressions: [{key: teir, operator: Exists}]}")],
+                &[&["none has the label `teir` | did you mean `tier`?"]],
+            ),
+            (
+                "a subject of no namespace, and none that is near",
+                &[("anp a", "{priority: 1, subject: {namespaces: {matchLabels: {team: x}}}}")],
+                &[&["| `team` is `none` or `ops` or `system` or `web` there"]],
+            ),
+            (
+                "a subject of no namespace by its name: all names are no help",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: x}}}}",
+                )],
+                &[&["| name labels that a namespace has"]],
+            ),
+            (
+                "a subject of no namespace by its name and a label",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {matchLabels: {kubernetes.io/metadata.name: shop, team: ops}}}}",
+                )],
+                &[&["none meets all requirements at once | name labels that a namespace has"]],
+            ),
             ("one pod", &[("shop/a", "podSelector: {matchLabels: {app: frontend}}")], &[]),
             (
                 "all but one",
@@ -167,6 +213,7 @@ fn a_name_is_near_by_a_slip_and_not_by_a_number_or_a_letter_of_a_short_one() {
         ("database", "databsae", true),
         ("web-shp", "web-shop", true),
         ("api", "app", false),
+        ("cache", "catch", false),
         ("app19", "app1", false),
         ("worker-1", "worker-2", false),
         ("frontend", "backend", false),
@@ -238,6 +285,11 @@ fn peers_that_match_nothing_are_told_by_the_half_that_fails() {
                     "{priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{nodes: {matchLabels: {zone: b}}}]}]}",
                 )],
                 &[&["matches none of 1 node", "`zone` is `a` there"]],
+            ),
+            (
+                "no such label, and none that is near",
+                &[("shop/a", "ingress: [{from: [{podSelector: {matchLabels: {zone: b}}}]}]")],
+                &[&["| name labels that a pod has", "the peer stands for nobody"]],
             ),
             (
                 "a block of which one address is left",
@@ -323,6 +375,11 @@ fn named_ports_that_nobody_declares_are_told_with_why() {
                     "{tier: Admin, priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}], protocols: [{destinationNamedPort: x}]}]}",
                 )],
                 &[&["a spec.ingress[0].protocols[0].destinationNamedPort: opens nothing", "a port `x` |"]],
+            ),
+            (
+                "no port has a name",
+                &[("ops/a", "ingress: [{ports: [{port: x}]}]")],
+                &[&["no port of theirs has a name"]],
             ),
             ("one of the selected pods declares it", &[("shop/a", "ingress: [{ports: [{port: pg}]}]")], &[]),
             (
@@ -436,10 +493,102 @@ fn rules_that_others_cover_are_told_with_those() {
                 &[&["a spec.egress[0]: never decides: AdminNetworkPolicy z, egress[0], comes"]],
             ),
             (
+                "a rule within another of a policy that goes as a whole",
+                &[
+                    ("shop/a", "ingress: [{from: [{podSelector: {}}]}]"),
+                    (
+                        "shop/b",
+                        "ingress: [{from: [{podSelector: {}}], ports: [{port: 1}]}, {from: [{podSelector: {}}], ports: [{port: 1}]}]",
+                    ),
+                ],
+                &[&["b spec: never changes an answer: NetworkPolicy shop/a allows"]],
+            ),
+            (
+                "a policy that four others cover together",
+                &[
+                    ("shop/a", "ingress: [{ports: [{port: 1}]}]"),
+                    ("shop/b", "ingress: [{ports: [{port: 2}]}]"),
+                    ("shop/c", "ingress: [{ports: [{port: 3}]}]"),
+                    ("shop/d", "ingress: [{ports: [{port: 4}]}]"),
+                    (
+                        "shop/z",
+                        "ingress: [{ports: [{port: 1}]}, {ports: [{port: 2}]}, {ports: [{port: 3}]}, {ports: [{port: 4}]}]",
+                    ),
+                ],
+                &[&[
+                    "z spec",
+                    "shop/a, NetworkPolicy shop/b, NetworkPolicy shop/c and NetworkPolicy shop/d allow",
+                ]],
+            ),
+            (
+                "a policy that five others cover together: not all are named",
+                &[
+                    ("shop/a", "ingress: [{ports: [{port: 1}]}]"),
+                    ("shop/b", "ingress: [{ports: [{port: 2}]}]"),
+                    ("shop/c", "ingress: [{ports: [{port: 3}]}]"),
+                    ("shop/d", "ingress: [{ports: [{port: 4}]}]"),
+                    ("shop/e", "ingress: [{ports: [{port: 5}]}]"),
+                    (
+                        "shop/z",
+                        "ingress: [{ports: [{port: 1}]}, {ports: [{port: 2}]}, {ports: [{port: 3}]}, {ports: [{port: 4}]}, {ports: [{port: 5}]}]",
+                    ),
+                ],
+                &[&[
+                    "z spec",
+                    "shop/a, NetworkPolicy shop/b, NetworkPolicy shop/c and 2 others allow all of it",
+                ]],
+            ),
+            (
+                "after the second rule of the same policy",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {matchLabels: {x: w}}}]}, {action: Pass, from: [{namespaces: {}}]}, {action: Deny, from: [{namespaces: {matchLabels: {a: b}}}]}]}",
+                )],
+                &[&["a spec.ingress[2]: never decides: ingress[1] comes before it"]],
+            ),
+            (
+                "after a policy of the same kind",
+                &[
+                    (
+                        "anp z",
+                        "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Deny, from: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "anp a",
+                        "{priority: 2, subject: {namespaces: {}}, ingress: [{action: Allow, from: [{namespaces: {}}]}]}",
+                    ),
+                ],
+                &[&["a spec.ingress[0]: never decides: AdminNetworkPolicy z, ingress[0], comes"]],
+            ),
+            (
+                "after a rule of an action that is not known",
+                &[(
+                    "anp a",
+                    "{priority: 1, subject: {namespaces: {}}, ingress: [{action: Audit, from: [{namespaces: {}}]}, {action: Deny, from: [{namespaces: {}}]}]}",
+                )],
+                &[],
+            ),
+            (
                 "a block with an exception more",
                 &[(
                     "shop/a",
                     "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}, {from: [{ipBlock: {cidr: 10.1.2.0/24}}]}]",
+                )],
+                &[],
+            ),
+            (
+                "a block of which a part cannot be read",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [here]}}]}, {from: [{ipBlock: {cidr: 10.1.2.0/24}}]}]",
+                )],
+                &[],
+            ),
+            (
+                "pods of other namespaces",
+                &[(
+                    "shop/a",
+                    "ingress: [{from: [{namespaceSelector: {matchLabels: {team: ops}}}]}, {from: [{podSelector: {}}]}]",
                 )],
                 &[],
             ),
@@ -582,6 +731,21 @@ fn policies_that_contradict_each_other_are_told_with_an_example() {
                 &[&["a spec", "is `deny` here, `allow` there"]],
             ),
             (
+                "three of one priority: each pair",
+                &[
+                    ("anp a", DENY),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Allow, to: [{networks: [198.51.100.0/24]}]}]}",
+                    ),
+                    ("anp c", DENY),
+                ],
+                &[
+                    &["b spec.priority: contradicts AdminNetworkPolicy a"],
+                    &["c spec.priority: contradicts AdminNetworkPolicy b"],
+                ],
+            ),
+            (
                 "another priority",
                 &[
                     ("anp a", DENY),
@@ -646,6 +810,25 @@ fn pods_that_cannot_ask_the_dns_are_told_once() {
                     ("shop/b", "{podSelector: {}, policyTypes: [Egress]}"),
                 ],
                 &[&["a spec.egress: nothing lets the 2 pods that it selects ask the DNS"]],
+            ),
+            (
+                "the Admin tier denies, and allows others; the Baseline tier is not asked",
+                &[
+                    ("shop/a", "egress: [{to: [{podSelector: {}}], ports: [{port: 80}]}]"),
+                    (
+                        "anp b",
+                        "{priority: 1, subject: {namespaces: {}}, egress: [{action: Deny, to: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "anp c",
+                        "{priority: 2, subject: {namespaces: {matchLabels: {team: ops}}}, egress: [{action: Allow, to: [{namespaces: {}}]}]}",
+                    ),
+                    (
+                        "banp default",
+                        "{subject: {namespaces: {}}, egress: [{action: Allow, to: [{namespaces: {}}]}]}",
+                    ),
+                ],
+                &[&["a spec.egress: nothing lets the 2 pods"]],
             ),
             (
                 "UDP 53",
@@ -786,13 +969,17 @@ fn a_part_of_a_cluster_is_not_taken_for_the_whole() {
             "shop/g",
             "egress: [{to: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: ops}}, podSelector: {matchLabels: {a: b}}}]}]",
         ),
+        (
+            "shop/h",
+            "egress: [{to: [{namespaceSelector: {matchLabels: {team: ops}}, podSelector: {matchLabels: {a: b}}}]}]",
+        ),
     ];
     let whole = estate();
     let part = Estate { pods: whole.pods[..4].to_vec(), ..whole.clone() };
     let mut less = part.clone();
     less.namespaces.remove("kube-system");
     for (name, estate, expected) in
-        [("whole", whole, "abcdefg"), ("pods", part, "dfg"), ("namespaces", less, "fg")]
+        [("whole", whole, "abcdefgh"), ("pods", part, "dfgh"), ("namespaces", less, "fg")]
     {
         let report = lint(&linted(SPECS), &estate);
         let found = report.findings.iter().filter(|one| one.severity == Severity::Warning);
@@ -800,4 +987,187 @@ fn a_part_of_a_cluster_is_not_taken_for_the_whole() {
         found.sort_unstable();
         assert_eq!(found.concat(), expected, "{name}: {:#?}", told(&report));
     }
+}
+
+/// Rules of what is found, and what is told of what is not looked at.
+fn outcome(specs: Specs, estate: &Estate) -> (Vec<&'static str>, String) {
+    let report = lint(&linted(specs), estate);
+    let why: BTreeSet<String> = report.unchecked.into_iter().map(|one| one.why).collect();
+    let found = report.findings.iter().map(|one| one.rule.id).collect();
+    (found, why.into_iter().collect::<Vec<_>>().join("; "))
+}
+
+#[test]
+fn the_pods_that_may_not_be_known_are_told_by_their_namespaces() {
+    let whole = estate();
+    let mut part = Estate { pods: whole.pods[..4].to_vec(), ..whole };
+    let rows: [(&str, Specs, &str); 4] = [
+        (
+            "all",
+            &[("shop/a", "ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {a: b}}}]}]")],
+            "all namespaces",
+        ),
+        (
+            "two",
+            &[(
+                "shop/a",
+                "ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: team, operator: In, values: [web, none]}]}, podSelector: {matchLabels: {a: b}}}]}]",
+            )],
+            "namespaces empty and shop",
+        ),
+        (
+            "three",
+            &[(
+                "shop/a",
+                "ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: team, operator: In, values: [web, none, ops]}]}, podSelector: {matchLabels: {a: b}}}]}]",
+            )],
+            "namespaces empty, ops and shop",
+        ),
+        (
+            "more",
+            &[(
+                "shop/a",
+                "ingress: [{from: [{namespaceSelector: {matchExpressions: [{key: team, operator: Exists}]}, podSelector: {matchLabels: {a: b}}}]}]",
+            )],
+            "4 namespaces",
+        ),
+    ];
+    for (name, specs, whose) in rows {
+        let why = format!("the pods of {whose} may not all be in the manifests");
+        assert_eq!(outcome(specs, &part), (vec![], why), "{name}");
+    }
+    const ELSEWHERE: Specs = &[(
+        "shop/a",
+        "ingress: [{from: [{namespaceSelector: {matchLabels: {team: x}}, podSelector: {matchLabels: {a: b}}}]}]",
+    )];
+    part.pods.push(candidate(pod("far/x").unseen_namespace()));
+    part.namespaces.remove("kube-system");
+    let why = "the pods of other namespaces may not all be in the manifests".to_owned();
+    assert_eq!(outcome(ELSEWHERE, &part), (vec![], why));
+}
+
+#[test]
+fn without_namespaces_and_their_labels_their_selectors_are_left_alone() {
+    const ANY: Specs = &[(
+        "shop/a",
+        "ingress: [{from: [{namespaceSelector: {}, podSelector: {matchLabels: {app: frontned}}}]}]",
+    )];
+    const SOME: Specs = &[(
+        "shop/a",
+        "ingress: [{from: [{namespaceSelector: {matchLabels: {team: ops}}, podSelector: {matchLabels: {app: frontned}}}]}]",
+    )];
+    let estate = Estate { namespaces: BTreeMap::new(), ..estate() };
+    assert_eq!(outcome(ANY, &estate), (vec![PEER_MATCHES_NOTHING.id], String::new()));
+    let why = "there are no namespaces with their labels in the manifests".to_owned();
+    assert_eq!(outcome(SOME, &estate), (vec![], why));
+}
+
+#[test]
+fn where_pods_cannot_be_read_not_even_what_nearly_fits_is_told() {
+    const SPECS: Specs = &[(
+        "shop/a",
+        "{podSelector: {matchLabels: {app: frontned}}, ingress: [{from: [{podSelector: {matchLabels: {app: frontned}}}]}]}",
+    )];
+    let unsure = Estate { unsure: Some("Pod x".to_owned()), ..estate() };
+    assert_eq!(outcome(SPECS, &unsure), (vec![], "Pod x".to_owned()));
+}
+
+#[test]
+fn what_nobody_asks_for_is_not_told_as_left_out() {
+    let blind = Estate::default();
+    let rules = |specs: Specs| -> Vec<&'static str> {
+        lint(&linted(specs), &blind).unchecked.iter().map(|one| one.rule).collect()
+    };
+    assert_eq!(rules(&[]), [""; 0]);
+    assert_eq!(rules(&[("shop/a", "{}")]), [PEER_MATCHES_NOTHING.id, SELECTS_NOTHING.id]);
+    // One of the cluster alone contradicts nobody.
+    let one: Specs = &[("anp a", "{priority: 1, subject: {namespaces: {}}}")];
+    assert_eq!(rules(one), [PEER_MATCHES_NOTHING.id, SELECTS_NOTHING.id]);
+}
+
+#[test]
+fn of_workloads_alone_a_named_port_is_told_where_it_is_seen_why() {
+    let full = estate();
+    let workloads = Estate { templates: full.pods.clone(), pods: Vec::new(), ..full };
+    let rows: [(&str, Specs, usize); 4] = [
+        ("another protocol", &[("shop/a", "ingress: [{ports: [{port: dns}]}]")], 1),
+        ("an init container", &[("shop/a", "ingress: [{ports: [{port: setup}]}]")], 1),
+        ("a slip of the pen", &[("shop/a", "ingress: [{ports: [{port: htpp}]}]")], 1),
+        ("for no reason that is seen", &[("shop/a", "ingress: [{ports: [{port: metrics}]}]")], 0),
+    ];
+    for (name, specs, number) in rows {
+        let (found, why) = outcome(specs, &workloads);
+        assert_eq!(found, vec![NAMED_PORT.id; number], "{name}");
+        let is_left = why.contains("the pods that declare a name may not all be in the manifests");
+        assert_eq!(is_left, number == 0, "{name}: {why}");
+    }
+}
+
+/// Its address may be another pod's by now.
+#[test]
+fn a_pod_that_has_ended_is_no_example_of_a_contradiction() {
+    const SPECS: Specs = &[
+        (
+            "anp a",
+            "{priority: 1, subject: {namespaces: {matchLabels: {team: web}}}, egress: [{action: Deny, to: [{namespaces: {matchLabels: {team: ops}}}]}]}",
+        ),
+        (
+            "anp b",
+            "{priority: 1, subject: {namespaces: {matchLabels: {team: web}}}, egress: [{action: Allow, to: [{namespaces: {matchLabels: {team: ops}}}]}]}",
+        ),
+    ];
+    let mut estate = estate();
+    assert_eq!(outcome(SPECS, &estate).0, [EQUAL_PRIORITY.id]);
+    let scraper = pod("ops/scraper").ip("10.1.0.4").label("app", "scraper").namespace_label("team", "ops");
+    estate.pods[3] = candidate(scraper.terminated());
+    assert_eq!(outcome(SPECS, &estate).0, [""; 0]);
+}
+
+/// The values of `app` that are there, or which labels come nearest.
+fn there(selector: &[(&str, &str)], sets: &[&[(&str, &str)]]) -> Option<String> {
+    let owned = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+    let sets: Vec<Labels> = sets.iter().map(|set| set.iter().map(owned).collect()).collect();
+    let wanted = selector.iter().map(owned).map(|(key, value)| Requirement::In(key, vec![value])).collect();
+    near::why_none(&Selector(wanted), &sets.iter().collect::<Vec<_>>(), "pod").there
+}
+
+#[test]
+fn of_many_values_some_are_named() {
+    let values = ["a1", "b1", "c1", "d1", "e1", "f1"].map(|value| [("app", value)]);
+    let sets: Vec<&[(&str, &str)]> = values.iter().map(|set| &set[..]).collect();
+    let of = |number| there(&[("app", "x")], &sets[..number]).unwrap();
+    assert_eq!(of(1), "`app` is `a1` there");
+    assert_eq!(of(5), "`app` is `a1` or `b1` or `c1` or `d1` or `e1` there");
+    assert_eq!(of(6), "`app` is `a1`, `b1`, `c1`, `d1` or one of 2 others there");
+}
+
+#[test]
+fn what_comes_nearest_is_told_with_what_it_lacks() {
+    const WANTED: &[(&str, &str)] = &[("app", "db"), ("tier", "fe"), ("zone", "z")];
+    let far: &[(&str, &str)] = &[("app", "db")];
+    let other: &[(&str, &str)] = &[("app", "web"), ("tier", "fe"), ("zone", "z")];
+    let without: &[(&str, &str)] = &[("tier", "fe"), ("zone", "z")];
+    let told = |near| there(WANTED, &[far, near]);
+    assert_eq!(told(other).as_deref(), Some("the pod that comes nearest has `web` as `app`"));
+    assert_eq!(told(without).as_deref(), Some("the pod that comes nearest has none as `app`"));
+}
+
+#[test]
+fn a_policy_that_others_cover_weighs_less_than_a_rule_that_its_own_cover() {
+    let weights = |specs: Specs| -> Vec<Severity> {
+        lint(&linted(specs), &estate()).findings.iter().map(|one| one.severity).collect()
+    };
+    assert_eq!(weights(&[("shop/a", "ingress: [{}]"), ("shop/b", "ingress: [{}]")]), [Severity::Info]);
+    assert_eq!(weights(&[("shop/a", "ingress: [{}, {}]")]), [Severity::Warning]);
+}
+
+#[test]
+fn the_table_of_rules_has_a_row_for_each() {
+    let table = rule_table();
+    for row in
+        ["| `rejected` | error | the API", "| `shadowed-rule` | warning | a rule", "| `no-dns` | info | the"]
+    {
+        assert_eq!(table.lines().filter(|line| line.starts_with(row)).count(), 1, "{row}: {table}");
+    }
+    assert_eq!(table.lines().count(), RULES.len() + 2);
 }

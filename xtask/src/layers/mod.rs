@@ -205,6 +205,7 @@ mod tests {
             "#[cfg(test)]\nmod tests {\n    use crate::testkit::pod;\n    use super::super::model::A;\n}";
         assert_eq!(wrong_in("policy/mod.rs", outside), ["1 crate::testkit::pod"]);
         assert_eq!(wrong_in("policy/tests.rs", outside), [""; 0]);
+        assert_eq!(wrong_in("policy/set_tests.rs", outside), [""; 0]);
         assert_eq!(wrong_in("policy/mod.rs", inside), [""; 0]);
         assert_eq!(
             wrong_in("policy/mod.rs", "#[cfg(test)]\nmod tests { use crate::inventory::A; }"),

@@ -33,11 +33,12 @@ fn module_of(file: &str) -> Vec<String> {
     parts
 }
 
-/// `tests.rs` beside a room's file, and the builders of tests.
+/// `tests.rs` and `…_tests.rs` beside a room's file, and the builders of tests.
 fn is_test_file(file: &str) -> bool {
     file == "testkit.rs"
         || file.starts_with("testkit/")
         || file.ends_with("/tests.rs")
+        || file.ends_with("_tests.rs")
         || file.contains("/tests/")
 }
 

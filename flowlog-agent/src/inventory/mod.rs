@@ -6,9 +6,9 @@
 
 mod address;
 mod builder;
-mod departed;
 #[cfg(test)]
-mod properties;
+mod change_tests;
+mod departed;
 mod ranges;
 mod services;
 #[cfg(test)]

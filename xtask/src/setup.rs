@@ -25,15 +25,20 @@ pub(crate) fn setup() -> Result<()> {
     if !missing.is_empty() {
         install_packages(&missing, "to make and filter the networks of tests and demo")?;
     }
+    // A compiler that is there may be older than any LLVM that the linker knows.
     let toolchain = match bpf::find_toolchain() {
-        Ok(toolchain) => toolchain,
-        Err(_) => install_toolchain()?,
+        Ok(toolchain) if has_known_llvm(&toolchain) => toolchain,
+        _ => install_toolchain()?,
     };
     let repository = repository()?;
     if bpf::find_linker(&repository).is_err() {
         install_linker(&repository, &toolchain)?;
     }
     Ok(())
+}
+
+fn has_known_llvm(toolchain: &bpf::Toolchain) -> bool {
+    bpf::find_llvm_major(toolchain).is_some_and(|major| LINKER_LLVM.contains(&major))
 }
 
 fn install_toolchain() -> Result<bpf::Toolchain> {
@@ -121,29 +126,18 @@ fn install_packages(packages: &[&str], purpose: &str) -> Result<()> {
         bail!("missing {purpose}: run `apt-get install --no-install-recommends {list}` as root");
     }
     say(&format!("installing {list}, {purpose}"));
-    if !packages.iter().all(|package| is_known(package)) {
-        run_quietly(Command::new("apt-get").args(["update", "--quiet"]))?;
+    // A list that is out of date names packages that the archive no longer has, or versions too old to serve. Without
+    // the archive's own list, what is at hand may still do.
+    if let Err(error) = run_quietly(Command::new("apt-get").args(["update", "--quiet"])) {
+        say(&format!("the lists of packages cannot be refreshed: {error:#}"));
     }
     let install = ["install", "--yes", "--quiet", "--no-install-recommends"];
-    let apt = |command: &mut Command| {
-        run_quietly(command.args(install).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
-    };
-    // A list that is out of date names packages that the archive no longer has.
-    apt(&mut Command::new("apt-get"))
-        .or_else(|_| {
-            run_quietly(Command::new("apt-get").args(["update", "--quiet"]))?;
-            apt(&mut Command::new("apt-get"))
-        })
-        .map(drop)
+    let mut apt = Command::new("apt-get");
+    run_quietly(apt.args(install).args(packages).env("DEBIAN_FRONTEND", "noninteractive")).map(drop)
 }
 
 fn is_debian() -> bool {
     is_installed("apt-get")
-}
-
-fn is_known(package: &str) -> bool {
-    run_quietly(Command::new("apt-cache").args(["show", "--no-all-versions", package]))
-        .is_ok_and(|shown| !shown.is_empty())
 }
 
 fn told(result: &Result<()>) -> String {

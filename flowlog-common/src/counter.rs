@@ -21,7 +21,7 @@ pub struct Counters {
     pub cgroup_seen: u64,
     /// Cgroup events that found their ring full.
     pub cgroup_lost: u64,
-    /// Connected datagram sockets that found their table unwilling.
+    /// Datagrams whose socket or peer found its table unwilling.
     pub table_full: u64,
     /// Attempts that were no event since their key is counted; each is counted as established, or is told by
     /// another event.

@@ -22,8 +22,14 @@ pub const DROP: u8 = 7;
 pub const ERROR: u8 = 8;
 /// A connected datagram socket sent its first datagram to this peer.
 pub const SENT: u8 = 9;
+/// A process sent a datagram to a peer that it named in the call, for the first time in a while.
+pub const SENT_TO: u8 = 10;
+/// A process took a datagram from a peer to which it has not sent, for the first time in a while.
+pub const RECEIVED: u8 = 11;
+/// A process took the first datagram from a peer to which it has sent.
+pub const ANSWERED: u8 = 12;
 /// Kinds are 1 ≤ kind < `KINDS`.
-pub const KINDS: usize = 10;
+pub const KINDS: usize = 13;
 
 /// Flag of [`Event::flags`]: the drop's reason says that the far end had no socket for the packet.
 pub const FLAG_NO_SOCKET: u32 = 1;

@@ -26,6 +26,14 @@ pub(crate) fn counters() -> Option<&'static mut Counters> {
     unsafe { counters.as_mut() }
 }
 
+/// Count a datagram whose socket or peer found its table unwilling.
+#[inline(always)]
+pub(crate) fn refuse() {
+    if let Some(counters) = counters() {
+        counters.table_full += 1;
+    }
+}
+
 /// Emit one event of `kind`; `fill` sets what the kind has, all else is zero.
 ///
 /// A full ring refuses the event: it is counted by kind, and the call that was observed goes on.

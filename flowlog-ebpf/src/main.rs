@@ -7,6 +7,7 @@ mod emit;
 mod hooks;
 mod maps;
 mod offsets;
+mod peers;
 mod repeats;
 mod sockaddr;
 
@@ -29,6 +30,34 @@ fn flowlog_connect4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(connect6)]
 fn flowlog_connect6(ctx: SockAddrContext) -> i32 {
     hooks::connect::observe6(&ctx);
+    ALLOW
+}
+
+/// A process sends a datagram to an address that it names, IPv4, also from an IPv6 socket.
+#[cgroup_sock_addr(sendmsg4)]
+fn flowlog_sendmsg4(ctx: SockAddrContext) -> i32 {
+    hooks::sendmsg::observe_sent4(&ctx);
+    ALLOW
+}
+
+/// The same, IPv6.
+#[cgroup_sock_addr(sendmsg6)]
+fn flowlog_sendmsg6(ctx: SockAddrContext) -> i32 {
+    hooks::sendmsg::observe_sent6(&ctx);
+    ALLOW
+}
+
+/// A process takes a datagram and asks from whom, IPv4 socket.
+#[cgroup_sock_addr(recvmsg4)]
+fn flowlog_recvmsg4(ctx: SockAddrContext) -> i32 {
+    hooks::sendmsg::observe_received4(&ctx);
+    ALLOW
+}
+
+/// The same, IPv6 socket; IPv4 comes as mapped addresses.
+#[cgroup_sock_addr(recvmsg6)]
+fn flowlog_recvmsg6(ctx: SockAddrContext) -> i32 {
+    hooks::sendmsg::observe_received6(&ctx);
     ALLOW
 }
 
@@ -57,6 +86,13 @@ fn flowlog_error_report(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "sock_send_length")]
 fn flowlog_send(ctx: BtfTracePointContext) -> i32 {
     hooks::send::observe(&ctx, ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// `sock_recv_length(struct sock *sk, int ret, int flags)`
+#[btf_tracepoint(function = "sock_recv_length")]
+fn flowlog_recv(ctx: BtfTracePointContext) -> i32 {
+    hooks::send::observe_answer(&ctx, ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }
 

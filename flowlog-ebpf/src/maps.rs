@@ -8,6 +8,7 @@ use aya_ebpf::{
 use flowlog_common::{
     counter::Counters,
     event::Address,
+    peer::{MOST_PEERS, PeerCounts},
     repeat::{MOST_REPEATS, RepeatCounts, RepeatKey},
     settings::{REASON_IGNORED, REASONS},
 };
@@ -26,6 +27,15 @@ pub(crate) static CGROUPS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 /// closes them at once; LRU forgets those first.
 #[map]
 pub(crate) static UNSENT: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Connected datagram sockets that have sent and to which nothing came back yet, by cookie.
+#[map]
+pub(crate) static UNANSWERED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Peers of datagram sockets that name one in each call; the one that was quiet longest gives way. 9 MiB.
+#[map]
+pub(crate) static PEERS: LruHashMap<RepeatKey, PeerCounts> =
+    LruHashMap::with_max_entries(MOST_PEERS as u32, 0);
 
 /// Keys whose connections are counted rather than told, with the slot of their counts; only the agent writes here.
 /// 1.4 MiB.
@@ -70,3 +80,7 @@ pub(crate) static COUNT_REPEATS: Global<u8> = Global::new(0);
 /// 1 where the hook `sock_send_length` is there, so that a connect on a datagram socket is worth a table entry.
 #[unsafe(no_mangle)]
 pub(crate) static SEND_HOOK: Global<u8> = Global::new(0);
+
+/// 1 where the hook `sock_recv_length` is there, so that a first send is worth a table entry.
+#[unsafe(no_mangle)]
+pub(crate) static RECV_HOOK: Global<u8> = Global::new(0);

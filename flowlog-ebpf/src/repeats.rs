@@ -70,24 +70,35 @@ impl Slot {
         self.0.wrapping_byte_add(offset).cast()
     }
 
-    /// One instruction, since other CPUs add to the same number; `core` has no `fetch_add` for this target.
     #[inline(always)]
-    #[cfg(target_arch = "bpf")]
     fn add(self, offset: usize, more: u64) {
-        let number = self.number(offset);
         // SAFETY: a live number of the slot, 8-aligned.
-        unsafe {
-            core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) number, in(reg) more, options(nostack));
-        }
+        unsafe { increase(self.number(offset), more) };
     }
+}
 
-    /// As above, for lints, which run on the host's target.
-    #[cfg(not(target_arch = "bpf"))]
-    fn add(self, offset: usize, more: u64) {
-        use core::sync::atomic::{AtomicU64, Ordering};
-        // SAFETY: as above.
-        unsafe { AtomicU64::from_ptr(self.number(offset)) }.fetch_add(more, Ordering::Relaxed);
+/// Add to a number in one instruction, since other CPUs add to the same; `core` has no `fetch_add` for this target.
+///
+/// # Safety
+/// The number is alive and 8-aligned.
+#[inline(always)]
+#[cfg(target_arch = "bpf")]
+pub(crate) unsafe fn increase(number: *mut u64, more: u64) {
+    // SAFETY: what the caller promises.
+    unsafe {
+        core::arch::asm!("lock *(u64 *)({0} + 0) += {1}", in(reg) number, in(reg) more, options(nostack));
     }
+}
+
+/// As above, for lints, which run on the host's target.
+///
+/// # Safety
+/// As above.
+#[cfg(not(target_arch = "bpf"))]
+pub(crate) unsafe fn increase(number: *mut u64, more: u64) {
+    use core::sync::atomic::{AtomicU64, Ordering};
+    // SAFETY: what the caller promises.
+    unsafe { AtomicU64::from_ptr(number) }.fetch_add(more, Ordering::Relaxed);
 }
 
 #[inline(always)]

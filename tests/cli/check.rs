@@ -4,7 +4,7 @@ use crate::bin::Place;
 use serde_json::Value;
 
 const HOST: [&str; 6] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs"];
-const HOOKS: [&str; 9] = [
+const HOOKS: [&str; 14] = [
     "cgroup_mkdir",
     "cgroup_rmdir",
     "set_state",
@@ -12,6 +12,11 @@ const HOOKS: [&str; 9] = [
     "retransmit",
     "error_report",
     "send",
+    "recv",
+    "recvmsg4",
+    "recvmsg6",
+    "sendmsg4",
+    "sendmsg6",
     "connect4",
     "connect6",
 ];

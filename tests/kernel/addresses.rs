@@ -31,7 +31,7 @@ fn a_dual_stack_opener_is_told_by_ipv4_addresses() {
     do_step(&mut client, &Step::udp(mapped(to)), Outcome::Answered);
     do_step(&mut client, &Step::connect(mapped(net.at(Family::V4, API, 7000))), Outcome::Error);
     for (protocol, port, state) in
-        [("tcp", 8080, "established"), ("udp", 8080, "sent"), ("tcp", 7000, "refused")]
+        [("tcp", 8080, "established"), ("udp", 8080, "answered"), ("tcp", 7000, "refused")]
     {
         let part = json!({
             "flow": {"protocol": protocol, "family": "ipv4", "direction": "egress", "count": 1},

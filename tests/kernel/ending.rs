@@ -41,7 +41,7 @@ impl Attached {
     }
 }
 
-const HOOKS: usize = 9;
+const HOOKS: usize = 14;
 
 #[track_caller]
 fn hold(agent: &Agent) -> Attached {

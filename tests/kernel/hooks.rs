@@ -1,12 +1,25 @@
 //! Every hook can be switched off; the kernel's verifier takes what is left, and the start record says what is
 //! missing.
 
-use crate::stage::{API, Family, Net, Stage, allow_ports, do_step, end, small, told};
+use crate::stage::{API, FAMILIES, Family, Net, Stage, allow_ports, do_step, end, small, told};
 use flowlog_tests::{Agent, Outcome, Step};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const OPTIONAL: [&str; 5] = ["cgroup_rmdir", "drop", "retransmit", "error_report", "send"];
+const OPTIONAL: [&str; 10] = [
+    "cgroup_rmdir",
+    "drop",
+    "retransmit",
+    "error_report",
+    "send",
+    "recv",
+    "recvmsg4",
+    "recvmsg6",
+    "sendmsg4",
+    "sendmsg6",
+];
+/// Where one of them is off, the others are out, too.
+const DATAGRAM: [&str; 4] = ["recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6"];
 const NEEDED: [&str; 4] = ["cgroup_mkdir", "set_state", "connect4", "connect6"];
 
 fn stage() -> (Net, Stage) {
@@ -32,7 +45,12 @@ fn check_hooks(start: &Value, off: &[&str]) {
     assert_eq!(hooks.len(), OPTIONAL.len() + NEEDED.len(), "{hooks:?}");
     for hook in hooks {
         let name = hook["name"].as_str().unwrap();
-        let (state, told) = if off.contains(&name) { ("off", true) } else { ("attached", false) };
+        let parted = DATAGRAM.contains(&name) && off.iter().any(|off| DATAGRAM.contains(off));
+        let (state, told) = match (off.contains(&name), parted) {
+            (true, _) => ("off", true),
+            (false, true) => ("missing", true),
+            (false, false) => ("attached", false),
+        };
         assert_eq!(
             (hook["state"].as_str(), hook["why"].is_string()),
             (Some(state), told),
@@ -101,7 +119,7 @@ fn without_the_drop_hook_a_drop_is_inferred_and_not_proven() {
     end(agent);
 }
 
-/// Without the send hook connected datagrams are not seen as sent, only as refused.
+/// Without the send hook connected datagrams are not seen as sent, only as refused, and where they are taken.
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn without_the_send_hook_refused_datagrams_are_told_still() {
@@ -120,7 +138,44 @@ fn without_the_send_hook_refused_datagrams_are_told_still() {
     });
     told(&agent, &part);
     let ended = end(agent);
+    assert_eq!(ended.matching(&json!({"kind": "flow"})).len(), 2, "{:#?}", ended.lines);
+    let taken = json!({"flow": {"direction": "ingress"}, "destination": {"port": 8080}, "outcome": {"state": "received"}});
+    assert_eq!(ended.matching(&taken).len(), 1, "{:#?}", ended.lines);
+}
+
+/// Without the hook on receives an answer to a connected socket is not seen; that its datagram was taken is.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn without_the_recv_hook_no_answer_to_a_connected_socket_is_claimed() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let agent = off(&stage, &["recv"]);
+    do_step(&mut stage.actor("client"), &Step::udp(net.at(Family::V4, API, 8080)), Outcome::Answered);
+    told(
+        &agent,
+        &json!({"destination": {"port": 8080}, "outcome": {"state": "received"}, "class": "allowed"}),
+    );
+    let ended = end(agent);
     assert_eq!(ended.matching(&json!({"kind": "flow"})).len(), 1, "{:#?}", ended.lines);
+}
+
+/// Without one of the four hooks on datagrams none of them observes: an answer would look like an attempt.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn without_one_hook_on_datagrams_nothing_is_told_of_them() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let mut client = stage.actor("client");
+    for hook in DATAGRAM {
+        let agent = off(&stage, &[hook]);
+        for family in FAMILIES {
+            let step = Step::UdpSendto { to: net.at(family, API, 8080), timeout_ms: 2_000 };
+            do_step(&mut client, &step, Outcome::Answered);
+        }
+        let ended = end(agent);
+        let flows = ended.matching(&json!({"kind": "flow"}));
+        assert!(flows.is_empty(), "without {hook}: {flows:#?}");
+    }
 }
 
 /// A person may switch off what flowlog cannot do without, too: it runs, and says what it misses.

@@ -29,3 +29,5 @@ mod resolver;
 mod services;
 #[cfg(test)]
 mod stage;
+#[cfg(test)]
+mod udp;

@@ -275,11 +275,6 @@ fn streams(net: Net, family: Family) -> Vec<Row> {
 fn datagrams(net: Net, family: Family) -> Vec<Row> {
     let api = |port| net.at(family, API, port);
     let connected = |port| Step::udp(api(port)).within(BRIEF);
-    let by_address = |verdict: Value| {
-        let mut more = json!({"attribution": {"how": "by_address"}});
-        merge(&mut more, verdict);
-        more
-    };
     vec![
         Row::new("connected, port closed", "client", connected(7000))
             .sees(Outcome::Error, Some("ECONNREFUSED"))
@@ -318,17 +313,17 @@ fn datagrams(net: Net, family: Family) -> Vec<Row> {
             .is(
                 "denied_attempt",
                 json!({"state": "dropped", "errno": null, "drop": drop_at("node")}),
-                &["kernel_drop"],
+                &["kernel_drop", "datagram_sent"],
             )
-            .with(by_address(denied())),
+            .with(denied()),
         Row::new("unconnected, rejected", "client", sendto(api(9003)))
             .sees(Outcome::Timeout, None)
             .is(
                 "denied_attempt",
                 json!({"state": "dropped", "errno": null, "drop": drop_at("node")}),
-                &["kernel_drop"],
+                &["kernel_drop", "datagram_sent"],
             )
-            .with(by_address(denied())),
+            .with(denied()),
         Row::new("unconnected, dropped in the pod's own OUTPUT", "fenced", sendto(api(9006)))
             .sees(Outcome::Error, Some("EPERM"))
             .is("denied_attempt", json!({"state": "dropped", "drop": drop_at("opener")}), &["kernel_drop"])

@@ -59,7 +59,7 @@ fn a_connect_that_sends_nothing_is_no_flow_and_the_first_datagram_is() {
         let part = json!({
             "flow": {"protocol": "udp", "count": 1, "direction": "egress"},
             "destination": {"pod": "api", "ip": net.ip(family, API), "port": 8080},
-            "outcome": {"state": "sent", "evidence": ["datagram_sent"]},
+            "outcome": {"state": "answered", "evidence": ["answer", "accepted", "datagram_sent"]},
         });
         told(&agent, &part);
     }

@@ -5,8 +5,9 @@ use super::clock::Clock;
 use crate::model::{Fact, Observation, Protocol, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
-    ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, CgroupEvent, DROP, ERROR, ESTABLISHED, Event, FAILED,
-    FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, SENT, SYN_RETRANSMIT,
+    ANSWERED, ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, CgroupEvent, DROP, ERROR, ESTABLISHED, Event,
+    FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, RECEIVED, SENT, SENT_TO,
+    SYN_RETRANSMIT,
 };
 use jiff::Timestamp;
 use std::mem::offset_of;
@@ -128,6 +129,9 @@ impl Decoder {
             },
             ERROR => Fact::Error { errno: (errno != 0).then_some(errno) },
             SENT => Fact::Sent { task: task_at(bytes), errno: (errno != 0).then_some(errno) },
+            SENT_TO => Fact::SentTo { task: task_at(bytes) },
+            RECEIVED => Fact::Received { task: task_at(bytes) },
+            ANSWERED => Fact::Answered,
             found => return Err(DecodeError::Kind { found }),
         })
     }
@@ -270,7 +274,7 @@ mod tests {
         let mut drop = event(7);
         drop[86..88].copy_from_slice(&2_u16.to_ne_bytes());
         type Holds = fn(&Fact) -> bool;
-        let rows: [(&str, Vec<u8>, Holds); 6] = [
+        let rows: [(&str, Vec<u8>, Holds); 9] = [
             ("established", event(2), |fact| matches!(fact, Fact::Established { syn_retries: 0 })),
             ("failed without errno", event(3), |fact| matches!(fact, Fact::Failed { errno: None, .. })),
             ("inbound", event(5), |fact| matches!(fact, Fact::Inbound)),
@@ -281,6 +285,9 @@ mod tests {
                 |fact| matches!(fact, Fact::Dropped { reason, no_socket: false } if reason == "NETFILTER_DROP"),
             ),
             ("sent", event(9), |fact| matches!(fact, Fact::Sent { errno: None, .. })),
+            ("sent to", event(10), |fact| matches!(fact, Fact::SentTo { task } if task.pid == 4242)),
+            ("received", event(11), |fact| matches!(fact, Fact::Received { task } if task.comm == "curl")),
+            ("answered", event(12), |fact| matches!(fact, Fact::Answered)),
         ];
         for (name, bytes, holds) in rows {
             let fact = decoder().decode(&bytes).unwrap().fact;

@@ -39,7 +39,7 @@ const fn tracepoint(name: &'static str, arguments: usize) -> Attach {
 
 /// Every hook, in the order in which they are attached: cgroups before the scan of those that exist, outcomes
 /// before attempts, so that no attempt is seen whose outcome cannot be.
-pub const HOOKS: [Hook; 9] = [
+pub const HOOKS: [Hook; 14] = [
     Hook {
         name: "cgroup_mkdir",
         program: "flowlog_cgroup_mkdir",
@@ -105,6 +105,51 @@ pub const HOOKS: [Hook; 9] = [
         needed: false,
     },
     Hook {
+        name: "recv",
+        program: "flowlog_recv",
+        attach: tracepoint("sock_recv_length", 3),
+        kernel: "6.3",
+        gives: "answers to connected UDP",
+        without: "answered connected UDP is told as sent, or as received where the far end is on this node",
+        needed: false,
+    },
+    Hook {
+        name: "recvmsg4",
+        program: "flowlog_recvmsg4",
+        attach: Attach::Cgroup,
+        kernel: "5.8",
+        gives: "who sends datagrams here over IPv4, and whose come back",
+        without: "unconnected UDP is seen only where it is dropped",
+        needed: false,
+    },
+    Hook {
+        name: "recvmsg6",
+        program: "flowlog_recvmsg6",
+        attach: Attach::Cgroup,
+        kernel: "5.8",
+        gives: "the same over IPv6, and for dual-stack sockets",
+        without: "unconnected UDP is seen only where it is dropped",
+        needed: false,
+    },
+    Hook {
+        name: "sendmsg4",
+        program: "flowlog_sendmsg4",
+        attach: Attach::Cgroup,
+        kernel: "5.8",
+        gives: "to whom unconnected sockets send over IPv4",
+        without: "unconnected UDP is seen only where it is dropped",
+        needed: false,
+    },
+    Hook {
+        name: "sendmsg6",
+        program: "flowlog_sendmsg6",
+        attach: Attach::Cgroup,
+        kernel: "5.8",
+        gives: "to whom unconnected sockets send over IPv6",
+        without: "unconnected UDP is seen only where it is dropped",
+        needed: false,
+    },
+    Hook {
         name: "connect4",
         program: "flowlog_connect4",
         attach: Attach::Cgroup,
@@ -123,6 +168,9 @@ pub const HOOKS: [Hook; 9] = [
         needed: true,
     },
 ];
+
+/// Hooks that are attached together or not at all: each alone would take answers for attempts.
+pub const DATAGRAM_HOOKS: [&str; 4] = ["recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6"];
 
 /// Reasons (`enum skb_drop_reason`, without the prefix) that tell of a filter: netfilter, TC, XDP and cgroup
 /// programs, socket filters, IPsec policies, security modules, reverse-path filtering. Those of routes and

@@ -4,7 +4,7 @@ use super::btf::{BtfError, KernelTypes};
 use super::cgroups::{Cgroups, ScanError};
 use super::clock::{Clock, ClockError};
 use super::decode::Decoder;
-use super::hooks::{Attach, DROP_REASONS, HOOKS, Hook, NO_SOCKET_REASON, REASON_PREFIX};
+use super::hooks::{Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook, NO_SOCKET_REASON, REASON_PREFIX};
 use super::ring::Rings;
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
@@ -160,6 +160,7 @@ impl Capture {
         for hook in cgroup_hooks {
             capture.add(hook, options, &types, &btf)?;
         }
+        capture.part_datagram_hooks();
         Ok((capture, cgroups))
     }
 
@@ -182,15 +183,7 @@ impl Capture {
     pub fn detach(&mut self) {
         self.missed = self.missed();
         for (name, program) in self.ebpf.programs_mut() {
-            let unloaded = match program {
-                Program::CgroupSockAddr(program) => program.unload(),
-                Program::BtfTracePoint(program) => program.unload(),
-                _ => Ok(()),
-            };
-            match unloaded {
-                Ok(()) | Err(ProgramError::NotLoaded) => {}
-                Err(error) => tracing::warn!(program = name, error = chain(&error), "detach failed"),
-            }
+            unload(name, program);
         }
     }
 
@@ -214,6 +207,26 @@ impl Capture {
         };
         self.hooks.push(HookState { hook, status });
         Ok(())
+    }
+
+    /// Where one of the hooks on datagrams is missing, take the others out.
+    fn part_datagram_hooks(&mut self) {
+        let of_datagrams = |state: &&mut HookState| DATAGRAM_HOOKS.contains(&state.hook.name);
+        let absent = self.hooks.iter_mut().filter(of_datagrams);
+        let absent = absent.filter(|state| state.status != HookStatus::Attached).map(|state| state.hook.name);
+        let absent: Vec<&str> = absent.collect();
+        if absent.is_empty() {
+            return;
+        }
+        let why = format!("it needs {}, which observes not", absent.join(", "));
+        for state in self.hooks.iter_mut().filter(of_datagrams) {
+            if state.status == HookStatus::Attached {
+                state.status = HookStatus::Missing { why: why.clone() };
+                if let Some(program) = self.ebpf.program_mut(state.hook.program) {
+                    unload(state.hook.program, program);
+                }
+            }
+        }
     }
 
     /// The inner error is this hook's own; the outer one ends the start.
@@ -245,6 +258,18 @@ impl Capture {
                 attach_cgroup(program, &cgroup).map_err(|error| chain(&error))
             }
         })
+    }
+}
+
+fn unload(name: &str, program: &mut Program) {
+    let unloaded = match program {
+        Program::CgroupSockAddr(program) => program.unload(),
+        Program::BtfTracePoint(program) => program.unload(),
+        _ => Ok(()),
+    };
+    match unloaded {
+        Ok(()) | Err(ProgramError::NotLoaded) => {}
+        Err(error) => tracing::warn!(program = name, error = chain(&error), "detach failed"),
     }
 }
 
@@ -281,6 +306,7 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
     let reasons = reason_table(types);
     let wake_bytes = u64::from(options.events_bytes / 2);
     let send_hook = u8::from(is_on("send", options) && types.find_tracepoint("sock_send_length").is_some());
+    let recv_hook = u8::from(is_on("recv", options) && types.find_tracepoint("sock_recv_length").is_some());
     // What is counted at its handshake must be seen to have one.
     let count_repeats = u8::from(options.count_repeats && is_on("set_state", options));
     let typed_cgroup = u8::from(types.find_member("sock_cgroup_data", "cgroup").is_some());
@@ -294,6 +320,7 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
         .override_global("DROP_REASONS", &reasons, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .override_global("SEND_HOOK", &send_hook, true)
+        .override_global("RECV_HOOK", &recv_hook, true)
         .override_global("COUNT_REPEATS", &count_repeats, true)
         .override_global("TYPED_CGROUP", &typed_cgroup, true)
         .override_global(aya_log::LEVEL, &log_level, true)

@@ -44,7 +44,7 @@ pub struct KernelCounts {
     pub cgroup_seen: u64,
     /// Cgroup events that found their ring full.
     pub cgroup_lost: u64,
-    /// Connected datagram sockets that found their table unwilling.
+    /// Datagrams whose socket or peer found its table unwilling.
     pub table_full: u64,
     /// Runs that programs missed, by the hook's name.
     pub missed: Vec<(&'static str, u64)>,
@@ -84,6 +84,9 @@ const KIND_NAMES: [(&str, u8); event::KINDS - 1] = [
     ("drop", event::DROP),
     ("error", event::ERROR),
     ("sent", event::SENT),
+    ("sent_to", event::SENT_TO),
+    ("received", event::RECEIVED),
+    ("answered", event::ANSWERED),
 ];
 
 /// [`Counters`] under a type of ours, so that aya may read them from a map.

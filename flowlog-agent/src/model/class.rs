@@ -83,8 +83,8 @@ impl Class {
 
     fn of_allowed(restricted: bool, state: State) -> Self {
         match state {
-            State::Established | State::Answered if restricted => Self::Allowed,
-            State::Established | State::Answered => Self::Unrestricted,
+            State::Established | State::Answered | State::Received if restricted => Self::Allowed,
+            State::Established | State::Answered | State::Received => Self::Unrestricted,
             State::Rejected | State::Dropped if restricted => Self::BlockedThoughAllowed,
             State::Rejected | State::Dropped => Self::BlockedUnexplained,
             State::Refused => Self::Refused,

@@ -90,4 +90,17 @@ pub enum Fact {
         /// What the send call failed with (EPERM: a filter in the pod's own network namespace).
         errno: Option<u16>,
     },
+    /// A process sent a datagram to a peer that it named in the call, for the first time in a while. Of `local` only the
+    /// port is known.
+    SentTo {
+        /// The sender.
+        task: Task,
+    },
+    /// A process took a datagram from a peer to which it has not sent, for the first time in a while; `local` as above.
+    Received {
+        /// The receiver.
+        task: Task,
+    },
+    /// A process took the first datagram from a peer to which it has sent; without a cookie, `local` is as above.
+    Answered,
 }

@@ -24,6 +24,8 @@ pub enum State {
     Sent,
     /// A datagram got an answer.
     Answered,
+    /// The process at the far end took a datagram (told by its own node).
+    Received,
     /// Closed by the process before an answer.
     Aborted,
     /// Not known.
@@ -36,7 +38,9 @@ pub enum State {
 pub enum Evidence {
     /// The opener's socket reached ESTABLISHED.
     Handshake,
-    /// The listener's socket reached ESTABLISHED (its own kernel saw the opener).
+    /// A datagram came back from the far end.
+    Answer,
+    /// The listener's socket reached ESTABLISHED, or its process took the datagram (its own kernel saw the opener).
     Accepted,
     /// The opener's socket was closed by ECONNREFUSED: an RST (TCP) or ICMP port unreachable (UDP) came back.
     Reset,
@@ -97,7 +101,7 @@ pub struct Outcome {
 impl Outcome {
     /// True where the far end's own stack took or refused the packet: no filter stopped it.
     pub fn reached_far_end(&self) -> bool {
-        matches!(self.state, State::Established | State::Answered)
+        matches!(self.state, State::Established | State::Answered | State::Received)
             || self.evidence.iter().any(|fact| matches!(fact, Evidence::FarEndNoSocket | Evidence::Accepted))
     }
 }

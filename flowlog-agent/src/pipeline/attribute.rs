@@ -234,6 +234,22 @@ impl Surroundings for View<'_> {
         self.repeats.counts(cgroup_id, listener, protocol)
     }
 
+    fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr> {
+        match self.snapshot.inventory.resolve(dialed.ip(), dialed.port(), protocol, self.now) {
+            Target::Service { backends, .. } => {
+                backends.iter().map(|backend| SocketAddr::new(backend.ip, backend.port)).collect()
+            }
+            Target::Endpoint(_) => Vec::new(),
+        }
+    }
+
+    fn addresses_of(&self, cgroup_id: u64) -> Vec<IpAddr> {
+        let Some(Owner::Pod { uid, .. }) = self.cgroups.find(cgroup_id) else { return Vec::new() };
+        let found = self.snapshot.inventory.find_pod_by_uid(uid, self.now);
+        let own = found.map(|found| found.pod()).filter(|pod| !pod.host_network);
+        own.map_or_else(Vec::new, |pod| pod.ips.clone())
+    }
+
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {
         let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now);
         found.is_some_and(|found| {

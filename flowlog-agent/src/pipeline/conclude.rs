@@ -39,8 +39,10 @@ pub(super) struct Facts {
     pub(super) drop: Option<Drop>,
     /// The far end's own stack had no socket for it (same node).
     pub(super) no_socket: bool,
-    /// A listener on this node accepted it.
+    /// A listener on this node accepted it, or took the datagram.
     pub(super) accepted: bool,
+    /// A datagram came back.
+    pub(super) answered: bool,
     /// SYN retransmissions.
     pub(super) syn_retries: u32,
     /// A SYN is known to have left: its port is known, or it was sent again.
@@ -113,6 +115,8 @@ impl Facts {
             Some(_) => State::Unreachable,
             None if filtered => State::Dropped,
             None if self.no_socket => State::Refused,
+            None if self.answered => State::Answered,
+            None if self.accepted => State::Received,
             None if self.end == End::Sent => State::Sent,
             None => State::Unknown,
         }
@@ -129,6 +133,7 @@ impl Facts {
         let icmp = !refused && errno != Some(EPERM) && (errno.is_some() || self.error_consumed);
         let rows = [
             (self.end == End::Established, Evidence::Handshake),
+            (self.answered, Evidence::Answer),
             (self.accepted, Evidence::Accepted),
             (self.drop.is_some(), Evidence::KernelDrop),
             (self.no_socket, Evidence::FarEndNoSocket),

@@ -6,8 +6,11 @@
 //! that belong to no attempt are told as flows of their own. Everything is bounded; what has to give way is told
 //! with what is known of it.
 
+mod datagrams;
+
 use super::conclude::{End, Facts};
 use crate::model::{Direction, Drop, DropPlace, Fact, FlowId, Observation, Outcome, Protocol, State, Task};
+use datagrams::{Arrivals, Peering, Peers};
 use foldhash::{HashMap, HashMapExt};
 use jiff::Timestamp;
 use lru::LruCache;
@@ -48,6 +51,10 @@ pub(super) trait Surroundings {
     fn is_counted(&self, opener: IpAddr, listener: SocketAddr) -> bool;
     /// Whether connections of this cgroup to `listener` are counted in the kernel, or were a moment ago.
     fn counts(&self, cgroup_id: u64, listener: SocketAddr, protocol: Protocol) -> bool;
+    /// What stands behind the service address `dialed`; empty where it is none.
+    fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr>;
+    /// The addresses of this cgroup's pod; empty where it shares its node's, and where none is known.
+    fn addresses_of(&self, cgroup_id: u64) -> Vec<IpAddr>;
     /// Whether a datagram from here is an answer: the port is one that its sender serves.
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool;
 }
@@ -55,9 +62,9 @@ pub(super) trait Surroundings {
 /// What made a flow known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Origin {
-    /// A connect, or the first datagram of a connected socket.
+    /// A connect, or the first datagram to a peer.
     Opener,
-    /// An accepted connection whose opener is not on this node.
+    /// An accepted connection, or a datagram taken, whose opener is not on this node.
     Listener,
     /// A dropped packet whose socket was not seen.
     Packet,
@@ -171,6 +178,8 @@ struct Entry {
     /// The state that was told, once one was.
     told: Option<State>,
     due_ns: u64,
+    /// How it is found where its socket is not connected.
+    peering: Option<Peering>,
 }
 
 struct Orphan {
@@ -194,6 +203,10 @@ pub(super) struct Correlator {
     /// Attempts whose own port is not known yet.
     connecting: HashMap<u64, ()>,
     packets: LruCache<PacketKey, Orphan>,
+    /// Flows of sockets that are not connected.
+    peers: Peers,
+    /// Datagrams that were taken here.
+    arrivals: Arrivals,
     /// Listeners' sockets that were paired with their opener's: their close is told there.
     paired: LruCache<u64, ()>,
     due: BinaryHeap<Reverse<(u64, u64)>>,
@@ -213,6 +226,8 @@ impl Correlator {
             by_opener: HashMap::new(),
             connecting: HashMap::new(),
             packets: LruCache::new(bound(MOST_PACKETS)),
+            peers: Peers::default(),
+            arrivals: Arrivals::new(bound(MOST_PACKETS)),
             paired: LruCache::new(bound(MOST_SOCKETS)),
             due: BinaryHeap::new(),
             packets_due: BinaryHeap::new(),
@@ -225,7 +240,10 @@ impl Correlator {
     pub(super) fn observe(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         match seen.fact {
             Fact::Attempt { .. } => self.attempt(seen, out),
-            Fact::Sent { .. } => self.sent(seen, out),
+            Fact::Sent { .. } => self.sent(seen, around, out),
+            Fact::SentTo { .. } => self.sent_to(seen, around, out),
+            Fact::Received { .. } => self.received(seen, around, out),
+            Fact::Answered => self.answered(&seen, out),
             Fact::Established { syn_retries } => self.established(&seen, syn_retries, around, out),
             Fact::Failed { .. } => self.failed(&seen, around, out),
             Fact::Closed { .. } => self.closed(&seen, out),
@@ -281,7 +299,7 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn sent(&mut self, seen: Observation, out: &mut Vec<Told>) {
+    fn sent(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let Fact::Sent { errno, .. } = seen.fact else { return };
         let requested = seen.remote.unwrap_or(NOWHERE);
         let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
@@ -304,6 +322,7 @@ impl Correlator {
             if let Some(orphan) = self.packets.pop(&(protocol, opener, requested)) {
                 take_packet(&mut entry, &orphan.observation);
             }
+            self.take_arrival(&mut entry, opener, around);
         }
         self.insert(cookie, entry, out);
     }
@@ -423,6 +442,10 @@ impl Correlator {
         let due_ns = seen.boot_ns + AFTER_DROP_NS;
         if let Some(cookie) = self.find_opener(&seen, source, destination, around) {
             let Some(entry) = self.sockets.get_mut(&cookie) else { return };
+            if entry.peering.is_some() {
+                self.drop_to_peer(cookie, &seen, out);
+                return;
+            }
             take_packet(entry, &seen);
             let open = entry.told.is_none() && entry.facts.end == End::Open;
             self.connecting.remove(&cookie);
@@ -434,7 +457,9 @@ impl Correlator {
             }
             return;
         }
-        if self.by_opener.contains_key(&(seen.protocol, destination)) {
+        if self.by_opener.contains_key(&(seen.protocol, destination))
+            || (seen.protocol == Protocol::Udp && self.is_answer(source, destination, around))
+        {
             self.unmatched.replies += 1;
             return;
         }
@@ -468,6 +493,9 @@ impl Correlator {
         if let Some(cookie) = self.by_opener.get(&(seen.protocol, source)) {
             let entry = self.sockets.peek(cookie)?;
             return leads(&entry.tried, destination, around).then_some(*cookie);
+        }
+        if seen.protocol == Protocol::Udp {
+            return self.peers.find(destination, source.ip(), around);
         }
         // The oldest of several alike: packets leave in the order of their connects.
         self.connecting
@@ -655,7 +683,11 @@ impl Correlator {
         if gone {
             self.connecting.remove(&cookie);
         }
+        if let Some(peering) = &entry.peering {
+            self.peers.remove(peering, cookie);
+        }
         let Some(opener) = entry.tried.opener else { return };
+        self.arrivals.forget(opener, cookie);
         let key = (entry.tried.protocol, opener);
         if self.by_opener.get(&key) == Some(&cookie) {
             self.by_opener.remove(&key);
@@ -689,16 +721,21 @@ fn leads(tried: &Tried, destination: SocketAddr, around: &impl Surroundings) -> 
 
 fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, due_ns: u64) -> Entry {
     let task = match seen.fact {
-        Fact::Attempt { task } | Fact::Sent { task, .. } => Some(task),
+        Fact::Attempt { task }
+        | Fact::Sent { task, .. }
+        | Fact::SentTo { task }
+        | Fact::Received { task } => Some(task),
         _ => None,
     };
-    let opener = seen.local.filter(|local| origin != Origin::Listener && local.port() != 0);
+    let known = |local: &SocketAddr| local.port() != 0 && !local.ip().is_unspecified();
+    let opener = seen.local.filter(|local| origin != Origin::Listener && known(local));
     Entry {
         boot_ns: seen.boot_ns,
         established_ns: None,
         facts: Facts::default(),
         told: None,
         due_ns,
+        peering: None,
         tried: Tried {
             id: FlowId((u128::from(seen.boot_ns) << 64) | u128::from(cookie)),
             origin,

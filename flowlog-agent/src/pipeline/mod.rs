@@ -573,7 +573,7 @@ impl Spine {
     /// The books: what the kernel half saw against what was decoded.
     fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
         self.losses.add_kernel(counts, self.losses_told, now);
-        let kinds = ["attempt", "sent"];
+        let kinds = ["attempt", "sent", "sent_to"];
         let seen: u64 = kinds.iter().map(|kind| counts.seen(kind)).sum();
         let lost: u64 = kinds.iter().map(|kind| counts.lost(kind)).sum();
         let events = self.registry.events.get_all();
@@ -731,5 +731,8 @@ fn kind_of(fact: &Fact) -> &'static str {
         Fact::Dropped { .. } => "drop",
         Fact::Error { .. } => "error",
         Fact::Sent { .. } => "sent",
+        Fact::SentTo { .. } => "sent_to",
+        Fact::Received { .. } => "received",
+        Fact::Answered => "answered",
     }
 }

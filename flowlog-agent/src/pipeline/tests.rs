@@ -16,6 +16,7 @@ use std::time::Duration;
 
 const SECOND: u64 = 1_000_000_000;
 const POD: u64 = 7;
+const SERVER: u64 = 9;
 const OPENER: &str = "10.244.1.10:40000";
 const LISTENER: &str = "10.244.1.20:5432";
 const SERVICE: &str = "10.96.0.10:80";
@@ -38,6 +39,18 @@ impl Surroundings for Around {
 
     fn counts(&self, _: u64, _: SocketAddr, _: Protocol) -> bool {
         false
+    }
+
+    fn backends_of(&self, dialed: SocketAddr, _: Protocol) -> Vec<SocketAddr> {
+        if dialed == at(SERVICE) { vec![at(LISTENER)] } else { Vec::new() }
+    }
+
+    fn addresses_of(&self, cgroup_id: u64) -> Vec<IpAddr> {
+        match cgroup_id {
+            POD => vec![ip(OPENER)],
+            SERVER => vec![ip(LISTENER)],
+            _ => Vec::new(),
+        }
     }
 
     fn serves(&self, address: SocketAddr, _: Protocol) -> bool {
@@ -63,6 +76,14 @@ impl Surroundings for Counting {
 
     fn counts(&self, cgroup_id: u64, listener: SocketAddr, _: Protocol) -> bool {
         cgroup_id == CGROUP && listener == at(LISTENER)
+    }
+
+    fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr> {
+        Around.backends_of(dialed, protocol)
+    }
+
+    fn addresses_of(&self, cgroup_id: u64) -> Vec<IpAddr> {
+        Around.addresses_of(cgroup_id)
     }
 
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {
@@ -128,6 +149,18 @@ fn attempt(boot_ns: u64, cookie: u64, to: &str) -> Seen {
 fn sent(boot_ns: u64, cookie: u64) -> Seen {
     let fact = Fact::Sent { task: task(), errno: None };
     seen(boot_ns, fact).cookie(cookie).cgroup(POD).ends(OPENER, LISTENER).udp()
+}
+
+fn sent_to(boot_ns: u64, to: &str) -> Seen {
+    seen(boot_ns, Fact::SentTo { task: task() }).cgroup(POD).ends("0.0.0.0:40000", to).udp()
+}
+
+fn received(boot_ns: u64, from: &str) -> Seen {
+    seen(boot_ns, Fact::Received { task: task() }).cgroup(SERVER).ends("[::]:5432", from).udp()
+}
+
+fn answered(boot_ns: u64, from: &str) -> Seen {
+    seen(boot_ns, Fact::Answered).cgroup(POD).ends("0.0.0.0:40000", from).udp()
 }
 
 fn established(boot_ns: u64, cookie: u64, to: &str) -> Seen {
@@ -406,6 +439,136 @@ fn a_dropped_answer_is_no_flow() {
     );
     let told = tell([sent(1, 5), dropped(2, "10.244.1.30:53", OPENER).udp()], SECOND);
     assert_eq!(only(told).outcome.state, State::Sent, "to a socket that asked");
+}
+
+/// What is told of each, in order: who told it, what became of it, whether it was told before.
+fn outcomes(told: Vec<Told>) -> Vec<(Origin, State, bool)> {
+    tried(told).into_iter().map(|tried| (tried.origin, tried.outcome.state, tried.update)).collect()
+}
+
+#[test]
+fn each_fate_of_an_unconnected_datagram_is_one_flow() {
+    use Origin::{Listener, Opener};
+    const OUTSIDE: &str = "198.51.100.9:53";
+    let again = |boot_ns| dropped(boot_ns, "10.244.1.10:40001", OUTSIDE).udp();
+    let late = 9 * SECOND;
+    type Row = (&'static str, Vec<Seen>, Vec<(Origin, State, bool)>);
+    let rows: Vec<Row> = vec![
+        ("no answer", vec![sent_to(1, OUTSIDE)], vec![(Opener, State::Sent, false)]),
+        (
+            "answered at once",
+            vec![sent_to(1, OUTSIDE), answered(2, OUTSIDE)],
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
+            "answered late",
+            vec![sent_to(1, OUTSIDE), answered(SECOND, OUTSIDE)],
+            vec![(Opener, State::Sent, false), (Opener, State::Answered, true)],
+        ),
+        (
+            "dropped, and dropped again from another port",
+            vec![sent_to(1, OUTSIDE), dropped(2, OPENER, OUTSIDE).udp(), again(SECOND), again(2 * SECOND)],
+            vec![(Opener, State::Dropped, false)],
+        ),
+        (
+            "answered, and later dropped",
+            vec![sent_to(1, OUTSIDE), answered(2, OUTSIDE), again(SECOND), again(2 * SECOND)],
+            vec![(Opener, State::Answered, false), (Opener, State::Dropped, true)],
+        ),
+        (
+            "dropped, and later answered",
+            vec![sent_to(1, OUTSIDE), again(2), answered(SECOND, OUTSIDE)],
+            vec![(Opener, State::Dropped, false), (Opener, State::Answered, true)],
+        ),
+        (
+            "closed port on this node",
+            vec![sent_to(1, OUTSIDE), no_socket(2, OPENER, OUTSIDE).udp()],
+            vec![(Opener, State::Refused, false)],
+        ),
+        (
+            "taken on this node, behind a service",
+            vec![sent_to(1, SERVICE), received(2, OPENER)],
+            vec![(Opener, State::Received, false)],
+        ),
+        (
+            "taken late on this node",
+            vec![sent_to(1, LISTENER), received(SECOND, OPENER)],
+            vec![(Opener, State::Sent, false), (Opener, State::Received, true)],
+        ),
+        (
+            "of a connected socket, taken before its send came back",
+            vec![received(1, OPENER), sent(2, 5)],
+            vec![(Opener, State::Received, false)],
+        ),
+        (
+            "of a connected socket, taken after its send came back",
+            vec![sent(1, 5), received(2, OPENER)],
+            vec![(Opener, State::Received, false)],
+        ),
+        (
+            "of a connected socket, answered",
+            vec![sent(1, 5), received(2, OPENER), answered(3, LISTENER).cookie(5)],
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
+            "of a connected socket, refused and then answered",
+            vec![
+                sent(1, 5),
+                seen(2, Fact::Error { errno: Some(111) }).cookie(5).ends(OPENER, LISTENER).udp(),
+                answered(SECOND, LISTENER).cookie(5),
+            ],
+            vec![(Opener, State::Refused, false), (Opener, State::Answered, true)],
+        ),
+        ("from elsewhere", vec![received(1, OUTSIDE)], vec![(Listener, State::Received, false)]),
+        (
+            "from elsewhere, and its answer dropped",
+            vec![received(1, OUTSIDE), dropped(2, "10.244.1.20:5432", "198.51.100.9:999").udp()],
+            vec![(Listener, State::Received, false)],
+        ),
+        (
+            "an answer dropped",
+            vec![sent_to(1, OUTSIDE), dropped(2, OUTSIDE, OPENER).udp()],
+            vec![(Opener, State::Sent, false)],
+        ),
+        (
+            "to two, of one socket",
+            vec![sent_to(1, OUTSIDE), sent_to(2, LISTENER), answered(3, LISTENER)],
+            vec![(Opener, State::Answered, false), (Opener, State::Sent, false)],
+        ),
+        (
+            "begun anew",
+            vec![sent_to(1, OUTSIDE), sent_to(40 * SECOND, OUTSIDE)],
+            vec![(Opener, State::Sent, false), (Opener, State::Sent, false)],
+        ),
+        ("an answer to nobody", vec![answered(1, OUTSIDE)], vec![]),
+    ];
+    for (name, observations, expected) in rows {
+        assert_eq!(outcomes(tell(observations, late.max(41 * SECOND))), expected, "{name}");
+    }
+}
+
+#[test]
+fn an_unconnected_sockets_address_is_that_of_its_pod() {
+    let told = only(tell([sent_to(1, LISTENER)], SECOND));
+    assert_eq!((told.opener, told.requested), (Some(at(OPENER)), at(LISTENER)));
+    let told = only(tell([received(1, "198.51.100.9:53")], SECOND));
+    assert_eq!((told.opener, told.requested), (Some(at("198.51.100.9:53")), at(LISTENER)));
+    assert_eq!(told.outcome.evidence, [Evidence::Accepted]);
+}
+
+#[test]
+fn nothing_is_kept_of_unconnected_flows_when_their_time_is_over() {
+    let mut correlator = Correlator::new(true);
+    let mut out = Vec::new();
+    for number in 0..1_000_u64 {
+        let Seen(observation) = sent_to(number, &format!("198.51.{}.{}:53", number / 250, number % 250));
+        correlator.observe(observation, &Around, &mut out);
+    }
+    correlator.tick(SECOND, &Around, &mut out);
+    assert_eq!(out.len(), 1_000);
+    assert_eq!(correlator.peers_held(), 1_000);
+    correlator.tick(100 * SECOND, &Around, &mut out);
+    assert_eq!((out.len(), correlator.peers_held()), (1_000, 0));
 }
 
 #[test]

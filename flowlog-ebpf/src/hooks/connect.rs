@@ -7,7 +7,7 @@
 //! and whatever else becomes of it is an event that stands for itself.
 
 use crate::{
-    emit::{counters, emit, fill_task},
+    emit::{counters, emit, fill_task, refuse},
     maps::{SEND_HOOK, UNSENT},
     repeats,
     sockaddr::{Requested, context_word, requested4, requested6},
@@ -87,9 +87,7 @@ fn note_unsent(ctx: &SockAddrContext) {
     if SEND_HOOK.load() == 0 {
         return;
     }
-    if UNSENT.insert(cookie, 1, 0).is_err()
-        && let Some(counters) = counters()
-    {
-        counters.table_full += 1;
+    if UNSENT.insert(cookie, 1, 0).is_err() {
+        refuse();
     }
 }

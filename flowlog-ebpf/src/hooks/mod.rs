@@ -5,3 +5,4 @@ pub(crate) mod connect;
 pub(crate) mod drop;
 pub(crate) mod outcome;
 pub(crate) mod send;
+pub(crate) mod sendmsg;

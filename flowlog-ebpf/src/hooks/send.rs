@@ -1,16 +1,19 @@
-//! `sock_send_length`: the first datagram of a connected socket, in the context of the process that sends.
+//! `sock_send_length` and `sock_recv_length`: the first datagram of a connected socket, and the first that comes back,
+//! in the context of the process that sends or takes it.
 
 use crate::{
-    emit::{emit, fill_task},
-    maps::UNSENT,
+    emit::{emit, fill_task, refuse},
+    maps::{RECV_HOOK, UNANSWERED, UNSENT},
     offsets::{SK_PROTOCOL, SKC_COOKIE, Sock, load},
     sockaddr::fill_socket,
 };
 use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, programs::BtfTracePointContext};
-use flowlog_common::event::SENT;
+use flowlog_common::event::{ANSWERED, SENT};
 
 pub(crate) const IPPROTO_UDP: u8 = 17;
 const EPERM: i32 = 1;
+/// Asks for errors that were reported, and for no datagram.
+const MSG_ERRQUEUE: i32 = 0x2000;
 
 /// `result` is what the send call returns: bytes, or a negative errno. A send that failed for other reasons
 /// than a filter in the way (`EPERM`) sent nothing, and the next one is still the first.
@@ -31,5 +34,32 @@ pub(crate) fn observe(ctx: &BtfTracePointContext, sock: Sock, result: i32) {
         event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
         event.errno = if result < 0 { EPERM as u16 } else { 0 };
         fill_task(event);
+    });
+    if RECV_HOOK.load() != 0 && UNANSWERED.insert(cookie, 1, 0).is_err() {
+        refuse();
+    }
+}
+
+/// Every receive on every socket comes by here: what is no datagram leaves at once.
+#[inline(always)]
+pub(crate) fn observe_answer(ctx: &BtfTracePointContext, sock: Sock, result: i32, flags: i32) {
+    if load::<u16>(sock, &SK_PROTOCOL) != u16::from(IPPROTO_UDP) {
+        return;
+    }
+    if result <= 0 || flags & MSG_ERRQUEUE != 0 {
+        return;
+    }
+    let cookie: u64 = load(sock, &SKC_COOKIE);
+    // Looked up first: a removal takes a lock, and most datagrams are not the first.
+    // SAFETY: the value is not read.
+    if cookie == 0 || unsafe { UNANSWERED.get(cookie) }.is_none() || UNANSWERED.remove(cookie).is_err() {
+        return;
+    }
+    emit(ctx, ANSWERED, |event| {
+        fill_socket(event, sock);
+        event.protocol = IPPROTO_UDP;
+        event.cookie = cookie;
+        // SAFETY: a helper without arguments, in process context.
+        event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     });
 }

@@ -9,8 +9,8 @@ use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::{
-    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, getsockopt, recv, send, sendto,
-    setsockopt, socket, sockopt,
+    AddressFamily, MsgFlags, SockFlag, SockType, SockaddrStorage, connect, getsockopt, recv, recvfrom, send,
+    sendto, setsockopt, socket, sockopt,
 };
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -71,6 +71,7 @@ impl Hands {
             Step::Connect { .. } => self.connect(step)?,
             Step::UdpConnected { to, timeout_ms, count } => udp_connected(*to, *timeout_ms, *count)?,
             Step::UdpSendto { to, timeout_ms } => udp_sendto(*to, *timeout_ms)?,
+            Step::UdpMany { to, count, ports } => udp_many(*to, *count, *ports)?,
             Step::UdpProbe { to } => udp_probe(*to)?,
             Step::Resolve { host, port, addresses } => self.resolve(host, *port, addresses)?,
             Step::Burst { to, count, threads, timeout_ms } => {
@@ -181,8 +182,29 @@ fn udp_connected(to: SocketAddr, timeout_ms: u64, count: usize) -> Result<Answer
 fn udp_sendto(to: SocketAddr, timeout_ms: u64) -> Result<Answer> {
     let socket = open(to, SockType::Datagram)?;
     let sent = sendto(socket.as_raw_fd(), b"flowlog", &SockaddrStorage::from(to), MsgFlags::empty());
-    let attempt = sent.map_err(Failure::Errno).and_then(|_| receive_all(&socket, 1, deadline(timeout_ms)));
+    let deadline = deadline(timeout_ms);
+    let attempt = sent
+        .map_err(Failure::Errno)
+        .and_then(|_| await_event(&socket, PollFlags::POLLIN, deadline))
+        .and_then(|()| Ok(recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut [0; 64]).map(|_| ())?));
     Ok(told(attempt, Outcome::Answered, UdpSocket::from(socket).local_addr().ok()))
+}
+
+fn udp_many(to: SocketAddr, count: u64, ports: u16) -> Result<Answer> {
+    let socket = open(to, SockType::Datagram)?;
+    let mut port = 0;
+    let mut sent = 0;
+    while sent < count {
+        let target = SocketAddr::new(to.ip(), to.port() + port);
+        match sendto(socket.as_raw_fd(), b"flowlog", &SockaddrStorage::from(target), MsgFlags::empty()) {
+            Ok(_) => (sent, port) = (sent + 1, (port + 1) % ports),
+            Err(Errno::EAGAIN) => {
+                let _ = await_event(&socket, PollFlags::POLLOUT, deadline(1_000));
+            }
+            Err(errno) => return Ok(told(Err(errno.into()), Outcome::Done, None)),
+        }
+    }
+    Ok(told(Ok(()), Outcome::Done, UdpSocket::from(socket).local_addr().ok()))
 }
 
 fn udp_probe(to: SocketAddr) -> Result<Answer> {

@@ -47,13 +47,23 @@ pub enum Step {
         #[serde(default = "one")]
         count: usize,
     },
-    /// Send one datagram from an unconnected UDP socket, wait for an answer.
+    /// Send one datagram from an unconnected UDP socket, wait for an answer and ask from whom it came.
     UdpSendto {
         /// Where to.
         to: SocketAddr,
         /// Wait for an answer this long.
         #[serde(default = "default_timeout")]
         timeout_ms: u64,
+    },
+    /// Send datagrams from one unconnected UDP socket, to so many ports in turn; wait for nothing.
+    UdpMany {
+        /// Where to; the first port.
+        to: SocketAddr,
+        /// Datagrams in all.
+        count: u64,
+        /// How many ports, from that one on.
+        #[serde(default = "one")]
+        ports: u16,
     },
     /// Connect a UDP socket and send nothing, as a resolver does to learn its source address.
     UdpProbe {
@@ -122,7 +132,7 @@ impl Step {
             | Self::UdpConnected { timeout_ms, .. }
             | Self::UdpSendto { timeout_ms, .. }
             | Self::Burst { timeout_ms, .. } => *timeout_ms = limit_ms,
-            Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => {}
+            Self::UdpMany { .. } | Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => {}
         }
         self
     }
@@ -133,6 +143,7 @@ impl Step {
             Self::Connect { to, .. }
             | Self::UdpConnected { to, .. }
             | Self::UdpSendto { to, .. }
+            | Self::UdpMany { to, .. }
             | Self::UdpProbe { to }
             | Self::Burst { to, .. } => Some(*to),
             Self::Resolve { .. } | Self::Release => None,
@@ -146,7 +157,7 @@ impl Step {
                 timeout_ms.saturating_mul(3).saturating_add(*hold_ms)
             }
             Self::UdpConnected { timeout_ms, .. } | Self::UdpSendto { timeout_ms, .. } => *timeout_ms,
-            Self::Burst { .. } => 120_000,
+            Self::Burst { .. } | Self::UdpMany { .. } => 120_000,
             Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => 0,
         };
         Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))

@@ -1,0 +1,37 @@
+//! Peers of datagram sockets that name one in each call: what the kernel half remembers of each, so that only the
+//! first datagram between the two is an event.
+//!
+//! The key is a [`crate::repeat::RepeatKey`]: at the opener the peer's address and port, at the listener the peer's
+//! address and the listener's own port, so that a peer's many ports are one.
+
+use core::mem::{offset_of, size_of};
+
+/// Peers at a time; the one that was quiet longest gives way.
+pub const MOST_PEERS: usize = 65_536;
+/// Silence after which the next datagram is a first one again: `nf_conntrack_udp_timeout`.
+pub const QUIET_NS: u64 = 30_000_000_000;
+/// Silence until which a datagram the other way is an answer: `nf_conntrack_udp_timeout_stream`.
+pub const ANSWER_NS: u64 = 120_000_000_000;
+
+/// What passed between a cgroup's sockets and one peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct PeerCounts {
+    /// The latest datagram, `CLOCK_BOOTTIME`, nanoseconds.
+    pub last_ns: u64,
+    /// Datagrams that the process handed over to be sent.
+    pub sent: u64,
+    /// Datagrams that it took.
+    pub received: u64,
+    /// 1 from the first datagram that came back on.
+    pub answered: u64,
+}
+
+const _: () = {
+    assert!(size_of::<PeerCounts>() == 32);
+    assert!(align_of::<PeerCounts>() == 8);
+    assert!(offset_of!(PeerCounts, last_ns) == 0);
+    assert!(offset_of!(PeerCounts, sent) == 8);
+    assert!(offset_of!(PeerCounts, received) == 16);
+    assert!(offset_of!(PeerCounts, answered) == 24);
+};

@@ -1,0 +1,195 @@
+//! `cgroup/sendmsg4`, `sendmsg6`, `recvmsg4` and `recvmsg6`: datagrams whose peer is named in the call, in the context
+//! of the process that sends or takes them.
+//!
+//! Both directions share a table: what comes from a peer that was sent to is an answer, and what is sent to a peer
+//! that came first is one. Neither is an attempt. So the four are attached together, or none.
+
+use crate::{
+    emit::{emit, fill_task, refuse},
+    hooks::send::IPPROTO_UDP,
+    maps::{SEND_HOOK, UNSENT},
+    peers::{self, Begun},
+    sockaddr::{AF_INET, Requested, context_word, mapped, requested4, requested6},
+};
+use aya_ebpf::{
+    EbpfContext,
+    bindings::{bpf_sock, bpf_sock_addr},
+    helpers::generated::{bpf_get_current_cgroup_id, bpf_get_socket_cookie},
+    programs::SockAddrContext,
+};
+use core::mem::offset_of;
+use flowlog_common::{
+    event::{ANSWERED, Address, RECEIVED, SENT_TO},
+    peer::{ANSWER_NS, QUIET_NS},
+};
+
+/// `TCP_ESTABLISHED`, also the state of a datagram socket that is connected.
+const CONNECTED: u32 = 1;
+
+/// A datagram to an IPv4 address.
+#[inline(always)]
+pub(crate) fn observe_sent4(ctx: &SockAddrContext) {
+    observe_sent(ctx, requested4);
+}
+
+/// A datagram to an IPv6 address.
+#[inline(always)]
+pub(crate) fn observe_sent6(ctx: &SockAddrContext) {
+    observe_sent(ctx, requested6);
+}
+
+/// A datagram that an IPv4 socket received.
+#[inline(always)]
+pub(crate) fn observe_received4(ctx: &SockAddrContext) {
+    observe_received(ctx, requested4);
+}
+
+/// A datagram that an IPv6 socket received.
+#[inline(always)]
+pub(crate) fn observe_received6(ctx: &SockAddrContext) {
+    observe_received(ctx, requested6);
+}
+
+#[inline(always)]
+fn observe_sent(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) -> Requested) {
+    let Some(Call { near, peer, cgroup_id }) = Call::read(ctx, named) else { return };
+    if near.connected && SEND_HOOK.load() != 0 {
+        // To its own peer: the hook on sends tells it. An IPv6 socket that is connected to a mapped address comes by here
+        // though the process names nobody (`udpv6_sendmsg`).
+        if near.is_connected_to(&peer) {
+            return;
+        }
+        // To another: the hook on sends would tell it of the socket's own peer.
+        // SAFETY: the helper takes the program's own context.
+        let _ = UNSENT.remove(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
+    }
+    let now_ns = peers::now_ns();
+    let key = peers::key_of_opener(cgroup_id, peer.address, peer.port);
+    let known = peers::find(&key);
+    if let Some(known) = known.filter(|known| known.is_within(now_ns, QUIET_NS)) {
+        known.add(1, 0, now_ns);
+        return;
+    }
+    let opener = peers::find(&peers::key_of_listener(cgroup_id, peer.address, near.port));
+    if let Some(opener) = opener.filter(|opener| opener.is_within(now_ns, ANSWER_NS)) {
+        opener.add(1, 0, now_ns);
+        return;
+    }
+    match peers::begin(&key, known, now_ns, 1, 0) {
+        Begun::First => tell(ctx, SENT_TO, &near, &peer, cgroup_id),
+        Begun::Known => {}
+        Begun::Refused => refuse(),
+    }
+}
+
+#[inline(always)]
+fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) -> Requested) {
+    let Some(Call { near, peer, cgroup_id }) = Call::read(ctx, named) else { return };
+    // A connected socket takes from its peer alone, whom the process chose.
+    if near.connected {
+        return;
+    }
+    let now_ns = peers::now_ns();
+    let listener = peers::find(&peers::key_of_opener(cgroup_id, peer.address, peer.port));
+    if let Some(listener) = listener.filter(|listener| listener.is_within(now_ns, ANSWER_NS)) {
+        listener.add(0, 1, now_ns);
+        if listener.take_first_answer() {
+            tell(ctx, ANSWERED, &near, &peer, cgroup_id);
+        }
+        return;
+    }
+    let key = peers::key_of_listener(cgroup_id, peer.address, near.port);
+    let known = peers::find(&key);
+    if let Some(known) = known.filter(|known| known.is_within(now_ns, QUIET_NS)) {
+        known.add(0, 1, now_ns);
+        return;
+    }
+    match peers::begin(&key, known, now_ns, 0, 1) {
+        Begun::First => tell(ctx, RECEIVED, &near, &peer, cgroup_id),
+        Begun::Known => {}
+        Begun::Refused => refuse(),
+    }
+}
+
+/// A call that sends or takes a datagram.
+struct Call {
+    near: Near,
+    peer: Requested,
+    cgroup_id: u64,
+}
+
+impl Call {
+    /// `None` for UDP-Lite, which is not observed.
+    #[inline(always)]
+    fn read(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) -> Requested) -> Option<Self> {
+        let sock_addr = ctx.sock_addr;
+        let protocol = context_word(sock_addr, offset_of!(bpf_sock_addr, protocol));
+        if protocol != u32::from(IPPROTO_UDP) {
+            return None;
+        }
+        // SAFETY: a helper without arguments, in process context.
+        let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        Some(Self { near: Near::read(sock_addr), peer: named(sock_addr), cgroup_id })
+    }
+}
+
+/// The near end: a port alone, since a socket that is not connected has no address until a datagram is on its way. The
+/// port is bound before the hook runs (`inet_send_prepare`).
+struct Near {
+    sock: *const bpf_sock,
+    port: u16,
+    connected: bool,
+}
+
+impl Near {
+    #[inline(always)]
+    fn read(sock_addr: *const bpf_sock_addr) -> Self {
+        let at = sock_addr.wrapping_byte_add(offset_of!(bpf_sock_addr, __bindgen_anon_1));
+        // SAFETY: the context's member `sk` (kernel 5.3), a socket that is never null, loaded as wide as it is.
+        let sock = unsafe { at.cast::<*const bpf_sock>().read_volatile() };
+        Self {
+            sock,
+            port: socket_word(sock, offset_of!(bpf_sock, src_port)) as u16,
+            connected: socket_word(sock, offset_of!(bpf_sock, state)) == CONNECTED,
+        }
+    }
+
+    #[inline(always)]
+    fn is_connected_to(&self, peer: &Requested) -> bool {
+        let at = self.sock.wrapping_byte_add(offset_of!(bpf_sock, dst_port)).cast::<u16>();
+        // SAFETY: a 16-bit member of the socket, in network order; the low half of a word before kernel 5.18.
+        let port = u16::from_be(unsafe { at.read_volatile() });
+        let word = |index: usize| socket_word(self.sock, offset_of!(bpf_sock, dst_ip6) + index * 4);
+        let family = socket_word(self.sock, offset_of!(bpf_sock, family));
+        // Both are loaded before one is chosen: a load at a chosen offset is refused.
+        let v4 = mapped(socket_word(self.sock, offset_of!(bpf_sock, dst_ip4)));
+        let v6 = [word(0), word(1), word(2), word(3)];
+        let address = if family == u32::from(AF_INET) { v4 } else { v6 };
+        port == peer.port && address == peer.address
+    }
+}
+
+/// A 32-bit member of a socket.
+#[inline(always)]
+fn socket_word(sock: *const bpf_sock, offset: usize) -> u32 {
+    let at = sock.wrapping_byte_add(offset).cast::<u32>();
+    // SAFETY: callers pass offsets of 32-bit members of the socket; the verifier admits no others.
+    unsafe { at.read_volatile() }
+}
+
+#[inline(always)]
+fn tell(ctx: &SockAddrContext, kind: u8, near: &Near, peer: &Requested, cgroup_id: u64) {
+    emit(ctx, kind, |event| {
+        event.family = peer.family;
+        event.protocol = IPPROTO_UDP;
+        event.local = UNBOUND;
+        event.local_port = near.port;
+        event.remote = peer.address;
+        event.remote_port = peer.port;
+        event.cgroup_id = cgroup_id;
+        fill_task(event);
+    });
+}
+
+/// The near address, which is not known.
+const UNBOUND: Address = [0; 4];

@@ -1,18 +1,17 @@
-//! `cargo xtask bench connect`: what an attached agent costs a connection.
+//! Benchmarks: the stage they share, the rounds they are made of, and what is said of them.
 //!
-//! One process connects to itself over a loopback interface of its own, on one CPU, the agent on another.
 //! Rounds with and without the agent take turns, in an order that changes from pair to pair, and each pair
 //! gives one ratio: what drifts (clock speed, other load) meets both rounds of a pair alike.
 
+mod connect;
 mod policy;
 
+pub(crate) use connect::{ConnectArgs, connect};
 pub(crate) use policy::{PolicyArgs, policy};
 
-use crate::command::{need_root, run, say, target};
-use crate::interrupt::Interrupt;
-use crate::{build, command, setup};
+use crate::command;
+use crate::command::{run, say, target};
 use anyhow::{Context, Result, bail};
-use clap::Args;
 use flowlog_tests::agent;
 use flowlog_tests::cgroup::{self, Naming, Qos, Subtree};
 use flowlog_tests::manifests::Cluster;
@@ -32,52 +31,6 @@ const CONTAINER: &str = "5b1f0c7d9e2a4b6c8d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192
 
 /// The client's pod is the process's own; the address it connects to is another pod's.
 const ADDRESSES: [&str; 2] = ["10.244.1.21", "10.244.1.22"];
-
-/// Arguments of `cargo xtask bench connect`.
-#[derive(Args)]
-pub(crate) struct ConnectArgs {
-    /// Pairs of rounds, one with the agent, one without.
-    #[arg(long, default_value_t = 61, value_parser = clap::value_parser!(u32).range(1..))]
-    pairs: u32,
-    /// Connections a round.
-    #[arg(long, default_value_t = 6_000, value_parser = clap::value_parser!(u32).range(1..))]
-    count: u32,
-    /// Have every connection told on its own (`flowlog run --each`), so that none is counted in the kernel.
-    #[arg(long)]
-    each: bool,
-}
-
-/// Measure, and print the result as the last line, in JSON.
-pub(crate) fn connect(args: &ConnectArgs) -> Result<()> {
-    need_root("the benchmark")?;
-    setup::setup()?;
-    let program = build::agent(true)?;
-    build::traffic()?;
-    let worker = release_traffic()?;
-    let interrupt = Interrupt::hold()?;
-    let bench = Bench::stage(args, program, &worker)?;
-    let mut worker = bench.worker(&worker)?;
-    // The first round pays for page faults and cold caches.
-    worker.round()?;
-    let mut pairs = Vec::new();
-    for number in 0..args.pairs {
-        interrupt.check()?;
-        let pair = if number % 2 == 0 {
-            let base = worker.round()?;
-            Pair { base, with: bench.round_with_agent(&mut worker)? }
-        } else {
-            let with = bench.round_with_agent(&mut worker)?;
-            Pair { base: worker.round()?, with }
-        };
-        let (base, with) = (pair.base.wall_ns, pair.with.wall_ns);
-        say(&format!("pair {} of {}: {base} ns alone, {with} ns with the agent", number + 1, args.pairs));
-        pairs.push(pair);
-    }
-    let mut summary = summary(&pairs);
-    summary["each"] = args.each.into();
-    println!("{summary}");
-    Ok(())
-}
 
 fn release_traffic() -> Result<PathBuf> {
     run(command::cargo()?.args(["build", "--locked", "--release", "--package", "flowlog-tests", "--bins"]))?;

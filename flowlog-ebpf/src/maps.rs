@@ -32,6 +32,11 @@ pub(crate) static UNSENT: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_
 #[map]
 pub(crate) static UNANSWERED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
 
+/// Accepted connections that are open, by the number that stands in for their cookie; the agent makes it small where
+/// the kernel gives cookies (5.12). The longest open gives way, and its close is not told. 1.2 MiB.
+#[map]
+pub(crate) static CHILDREN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16_384, 0);
+
 /// Peers of datagram sockets that name one in each call; the one that was quiet longest gives way. 9 MiB.
 #[map]
 pub(crate) static PEERS: LruHashMap<RepeatKey, PeerCounts> =

@@ -21,6 +21,10 @@ for_each_offset!(declare);
 #[unsafe(no_mangle)]
 pub(crate) static TYPED_CGROUP: Global<u8> = Global::new(0);
 
+/// 1 where programs at tracepoints may ask for a socket's cookie (kernel 5.12), and so make it.
+#[unsafe(no_mangle)]
+pub(crate) static MAKES_COOKIES: Global<u8> = Global::new(0);
+
 /// A `struct sock *` that a BTF tracepoint handed in: the verifier checks every load through it.
 pub(crate) type Sock = *const c_void;
 
@@ -65,9 +69,14 @@ pub(crate) fn cgroup_of(sock: Sock) -> u64 {
     load(node, &KERNFS_NODE_ID)
 }
 
+/// Flags in the word that `sk_cgrp_data` was before kernel 5.16 (`struct sock_cgroup_data`): something else than a
+/// cgroup where the lowest is set, in a hybrid layout with net_cls or net_prio in use, and then nothing is found there.
+const CGROUP_FLAGS: u64 = 3;
+
 /// The same of a socket that the verifier knows nothing about.
 #[inline(always)]
 pub(crate) fn socket_cgroup_id(sock: Sock) -> u64 {
-    let cgroup: Option<u64> = probe(sock, SK_CGRP_DATA.load() as usize);
-    cgroup.and_then(|cgroup| cgroup_id(cgroup as *const c_void)).unwrap_or(0)
+    let word: Option<u64> = probe(sock, SK_CGRP_DATA.load() as usize);
+    let cgroup = word.map_or(0, |word| word & !CGROUP_FLAGS);
+    cgroup_id(cgroup as *const c_void).unwrap_or(0)
 }

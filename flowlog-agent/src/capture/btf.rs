@@ -25,12 +25,15 @@ const KIND_TYPEDEF: u32 = 8;
 const KIND_VOLATILE: u32 = 9;
 const KIND_CONST: u32 = 10;
 const KIND_RESTRICT: u32 = 11;
+const KIND_FUNC: u32 = 12;
 const KIND_FUNC_PROTO: u32 = 13;
 const KIND_VAR: u32 = 14;
 const KIND_DATASEC: u32 = 15;
 const KIND_DECL_TAG: u32 = 17;
 const KIND_TYPE_TAG: u32 = 18;
 const KIND_ENUM64: u32 = 19;
+/// Kinds are below this.
+const KINDS: usize = 20;
 
 /// Why BTF cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +62,8 @@ pub struct KernelTypes {
     strings: usize,
     /// Byte offset of each type; type id 0 is void.
     starts: Vec<usize>,
+    /// The same by kind: what is looked for by name is of a kind that a tenth of the types are.
+    by_kind: [Vec<usize>; KINDS],
 }
 
 /// One type's fixed part.
@@ -97,13 +102,17 @@ impl KernelTypes {
         let types_end = types + offset_at(&bytes, 12)?;
         let strings = header_bytes + offset_at(&bytes, 16)?;
         let mut starts = vec![0];
+        let mut by_kind = [const { Vec::new() }; KINDS];
         let mut at = types;
         while at < types_end {
             starts.push(at);
             let header = header_at(&bytes, at)?;
+            if let Some(of_kind) = usize::try_from(header.kind).ok().and_then(|kind| by_kind.get_mut(kind)) {
+                of_kind.push(at);
+            }
             at += TYPE_BYTES + trailing_bytes(&header)?;
         }
-        Ok(Self { bytes, strings, starts })
+        Ok(Self { bytes, strings, starts, by_kind })
     }
 
     /// Byte offset of a member, also inside anonymous structs and unions. `None` where the kernel has no such
@@ -132,12 +141,18 @@ impl KernelTypes {
         (prototype.kind == KIND_FUNC_PROTO).then(|| prototype.members.saturating_sub(1))
     }
 
+    /// Whether the kernel has a function of this name that is not inlined everywhere.
+    pub fn has_function(&self, name: &str) -> bool {
+        self.named(KIND_FUNC, name).next().is_some()
+    }
+
     fn named<'a>(&'a self, kind: u32, name: &'a str) -> impl Iterator<Item = Header> + 'a {
-        self.starts
-            .iter()
-            .skip(1)
+        let of_kind = usize::try_from(kind).ok().and_then(|kind| self.by_kind.get(kind));
+        of_kind
+            .into_iter()
+            .flatten()
             .filter_map(|at| header_at(&self.bytes, *at).ok())
-            .filter(move |header| header.kind == kind && self.string_is(header.name, name))
+            .filter(move |header| self.string_is(header.name, name))
     }
 
     fn member_bits(&self, header: Header, wanted: &str, depth: usize) -> Option<u32> {
@@ -264,6 +279,7 @@ mod tests {
         assert_eq!(types.find_member("sk_buff", "no_such_member"), None);
         assert_eq!(types.find_tracepoint("inet_sock_set_state"), Some(3));
         assert_eq!(types.find_tracepoint("no_such_tracepoint"), None);
+        assert!(types.has_function("inet_csk_accept") && !types.has_function("no_such_function"));
         let reasons = types.find_enum("skb_drop_reason");
         assert!(
             reasons.iter().any(|(name, value)| name == "SKB_DROP_REASON_NO_SOCKET" && *value > 2),

@@ -298,6 +298,9 @@ macro_rules! rows {
 
 for_each_offset!(rows);
 
+/// What `bpf_get_socket_cookie` is for programs at tracepoints (kernel 5.12).
+const COOKIES_IN_TRACEPOINTS: &str = "bpf_get_socket_ptr_cookie";
+
 fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError> {
     let offsets = OFFSETS
         .iter()
@@ -310,6 +313,7 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
     // What is counted at its handshake must be seen to have one.
     let count_repeats = u8::from(options.count_repeats && is_on("set_state", options));
     let typed_cgroup = u8::from(types.find_member("sock_cgroup_data", "cgroup").is_some());
+    let makes_cookies = u8::from(types.has_function(COOKIES_IN_TRACEPOINTS));
     // aya-log's levels count from 1 (error) to 5 (trace); at 0 the verifier prunes every debug line.
     let log_level: u8 = if options.debug { 5 } else { 0 };
     let mut loader = EbpfLoader::new();
@@ -323,9 +327,13 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
         .override_global("RECV_HOOK", &recv_hook, true)
         .override_global("COUNT_REPEATS", &count_repeats, true)
         .override_global("TYPED_CGROUP", &typed_cgroup, true)
+        .override_global("MAKES_COOKIES", &makes_cookies, true)
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", options.events_bytes)
         .map_max_entries("CGROUPS", options.cgroups_bytes);
+    if makes_cookies != 0 {
+        loader.map_max_entries("CHILDREN", 1);
+    }
     loader.load(OBJECT).map_err(|error: EbpfError| LoadError::Object { what: chain(&error) })
 }
 
@@ -395,7 +403,9 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{OBJECT, OBJECT_SOURCE, OFFSETS, offset_of, reason_names, reason_table};
+    use super::{
+        COOKIES_IN_TRACEPOINTS, OBJECT, OBJECT_SOURCE, OFFSETS, offset_of, reason_names, reason_table,
+    };
     use crate::capture::btf::{KernelTypes, VMLINUX};
     use crate::capture::hooks::{DROP_REASONS, HOOKS};
     use flowlog_common::settings::{REASON_DROP, REASON_IGNORED, REASON_NO_SOCKET};
@@ -421,6 +431,14 @@ mod tests {
         for (symbol, members) in OFFSETS {
             assert!(offset_of(&types, members).is_ok(), "{symbol}");
         }
+    }
+
+    /// A kernel as new as those that tests run on: else accepted connections would be followed by a number that
+    /// stands in.
+    #[test]
+    fn the_running_kernel_gives_cookies_at_tracepoints() {
+        let types = KernelTypes::read(Path::new(VMLINUX)).unwrap();
+        assert!(types.has_function(COOKIES_IN_TRACEPOINTS));
     }
 
     #[test]

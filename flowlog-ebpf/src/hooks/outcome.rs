@@ -5,12 +5,13 @@
 //! and cgroup do. A socket without a cookie never passed our connect hook and is left alone.
 
 use crate::{
-    emit::emit,
+    emit::{emit, refuse},
     hooks::{connect::IPPROTO_TCP, send::IPPROTO_UDP},
+    maps::CHILDREN,
     offsets::{
-        INET_SPORT, SK_ERR, SK_ERR_SOFT, SK_ERROR_QUEUE, SK_ERROR_QUEUE_LAST, SK_PROTOCOL, SK_SHUTDOWN,
-        SKB_QUEUED_ERRNO, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock, TCP_BYTES_RECEIVED, TCP_BYTES_RETRANS,
-        TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, cgroup_of, load, probe,
+        INET_SPORT, MAKES_COOKIES, SK_ERR, SK_ERR_SOFT, SK_ERROR_QUEUE, SK_ERROR_QUEUE_LAST, SK_PROTOCOL,
+        SK_SHUTDOWN, SKB_QUEUED_ERRNO, SKC_COOKIE, SKC_FLAGS, SKC_STATE, Sock, TCP_BYTES_RECEIVED,
+        TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, cgroup_of, load, probe,
     },
     repeats,
     sockaddr::{Ends, fill_socket},
@@ -35,6 +36,10 @@ const TCP_NEW_SYN_RECV: i32 = 12;
 const IPPROTO_MPTCP: u16 = 262;
 /// Bit 1 of `skc_flags` (`enum sock_flags` in include/net/sock.h), set when a FIN is received and only then.
 const SOCK_DONE: u64 = 1 << 1;
+
+// FNV-1a, 64 bits.
+const FNV_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0100_0000_01b3;
 
 /// A TCP socket goes from one state to another.
 #[inline(always)]
@@ -64,9 +69,8 @@ fn inbound(ctx: &BtfTracePointContext, sock: Sock) {
     if repeats::was_counted(&ends) {
         return;
     }
-    // SAFETY: the helper takes a socket that a BTF tracepoint handed in (kernel 5.12).
-    let cookie = unsafe { bpf_get_socket_cookie(sock.cast_mut()) };
     let cgroup_id = cgroup_of(sock);
+    let cookie = cookie_of_child(sock, &ends, cgroup_id);
     if let Some(slot) = repeats::find(&repeats::key_of_listener(cgroup_id, ends.remote, ends.local_port)) {
         slot.add_established();
         return;
@@ -76,6 +80,40 @@ fn inbound(ctx: &BtfTracePointContext, sock: Sock) {
         event.cgroup_id = cgroup_id;
         fill_tcp(event, &ends, sock);
     });
+}
+
+/// Its cookie, made here, or what stands in for one.
+#[inline(always)]
+fn cookie_of_child(sock: Sock, ends: &Ends, cgroup_id: u64) -> u64 {
+    if MAKES_COOKIES.load() == 0 {
+        let number = stand_in(sock, ends, cgroup_id);
+        if CHILDREN.insert(number, 1, 0).is_err() {
+            refuse();
+        }
+        return number;
+    }
+    // SAFETY: the helper takes a socket that a BTF tracepoint handed in (kernel 5.12).
+    unsafe { bpf_get_socket_cookie(sock.cast_mut()) }
+}
+
+/// In place of a cookie that cannot be made: what tells the sockets apart that are alive on a node at one time, mixed
+/// into one number (FNV-1a over words), with the top bit set, which the kernel's own numbers never reach.
+#[inline(always)]
+fn stand_in(sock: Sock, ends: &Ends, cgroup_id: u64) -> u64 {
+    let port = source_port(sock).unwrap_or(ends.local_port);
+    let ports = u64::from(port) << 16 | u64::from(ends.remote_port);
+    let local = u64::from(ends.local[2]) << 32 | u64::from(ends.local[3]);
+    let remote = [
+        u64::from(ends.remote[0]) << 32 | u64::from(ends.remote[1]),
+        u64::from(ends.remote[2]) << 32 | u64::from(ends.remote[3]),
+    ];
+    let mixed = mix(mix(mix(FNV_BASIS, cgroup_id), ports), local);
+    mix(mix(mixed, remote[0]), remote[1]) | 1 << 63
+}
+
+#[inline(always)]
+fn mix(mixed: u64, word: u64) -> u64 {
+    (mixed ^ word).wrapping_mul(FNV_PRIME)
 }
 
 /// Not counted where its SYN was sent again: that has been told by an event, and this belongs to it.
@@ -110,7 +148,7 @@ fn failed(ctx: &BtfTracePointContext, sock: Sock) {
 
 #[inline(always)]
 fn closed(ctx: &BtfTracePointContext, sock: Sock) {
-    let Some(known) = Known::read(sock) else { return };
+    let Some(known) = Known::read_last(sock) else { return };
     if let Some(slot) = counted(&known, sock) {
         slot.add_closed(&Sums::read(sock));
         return;
@@ -200,6 +238,18 @@ impl Known {
             return None;
         }
         Some(Self { cookie, cgroup_id: cgroup_of(sock), ends: Ends::read(sock) })
+    }
+
+    /// The same of a socket that closes, also where a number stands in for its cookie.
+    #[inline(always)]
+    fn read_last(sock: Sock) -> Option<Self> {
+        if MAKES_COOKIES.load() != 0 || load::<u64>(sock, &SKC_COOKIE) != 0 {
+            return Self::read(sock);
+        }
+        let (cgroup_id, ends) = (cgroup_of(sock), Ends::read(sock));
+        let cookie = stand_in(sock, &ends, cgroup_id);
+        CHILDREN.remove(cookie).ok()?;
+        Some(Self { cookie, cgroup_id, ends })
     }
 
     #[inline(always)]

@@ -124,7 +124,10 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         if let Some(snapshot) = reload.take_found(now) {
             // What was counted until now is told by what was declared until now.
             spine.sweep(&mut capture, clock::now_ns()?, now);
-            spine.take_snapshot(snapshot, reload.problems(), now);
+            let event = spine.take_snapshot(snapshot, reload.problems(), now);
+            // Who reads that it is in force may rely on it: nothing is counted under what was declared before.
+            spine.set_repeats(&mut capture, clock::now_ns()?, now);
+            spine.tell_agent(event, now);
         }
         if Instant::now() >= next_housekeeping {
             next_housekeeping = Instant::now() + HOUSEKEEPING;
@@ -485,7 +488,8 @@ impl Spine {
         }
     }
 
-    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problems: &[String], now: Timestamp) {
+    /// What is judged by it from now on; the event is still to be told.
+    fn take_snapshot(&mut self, snapshot: Arc<Snapshot>, problems: &[String], now: Timestamp) -> AgentEvent {
         self.registry.snapshots.one();
         self.node = node_of(&snapshot, &self.node.name);
         let state = state_of(&snapshot, problems);
@@ -494,7 +498,7 @@ impl Spine {
         self.snapshot = snapshot;
         self.changed = true;
         self.judge_repeats(now);
-        self.tell_agent(event, now);
+        event
     }
 
     /// Kinds of which what is declared now makes another flow are told again.

@@ -380,15 +380,24 @@ impl Inventory {
     /// What stands behind an address and port that were dialed.
     pub fn resolve(&self, ip: IpAddr, port: u16, protocol: Protocol, at: Timestamp) -> Target {
         let ip = normalise(ip);
+        let service = self.find_service(ip, port, protocol);
+        service.unwrap_or_else(|| Target::Endpoint(self.resolve_address(ip, at)))
+    }
+
+    /// Whether a connection there is one to a service.
+    pub fn is_service(&self, ip: IpAddr, port: u16, protocol: Protocol) -> bool {
+        self.find_service(normalise(ip), port, protocol).is_some()
+    }
+
+    fn find_service(&self, ip: IpAddr, port: u16, protocol: Protocol) -> Option<Target> {
         if let Some(target) = self.services.find(ip, port, protocol) {
-            return target;
+            return Some(target);
         }
         match self.addresses.find(ip) {
             Some(Holder::Node(_)) => self.services.find_node_port(ip, port, protocol),
             Some(Holder::Pod(_) | Holder::Ambiguous(_)) => None,
             None => self.services.find_by_address(ip),
         }
-        .unwrap_or_else(|| Target::Endpoint(self.resolve_address(ip, at)))
     }
 
     /// The addresses of a service, in order; none where it is not there or has none.

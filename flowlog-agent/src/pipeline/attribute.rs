@@ -234,6 +234,10 @@ impl Surroundings for View<'_> {
         self.repeats.counts(cgroup_id, listener, protocol)
     }
 
+    fn is_service(&self, dialed: SocketAddr, protocol: Protocol) -> bool {
+        self.snapshot.inventory.is_service(dialed.ip(), dialed.port(), protocol)
+    }
+
     fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr> {
         match self.snapshot.inventory.resolve(dialed.ip(), dialed.port(), protocol, self.now) {
             Target::Service { backends, .. } => {

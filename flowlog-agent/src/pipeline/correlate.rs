@@ -6,10 +6,12 @@
 //! that belong to no attempt are told as flows of their own. Everything is bounded; what has to give way is told
 //! with what is known of it.
 
+mod connecting;
 mod datagrams;
 
 use super::conclude::{End, Facts};
 use crate::model::{Direction, Drop, DropPlace, Fact, FlowId, Observation, Outcome, Protocol, State, Task};
+use connecting::Connecting;
 use datagrams::{Arrivals, Peering, Peers};
 use foldhash::{HashMap, HashMapExt};
 use jiff::Timestamp;
@@ -51,6 +53,8 @@ pub(super) trait Surroundings {
     fn is_counted(&self, opener: IpAddr, listener: SocketAddr) -> bool;
     /// Whether connections of this cgroup to `listener` are counted in the kernel, or were a moment ago.
     fn counts(&self, cgroup_id: u64, listener: SocketAddr, protocol: Protocol) -> bool;
+    /// Whether `dialed` is the address of a service.
+    fn is_service(&self, dialed: SocketAddr, protocol: Protocol) -> bool;
     /// What stands behind the service address `dialed`; empty where it is none.
     fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr>;
     /// The addresses of this cgroup's pod; empty where it shares its node's, and where none is known.
@@ -201,7 +205,7 @@ pub(super) struct Correlator {
     /// Openers' own addresses → cookie.
     by_opener: HashMap<(Protocol, SocketAddr), u64>,
     /// Attempts whose own port is not known yet.
-    connecting: HashMap<u64, ()>,
+    connecting: Connecting,
     packets: LruCache<PacketKey, Orphan>,
     /// Flows of sockets that are not connected.
     peers: Peers,
@@ -224,7 +228,7 @@ impl Correlator {
             sees_syns,
             sockets: LruCache::new(bound(MOST_SOCKETS)),
             by_opener: HashMap::new(),
-            connecting: HashMap::new(),
+            connecting: Connecting::default(),
             packets: LruCache::new(bound(MOST_PACKETS)),
             peers: Peers::default(),
             arrivals: Arrivals::new(bound(MOST_PACKETS)),
@@ -239,7 +243,7 @@ impl Correlator {
     /// Take one observation; what is known well enough by it goes to `out`.
     pub(super) fn observe(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         match seen.fact {
-            Fact::Attempt { .. } => self.attempt(seen, out),
+            Fact::Attempt { .. } => self.attempt(seen, around, out),
             Fact::Sent { .. } => self.sent(seen, around, out),
             Fact::SentTo { .. } => self.sent_to(seen, around, out),
             Fact::Received { .. } => self.received(seen, around, out),
@@ -289,13 +293,14 @@ impl Correlator {
         }
     }
 
-    fn attempt(&mut self, seen: Observation, out: &mut Vec<Told>) {
+    fn attempt(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         // Linux takes connect to port 0 of the unspecified address; it goes nowhere, but it is an attempt.
         let requested = seen.remote.unwrap_or(NOWHERE);
         let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
-        let boot_ns = seen.boot_ns;
+        let (boot_ns, protocol) = (seen.boot_ns, seen.protocol);
         let entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
-        self.connecting.insert(cookie, ());
+        let service = around.is_service(requested, protocol);
+        self.connecting.insert(cookie, boot_ns, protocol, requested, service);
         self.insert(cookie, entry, out);
     }
 
@@ -448,7 +453,7 @@ impl Correlator {
             }
             take_packet(entry, &seen);
             let open = entry.told.is_none() && entry.facts.end == End::Open;
-            self.connecting.remove(&cookie);
+            self.connecting.remove(cookie);
             self.by_opener.insert((seen.protocol, source), cookie);
             if open {
                 self.postpone(Some(cookie), due_ns);
@@ -497,22 +502,15 @@ impl Correlator {
         if seen.protocol == Protocol::Udp {
             return self.peers.find(destination, source.ip(), around);
         }
-        // The oldest of several alike: packets leave in the order of their connects.
-        self.connecting
-            .keys()
-            .filter_map(|cookie| Some((self.sockets.peek(cookie)?, *cookie)))
-            .filter(|(entry, _)| entry.tried.protocol == seen.protocol)
-            .filter(|(entry, _)| leads(&entry.tried, destination, around))
-            .filter(|(entry, _)| {
-                let owned = entry.tried.cgroup_id.and_then(|cgroup| around.owns(cgroup, source.ip()));
-                owned.unwrap_or(true)
-            })
-            .min_by_key(|(entry, _)| entry.boot_ns)
-            .map(|(_, cookie)| cookie)
+        let leads = |dialed| around.leads_to(dialed, destination, seen.protocol);
+        self.connecting.find(seen.protocol, destination, leads, |cookie| {
+            let cgroup = self.sockets.peek(&cookie).and_then(|entry| entry.tried.cgroup_id);
+            cgroup.and_then(|cgroup| around.owns(cgroup, source.ip())).unwrap_or(true)
+        })
     }
 
     fn overdue(&mut self, cookie: u64, out: &mut Vec<Told>) {
-        self.connecting.remove(&cookie);
+        self.connecting.remove(cookie);
         let sees_syns = self.sees_syns;
         let Some(entry) = self.sockets.peek_mut(&cookie) else { return };
         let datagram = entry.tried.protocol == Protocol::Udp;
@@ -579,7 +577,7 @@ impl Correlator {
             self.unmatched.outcomes += 1;
             return None;
         }
-        self.connecting.remove(&cookie);
+        self.connecting.remove(cookie);
         let entry = self.sockets.get_mut(&cookie)?;
         entry.tried.last = seen.time;
         if entry.tried.origin == Origin::Opener {
@@ -660,7 +658,7 @@ impl Correlator {
             let counted = |cgroup_id| is_counted(cgroup_id, tried.requested, tried.protocol);
             *facts == Facts::default() && tried.cgroup_id.is_some_and(counted)
         };
-        let cookies: Vec<u64> = self.connecting.keys().filter(silent).copied().collect();
+        let cookies: Vec<u64> = self.connecting.cookies().filter(silent).copied().collect();
         for cookie in cookies {
             self.unmatched.passed_over += 1;
             self.forget(Some(cookie));
@@ -681,7 +679,7 @@ impl Correlator {
 
     fn unlink(&mut self, cookie: u64, entry: &Entry, gone: bool) {
         if gone {
-            self.connecting.remove(&cookie);
+            self.connecting.remove(cookie);
         }
         if let Some(peering) = &entry.peering {
             self.peers.remove(peering, cookie);

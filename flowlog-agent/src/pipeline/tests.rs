@@ -41,6 +41,10 @@ impl Surroundings for Around {
         false
     }
 
+    fn is_service(&self, dialed: SocketAddr, _: Protocol) -> bool {
+        dialed == at(SERVICE)
+    }
+
     fn backends_of(&self, dialed: SocketAddr, _: Protocol) -> Vec<SocketAddr> {
         if dialed == at(SERVICE) { vec![at(LISTENER)] } else { Vec::new() }
     }
@@ -76,6 +80,10 @@ impl Surroundings for Counting {
 
     fn counts(&self, cgroup_id: u64, listener: SocketAddr, _: Protocol) -> bool {
         cgroup_id == CGROUP && listener == at(LISTENER)
+    }
+
+    fn is_service(&self, dialed: SocketAddr, protocol: Protocol) -> bool {
+        Around.is_service(dialed, protocol)
     }
 
     fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr> {

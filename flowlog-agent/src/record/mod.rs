@@ -9,6 +9,7 @@ mod errno;
 mod fields;
 mod native;
 mod schema;
+mod shared;
 mod shorten;
 mod text;
 
@@ -24,6 +25,7 @@ use agent::AgentLine;
 use bytes::Bytes;
 use native::{FlowLine, LossLine};
 use serde::Serialize;
+use shared::Shared;
 use shorten::Shortening;
 use std::collections::BTreeSet;
 use std::io::Write as _;
@@ -144,18 +146,25 @@ pub struct Encoder {
     run: Run,
     labelling: Labelling,
     buffer: Vec<u8>,
+    shared: Shared,
 }
 
 impl Encoder {
     /// An encoder for this run's lines.
     pub fn new(run: Run, labelling: Labelling) -> Self {
-        Self { run, labelling, buffer: Vec::with_capacity(MAX_LINE_BYTES) }
+        Self { run, labelling, buffer: Vec::with_capacity(MAX_LINE_BYTES), shared: Shared::default() }
     }
 
     /// Encode a flow.
     pub fn flow(&mut self, flow: &Flow) -> Result<Line, EncodeError> {
-        let Self { run, labelling, buffer } = self;
-        let body = fit(buffer, "flow", |short| FlowLine::of(flow, run, labelling, short))?;
+        let Self { run, labelling, buffer, shared } = self;
+        let json = |source| EncodeError::Json { kind: "flow", source };
+        buffer.clear();
+        shared.append_flow(buffer, flow, run, labelling).map_err(json)?;
+        let body = match finished(buffer) {
+            Some(body) => body,
+            None => fit(buffer, "flow", |short| FlowLine::of(flow, run, labelling, short))?,
+        };
         Ok(Line { body, content: Content::Flow { class: flow.class, count: flow.count } })
     }
 
@@ -184,15 +193,20 @@ fn fit<T: Serialize>(
     for short in Shortening::steps() {
         buffer.clear();
         text::append_json(buffer, &line(&short)).map_err(|source| EncodeError::Json { kind, source })?;
-        buffer.push(b'\n');
-        // The object's opening brace gives way to the beginning that the sink writes.
-        let body = buffer.get(1..).unwrap_or_default();
-        bytes = MAX_FRONT_BYTES.saturating_add(body.len());
-        if bytes <= MAX_LINE_BYTES {
-            return Ok(Bytes::copy_from_slice(body));
+        if let Some(body) = finished(buffer) {
+            return Ok(body);
         }
+        bytes = MAX_FRONT_BYTES.saturating_add(buffer.len());
     }
     Err(EncodeError::TooLong { kind, bytes })
+}
+
+/// The body of a line from its JSON object, where it is short enough.
+fn finished(buffer: &mut Vec<u8>) -> Option<Bytes> {
+    buffer.push(b'\n');
+    // The object's opening brace gives way to the beginning that the sink writes.
+    let body = buffer.get(1..).unwrap_or_default();
+    (MAX_FRONT_BYTES.saturating_add(body.len()) <= MAX_LINE_BYTES).then(|| Bytes::copy_from_slice(body))
 }
 
 #[cfg(test)]

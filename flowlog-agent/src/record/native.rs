@@ -119,7 +119,7 @@ pub enum Truncated {
 /// The attempt, or the attempts that this record stands for.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "FlowPart")]
-struct FlowPart {
+pub(super) struct FlowPart {
     /// Identity, 32 hex digits; the same in every record that tells of this flow.
     #[schemars(length(equal = 32), pattern("^[0-9a-f]{32}$"), extend("x-cardinality" = "high"))]
     id: HexId,
@@ -179,14 +179,21 @@ struct HexId(#[schemars(with = "String")] FlowId);
 
 impl Serialize for HexId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:032x}", self.0.0))
+        // Twice as fast as the formatter, which every line pays for.
+        const DIGITS: [u8; 16] = *b"0123456789abcdef";
+        let mut text = [0; 32];
+        let halves = self.0.0.to_be_bytes().into_iter().flat_map(|byte| [byte >> 4, byte & 0xf]);
+        for (place, half) in text.iter_mut().zip(halves) {
+            *place = DIGITS[usize::from(half)];
+        }
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(S::Error::custom)?)
     }
 }
 
 /// Who stands at an end, and the address it used.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "End")]
-struct EndPart<'a> {
+pub(super) struct EndPart<'a> {
     /// What stands there.
     #[schemars(extend("x-cardinality" = "low"))]
     kind: EndKind,
@@ -309,7 +316,7 @@ struct LabelsPart<'a>(&'a Labels, &'a Labelling);
 /// The address that the process asked for, where it differs from the destination.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Dialed")]
-struct DialedPart<'a> {
+pub(super) struct DialedPart<'a> {
     /// Address.
     #[schemars(extend("x-cardinality" = "high"))]
     ip: IpAddr,
@@ -337,7 +344,7 @@ enum NotePart {
 /// The process that opened or accepted.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Process")]
-struct ProcessPart<'a> {
+pub(super) struct ProcessPart<'a> {
     /// Process id in the node's own PID namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-cardinality" = "high"))]
@@ -358,7 +365,7 @@ struct ProcessPart<'a> {
 /// What the declared policies say.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Verdict")]
-struct VerdictPart<'a> {
+pub(super) struct VerdictPart<'a> {
     /// The combined answer.
     #[schemars(extend("x-cardinality" = "low"))]
     decision: Decision,
@@ -469,7 +476,7 @@ struct AddressPart {
 /// What the network did.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Outcome")]
-struct OutcomePart<'a> {
+pub(super) struct OutcomePart<'a> {
     /// What became of the attempt.
     #[schemars(extend("x-cardinality" = "low"))]
     state: State,
@@ -502,7 +509,7 @@ struct DropPart<'a> {
 /// How the local pod was found, where not at once.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Attribution")]
-struct AttributionPart<'a> {
+pub(super) struct AttributionPart<'a> {
     /// How.
     #[schemars(extend("x-cardinality" = "low"))]
     how: AttributionHow,
@@ -566,11 +573,7 @@ fn is_false(value: &bool) -> bool {
 
 impl<'a> FlowLine<'a> {
     pub(super) fn of(flow: &'a Flow, run: &'a Run, labelling: &'a Labelling, short: &Shortening) -> Self {
-        let container = flow.process.as_ref().and_then(|process| process.container.as_deref());
-        let (at_source, at_destination) = match flow.direction {
-            Direction::Egress => (container, None),
-            Direction::Ingress => (None, container),
-        };
+        let (at_source, at_destination) = containers_of(flow);
         let mut line = Self {
             head: Head::of("flow", flow.last, run, short),
             flow: FlowPart::of(flow),
@@ -590,8 +593,17 @@ impl<'a> FlowLine<'a> {
     }
 }
 
+/// Name of the container at each end, where it is known: at the local one.
+pub(super) fn containers_of(flow: &Flow) -> (Option<&str>, Option<&str>) {
+    let container = flow.process.as_ref().and_then(|process| process.container.as_deref());
+    match flow.direction {
+        Direction::Egress => (container, None),
+        Direction::Ingress => (None, container),
+    }
+}
+
 impl FlowPart {
-    fn of(flow: &Flow) -> Self {
+    pub(super) fn of(flow: &Flow) -> Self {
         let tuple = flow.source.ip.zip(flow.source.port).zip(flow.destination.ip.zip(flow.destination.port));
         let ip = flow.destination.ip.or(flow.source.ip);
         Self {
@@ -614,7 +626,7 @@ impl FlowPart {
 }
 
 impl<'a> EndPart<'a> {
-    fn of(
+    pub(super) fn of(
         party: &'a Party,
         container: Option<&'a str>,
         labelling: &'a Labelling,
@@ -733,7 +745,7 @@ impl<'a> ServicePart<'a> {
 }
 
 impl<'a> DialedPart<'a> {
-    fn of(dialed: &'a Dialed, short: &Shortening) -> Self {
+    pub(super) fn of(dialed: &'a Dialed, short: &Shortening) -> Self {
         Self {
             ip: dialed.ip,
             port: dialed.port,
@@ -747,7 +759,7 @@ impl<'a> DialedPart<'a> {
 }
 
 impl<'a> ProcessPart<'a> {
-    fn of(process: &'a Process, short: &Shortening) -> Self {
+    pub(super) fn of(process: &'a Process, short: &Shortening) -> Self {
         Self {
             pid: process.pid,
             comm: process.comm.as_deref().map(|comm| short.name(comm)),
@@ -758,7 +770,7 @@ impl<'a> ProcessPart<'a> {
 }
 
 impl<'a> VerdictPart<'a> {
-    fn of(verdict: &'a Verdict, short: &Shortening) -> Self {
+    pub(super) fn of(verdict: &'a Verdict, short: &Shortening) -> Self {
         Self {
             decision: verdict.decision,
             egress: SidePart::of(&verdict.egress, short),
@@ -820,7 +832,7 @@ impl MixedPart {
 }
 
 impl<'a> OutcomePart<'a> {
-    fn of(outcome: &'a Outcome, short: &Shortening) -> Self {
+    pub(super) fn of(outcome: &'a Outcome, short: &Shortening) -> Self {
         Self {
             state: outcome.state,
             errno: outcome.errno.map(errno_name),
@@ -835,7 +847,7 @@ impl<'a> OutcomePart<'a> {
 }
 
 impl<'a> AttributionPart<'a> {
-    fn of(attribution: &'a Attribution, short: &Shortening) -> Self {
+    pub(super) fn of(attribution: &'a Attribution, short: &Shortening) -> Self {
         let (how, reason) = match attribution {
             Attribution::Late => (AttributionHow::Late, None),
             Attribution::Departed => (AttributionHow::Departed, None),

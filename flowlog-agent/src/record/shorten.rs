@@ -19,10 +19,12 @@ const ALL_LABELS: &[Truncated] = &[Truncated::Labels, Truncated::NamespaceLabels
 const EXTRAS: &[Truncated] = &[Truncated::Labels, Truncated::NamespaceLabels, Truncated::Config];
 const MAX: usize = usize::MAX;
 
+const WHOLE: Step = Step { drops: &[], policies: MAX, words_bytes: MAX, name_bytes: MAX, list_items: MAX };
+
 /// The steps, in order. 253 bytes is the longest name the Kubernetes API accepts. The last step fits whatever
 /// the model holds: about 50 texts of 64 bytes and 3,000 bytes of keys and numbers (tested).
 const STEPS: [Step; 9] = [
-    Step { drops: &[], policies: MAX, words_bytes: MAX, name_bytes: MAX, list_items: MAX },
+    WHOLE,
     Step { drops: LABELS, policies: MAX, words_bytes: MAX, name_bytes: MAX, list_items: MAX },
     Step { drops: ALL_LABELS, policies: MAX, words_bytes: MAX, name_bytes: MAX, list_items: MAX },
     Step { drops: ALL_LABELS, policies: 8, words_bytes: MAX, name_bytes: MAX, list_items: MAX },
@@ -40,6 +42,11 @@ pub(super) struct Shortening {
 }
 
 impl Shortening {
+    /// Takes nothing.
+    pub(super) fn none() -> Self {
+        Self { step: WHOLE, taken: RefCell::default() }
+    }
+
     /// Every step, mildest first; the first one takes nothing.
     pub(super) fn steps() -> impl Iterator<Item = Self> {
         STEPS.iter().map(|step| Self { step: *step, taken: RefCell::default() })

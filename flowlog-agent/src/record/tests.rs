@@ -311,6 +311,102 @@ fn assert_valid(validator: &jsonschema::Validator, line: &Value) {
     assert!(errors.is_empty(), "{errors:#?}\n{line:#}");
 }
 
+/// The line as `native.rs` alone has it.
+fn whole(flow: &Flow) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let (run, labelling) = (run(), Labelling::default());
+    let line = FlowLine::of(flow, &run, &labelling, &Shortening::none());
+    text::append_json(&mut out, &line).unwrap();
+    out.push(b'\n');
+    (MAX_FRONT_BYTES + out.len() - 1 <= MAX_LINE_BYTES).then(|| out[1..].to_vec())
+}
+
+/// Flows that have texts in common, and differ in one thing after the other.
+fn alike() -> Vec<Flow> {
+    let plain = flow();
+    let Endpoint::Pod(pod) = &plain.source.endpoint else { panic!() };
+    let two = Pod {
+        containers: vec![
+            Container { name: "web".into(), ..Container::default() },
+            Container { name: "sidecar".into(), ..Container::default() },
+        ],
+        ..Pod::clone(pod)
+    };
+    let as_pod = |pod: Pod, ip: &str, port| Party {
+        endpoint: Endpoint::Pod(Arc::new(pod)),
+        ip: Some(ip.parse().unwrap()),
+        port,
+    };
+    let process = |container: &str| {
+        plain.process.clone().map(|process| Process { container: Some(container.into()), ..process })
+    };
+    let of_two = |container: &str| Flow {
+        source: as_pod(two.clone(), "2001:db8::1", None),
+        process: process(container),
+        ..plain.clone()
+    };
+    let verdict = |change: fn(&mut Verdict)| {
+        let mut flow = plain.clone();
+        change(&mut flow.verdict);
+        flow
+    };
+    let policies = Arc::clone(&plain.verdict.egress.policies);
+    let both = Flow { direction: Direction::Ingress, destination: plain.source.clone(), ..plain.clone() };
+    let mut all = vec![
+        plain.clone(),
+        both,
+        of_two("web"),
+        of_two("sidecar"),
+        of_two("unheard-of"),
+        Flow { process: None, ..of_two("web") },
+        Flow { source: Party { ip: None, port: None, ..plain.source.clone() }, ..plain.clone() },
+        verdict(|verdict| verdict.settling = true),
+        verdict(|verdict| verdict.snapshot = 4),
+        verdict(|verdict| verdict.stale_since = Some(time())),
+        verdict(|verdict| verdict.as_of = "2026-11-24T00:00:00Z".parse().unwrap()),
+        verdict(|verdict| verdict.egress.tier = None),
+        verdict(|verdict| verdict.egress.basis = Basis::Policy),
+        verdict(|verdict| std::mem::swap(&mut verdict.egress, &mut verdict.ingress)),
+        verdict(|verdict| verdict.ingress.reason = Some("of its own".into())),
+        full("x"),
+        full("\u{202e}\n\"grüße"),
+        full(&"long".repeat(1_000)),
+    ];
+    all.push({
+        let mut flow = plain;
+        flow.verdict.ingress.policies = policies;
+        flow
+    });
+    all
+}
+
+#[test]
+fn text_in_common_is_what_the_parts_say() {
+    let mut encoder = encoder();
+    // A second time all of it is there already.
+    for flow in alike().iter().chain(&alike()).chain(&alike()) {
+        let line = encoder.flow(flow).unwrap();
+        match whole(flow) {
+            Some(whole) => {
+                assert_eq!(String::from_utf8_lossy(line.body()), String::from_utf8_lossy(&whole), "{flow:#?}")
+            }
+            None => assert!(!truncated(&read(&line)).is_empty()),
+        }
+    }
+}
+
+#[test]
+fn more_pods_than_texts_are_kept_of_are_written_alike() {
+    let mut encoder = encoder();
+    for number in 0..3_000 {
+        let mut flow = flow();
+        flow.source.endpoint = Endpoint::Pod(Arc::new(pod(&format!("web-{}", number % 1_500))));
+        flow.verdict.egress = side(Decision::Deny, Basis::Isolated, vec![policy(&number.to_string(), None)]);
+        let line = encoder.flow(&flow).unwrap();
+        assert_eq!(Some(line.body().to_vec()), whole(&flow));
+    }
+}
+
 #[test]
 fn a_flow_is_written_as_the_documents_say() {
     let container = json!({

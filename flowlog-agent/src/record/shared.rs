@@ -1,0 +1,194 @@
+//! Text that many lines have in common, a pod's or a verdict's, written once and copied from then on: most of a line's
+//! bytes, and of the time that serde takes for it.
+//!
+//! What a line holds is said in `native.rs` alone. The text here is what serde makes of the same parts, and a test holds
+//! the two against each other, byte for byte.
+
+use super::native::{
+    AttributionPart, DialedPart, EndPart, FlowPart, Head, OutcomePart, ProcessPart, VerdictPart,
+    containers_of,
+};
+use super::shorten::Shortening;
+use super::{Labelling, Run, text};
+use crate::model::{
+    Basis, Decision, DirectionVerdict, Endpoint, Flow, Party, Pod, PolicyRefs, Tier, Verdict,
+};
+use foldhash::HashMap;
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Error;
+use std::sync::Arc;
+
+/// Texts of a kind that are kept, of a few hundred bytes each; one more, and all begin anew: pods and policies that went
+/// are forgotten that way.
+const MOST: usize = 1_024;
+
+/// A pod's end begins so; its address follows.
+const POD: &str = r#"{"kind":"pod""#;
+
+/// What was written before. A key is an address in memory, which stays another's as long as the entry holds it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shared {
+    pods: HashMap<usize, PodText>,
+    verdicts: HashMap<VerdictKey, VerdictText>,
+}
+
+#[derive(Clone, Debug)]
+struct PodText {
+    _held: Arc<Pod>,
+    /// By the container that took part, where it is known; most pods have one or two.
+    texts: Vec<(Option<String>, Box<str>)>,
+}
+
+#[derive(Clone, Debug)]
+struct VerdictText {
+    _held: [PolicyRefs; 2],
+    text: Box<str>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct VerdictKey {
+    decision: Decision,
+    sides: [SideKey; 2],
+    snapshot: u64,
+    as_of: Timestamp,
+    stale_since: Option<Timestamp>,
+    settling: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct SideKey {
+    decision: Decision,
+    basis: Basis,
+    tier: Option<Tier>,
+    policies: usize,
+}
+
+impl SideKey {
+    /// None where the side has words of its own.
+    fn of(side: &DirectionVerdict) -> Option<Self> {
+        let policies = Arc::as_ptr(&side.policies).addr();
+        let key = Self { decision: side.decision, basis: side.basis, tier: side.tier, policies };
+        side.reason.is_none().then_some(key)
+    }
+}
+
+impl VerdictKey {
+    fn of(verdict: &Verdict) -> Option<Self> {
+        let sides = [SideKey::of(&verdict.egress)?, SideKey::of(&verdict.ingress)?];
+        let Verdict { decision, snapshot, as_of, stale_since, settling, .. } = *verdict;
+        let plain = verdict.mixed.is_none() && verdict.trial.is_none();
+        plain.then_some(Self { decision, sides, snapshot, as_of, stale_since, settling })
+    }
+}
+
+impl Shared {
+    /// Append a flow's line as one JSON object, nothing shortened.
+    pub(super) fn append_flow(
+        &mut self,
+        out: &mut Vec<u8>,
+        flow: &Flow,
+        run: &Run,
+        labelling: &Labelling,
+    ) -> Result<(), Error> {
+        let start = out.len();
+        let short = &Shortening::none();
+        let (at_source, at_destination) = containers_of(flow);
+        serde_json::to_writer(&mut *out, &Head::of("flow", flow.last, run, short))?;
+        // Its closing brace: the line goes on.
+        out.pop();
+        append(out, br#","flow":"#, &FlowPart::of(flow))?;
+        out.extend_from_slice(br#","source":"#);
+        self.append_end(out, &flow.source, at_source, labelling)?;
+        out.extend_from_slice(br#","destination":"#);
+        self.append_end(out, &flow.destination, at_destination, labelling)?;
+        if let Some(dialed) = &flow.dialed {
+            append(out, br#","dialed":"#, &DialedPart::of(dialed, short))?;
+        }
+        if let Some(process) = &flow.process {
+            append(out, br#","process":"#, &ProcessPart::of(process, short))?;
+        }
+        out.extend_from_slice(br#","verdict":"#);
+        self.append_verdict(out, &flow.verdict)?;
+        append(out, br#","outcome":"#, &OutcomePart::of(&flow.outcome, short))?;
+        append(out, br#","class":"#, &flow.class)?;
+        append(out, br#","severity":"#, &flow.class.severity())?;
+        if let Some(attribution) = &flow.attribution {
+            append(out, br#","attribution":"#, &AttributionPart::of(attribution, short))?;
+        }
+        out.push(b'}');
+        text::escape(out, start);
+        Ok(())
+    }
+
+    fn append_end(
+        &mut self,
+        out: &mut Vec<u8>,
+        party: &Party,
+        container: Option<&str>,
+        labelling: &Labelling,
+    ) -> Result<(), Error> {
+        let Endpoint::Pod(pod) = &party.endpoint else {
+            return serde_json::to_writer(
+                out,
+                &EndPart::of(party, container, labelling, &Shortening::none()),
+            );
+        };
+        out.extend_from_slice(POD.as_bytes());
+        if let Some(ip) = &party.ip {
+            append(out, br#","ip":"#, ip)?;
+        }
+        if let Some(port) = &party.port {
+            append(out, br#","port":"#, port)?;
+        }
+        out.extend_from_slice(self.pod(pod, container, labelling)?.as_bytes());
+        Ok(())
+    }
+
+    /// What follows a pod's address.
+    fn pod(&mut self, pod: &Arc<Pod>, container: Option<&str>, labelling: &Labelling) -> Result<&str, Error> {
+        let key = Arc::as_ptr(pod).addr();
+        if self.pods.len() >= MOST && !self.pods.contains_key(&key) {
+            self.pods.clear();
+        }
+        let known =
+            self.pods.entry(key).or_insert_with(|| PodText { _held: Arc::clone(pod), texts: Vec::new() });
+        let found = known.texts.iter().position(|(name, _)| name.as_deref() == container);
+        let place = match found {
+            Some(place) => place,
+            None => {
+                let party = Party { endpoint: Endpoint::Pod(Arc::clone(pod)), ip: None, port: None };
+                let whole =
+                    serde_json::to_string(&EndPart::of(&party, container, labelling, &Shortening::none()))?;
+                let rest = whole.strip_prefix(POD).unwrap_or_default();
+                known.texts.push((container.map(str::to_owned), rest.into()));
+                known.texts.len() - 1
+            }
+        };
+        Ok(known.texts.get(place).map_or("}", |(_, text)| text))
+    }
+
+    fn append_verdict(&mut self, out: &mut Vec<u8>, verdict: &Verdict) -> Result<(), Error> {
+        let Some(key) = VerdictKey::of(verdict) else {
+            return serde_json::to_writer(out, &VerdictPart::of(verdict, &Shortening::none()));
+        };
+        if let Some(known) = self.verdicts.get(&key) {
+            out.extend_from_slice(known.text.as_bytes());
+            return Ok(());
+        }
+        if self.verdicts.len() >= MOST {
+            self.verdicts.clear();
+        }
+        let text: Box<str> = serde_json::to_string(&VerdictPart::of(verdict, &Shortening::none()))?.into();
+        out.extend_from_slice(text.as_bytes());
+        let held = [&verdict.egress, &verdict.ingress].map(|side| Arc::clone(&side.policies));
+        self.verdicts.insert(key, VerdictText { _held: held, text });
+        Ok(())
+    }
+}
+
+/// Append a member of the object that is being written, which has others before it.
+fn append<T: Serialize>(out: &mut Vec<u8>, name: &[u8], value: &T) -> Result<(), Error> {
+    out.extend_from_slice(name);
+    serde_json::to_writer(out, value)
+}

@@ -15,8 +15,9 @@ use std::io;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
-/// Events taken in one go, so that other work gets its turn under load.
-const BATCH: usize = 8_192;
+/// Events taken in one go, so that other work gets its turn under load, and few enough that what they become (200 kB)
+/// stays in the CPU's cache on its way.
+const BATCH: usize = 1_024;
 
 /// What one drain brought.
 #[derive(Debug, Default)]

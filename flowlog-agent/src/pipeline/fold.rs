@@ -112,11 +112,15 @@ impl Folder {
         }
     }
 
+    /// Whether it is written as it is, and nothing of it is still to come.
+    pub(super) fn passes(&self, flow: &Flow) -> bool {
+        self.intervals.each && !is_open(flow)
+    }
+
     /// Take a flow; what is to be written goes to `out`. Returns how many its next record stands for so far.
     pub(super) fn fold(&mut self, flow: Flow, now_ns: u64, out: &mut Vec<Flow>) -> u64 {
         let key = Arc::new(key_of(&flow));
-        let open =
-            (flow.outcome.state == State::Established && flow.duration_ns.is_none()).then_some(flow.id);
+        let open = is_open(&flow).then_some(flow.id);
         let due_ns = now_ns.saturating_add(self.interval(flow.class));
         match self.keys.get_mut(&key).filter(|_| !self.intervals.each) {
             Some(folded) => {
@@ -221,6 +225,11 @@ impl Folder {
         };
         u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+/// Whether its close is to come.
+fn is_open(flow: &Flow) -> bool {
+    flow.outcome.state == State::Established && flow.duration_ns.is_none()
 }
 
 /// What was folded since the last writing; what stays stands for nothing yet.

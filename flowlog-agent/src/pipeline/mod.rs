@@ -265,10 +265,18 @@ impl Spine {
         let mut latest_ns = 0;
         let Self { correlate, snapshot, cgroups, node, host_processes, registry, repeats, .. } = self;
         let view = View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats };
+        let mut kinds: Vec<(&'static str, u64)> = Vec::new();
         for seen in observations {
-            registry.events.add(kind_of(&seen.fact), 1);
+            let kind = kind_of(&seen.fact);
+            match kinds.iter_mut().find(|(known, _)| *known == kind) {
+                Some((_, count)) => *count += 1,
+                None => kinds.push((kind, 1)),
+            }
             latest_ns = seen.boot_ns;
             correlate.observe(seen, &view, &mut told);
+        }
+        for (kind, count) in kinds {
+            registry.events.add(kind, count);
         }
         // While more is waiting in the ring, time is what the events say.
         correlate.tick(if more { latest_ns } else { now_ns }, &view, &mut told);
@@ -338,6 +346,8 @@ impl Spine {
         if self.repeats.adopt(tried, &flow) {
             self.correlate.release(tried.id);
             self.fold.fold_counted(flow, now_ns, &mut written);
+        } else if self.fold.passes(&flow) {
+            written.push(flow);
         } else {
             let times = self.fold.fold(flow.clone(), now_ns, &mut written);
             self.repeats.consider(tried, &flow, times);

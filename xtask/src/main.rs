@@ -67,6 +67,8 @@ enum Bench {
     Connect(bench::ConnectArgs),
     /// What the policy engine costs: a question, a load, an update, memory, and how they grow.
     Policy(bench::PolicyArgs),
+    /// What a flow costs the agent from the ring to a JSON line, and how many a core takes a second (root).
+    Ring(bench::RingArgs),
 }
 
 #[derive(Args)]
@@ -100,6 +102,7 @@ fn run(task: Task) -> Result<()> {
         Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),
         Task::Bench(Bench::Connect(args)) => bench::connect(&args),
         Task::Bench(Bench::Policy(args)) => bench::policy(&args),
+        Task::Bench(Bench::Ring(args)) => bench::ring(&args),
         Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),
     }

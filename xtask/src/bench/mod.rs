@@ -5,9 +5,11 @@
 
 mod connect;
 mod policy;
+mod ring;
 
 pub(crate) use connect::{ConnectArgs, connect};
 pub(crate) use policy::{PolicyArgs, policy};
+pub(crate) use ring::{RingArgs, ring};
 
 use crate::command;
 use crate::command::{run, say, target};

@@ -1,0 +1,297 @@
+//! `cargo xtask bench ring`: what a flow costs the agent, from the ring to a JSON line with its verdict.
+//!
+//! Real events of real connections: the agent is stopped (SIGSTOP) while they are made, so that making them and
+//! reading them do not share a CPU, then goes on, and its CPU time is read from the kernel's own account of it.
+
+use super::{ADDRESSES, NODE, container, objects, quantile, sorted};
+use crate::command::{need_root, say};
+use crate::interrupt::Interrupt;
+use crate::{build, setup};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use flowlog_tests::agent::{self, Agent};
+use flowlog_tests::cgroup::Subtree;
+use flowlog_tests::manifests::Cluster;
+use flowlog_tests::netns::Netns;
+use flowlog_tests::traffic::step::Seat;
+use flowlog_tests::traffic::{Actor, Listen, Server, Step};
+use flowlog_tests::wait;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::thread::{available_parallelism, sleep};
+use std::time::{Duration, Instant};
+
+/// Room for all events of a round: 256 MiB hold two million.
+const RING_BYTES: &str = "268435456";
+/// The agent has caught up when its threads used less than this in [`LOOK`].
+const IDLE: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(100);
+/// By then it has.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Loading and attaching takes well under a second; a loaded machine takes longer.
+const START: Duration = Duration::from_secs(30);
+
+/// Arguments of `cargo xtask bench ring`.
+#[derive(Args)]
+pub(crate) struct RingArgs {
+    /// Rounds of each kind of flow.
+    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Flows a round.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u16).range(1..=50_000))]
+    count: u16,
+    /// Pods of the cluster, all of this node.
+    #[arg(long, default_value_t = 100)]
+    pods: u16,
+}
+
+/// Measure, and print the result as the last line, in JSON.
+pub(crate) fn ring(args: &RingArgs) -> Result<()> {
+    need_root("the benchmark")?;
+    setup::setup()?;
+    let program = build::agent(true)?;
+    build::traffic()?;
+    let interrupt = Interrupt::hold()?;
+    let stage = Stage::set(args)?;
+    let mut summary = json!({"bench": "ring", "pods": args.pods, "flows": args.count, "rounds": args.rounds});
+    for kind in Kind::ALL {
+        let run = stage.run(kind, &program, args, &interrupt)?;
+        summary[kind.name()] = run;
+    }
+    summary["flows_per_s_per_core"] = summary[Kind::Connections.name()]["flows_per_s_per_core"].clone();
+    println!("{summary}");
+    Ok(())
+}
+
+/// What the flows of a round are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// TCP, both ends on this node: five events a flow.
+    Connections,
+    /// First datagrams to a peer, one event a flow.
+    Datagrams,
+}
+
+impl Kind {
+    const ALL: [Self; 2] = [Self::Connections, Self::Datagrams];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Connections => "connections",
+            Self::Datagrams => "datagrams",
+        }
+    }
+}
+
+/// CPU time of the agent.
+#[derive(Clone, Copy, Debug, Default)]
+struct Used {
+    /// The thread that takes events to lines.
+    spine: Duration,
+    /// All threads, the outputs' among them.
+    all: Duration,
+}
+
+struct Stage {
+    // The order is that of dropping: who lives in the cgroup and the namespace goes first.
+    client: RefCell<Actor>,
+    _server: Server,
+    manifests: tempfile::TempDir,
+    subtree: Subtree,
+    _netns: Netns,
+    cpus: usize,
+}
+
+impl Stage {
+    fn set(args: &RingArgs) -> Result<Self> {
+        let netns = Netns::create("the benchmark")?;
+        let mut commands = ADDRESSES.map(|address| format!("addr add {address}/32 dev lo")).to_vec();
+        // What is sent there is swallowed.
+        commands.extend(["link add out type veth peer name void", "link set void up"].map(str::to_owned));
+        commands.push("link set out arp off up".to_owned());
+        commands.push("route add 198.51.100.0/24 dev out".to_owned());
+        netns.ip(&commands)?;
+        let subtree = Subtree::create()?;
+        subtree.make(container())?;
+        let manifests = tempfile::tempdir().context("make a folder for manifests")?;
+        let mut all = objects();
+        all.extend((2..args.pods).map(bystander));
+        Cluster::from_objects(all).write(manifests.path())?;
+        let cpus = available_parallelism().context("count CPUs")?.get();
+        let seat = Seat {
+            cgroup: Some(subtree.top().join(container())),
+            netns: Some(netns.path()),
+            comm: Some("bench".to_owned()),
+            cpu: Some(0),
+        };
+        let listen = Listen { tcp: vec![listener()], udp: Vec::new() };
+        let server = Server::start(&seat, &listen, "the benchmark")?;
+        let client = RefCell::new(Actor::start(&seat, "the benchmark")?);
+        Ok(Self { _netns: netns, subtree, manifests, _server: server, client, cpus })
+    }
+
+    fn run(&self, kind: Kind, program: &Path, args: &RingArgs, interrupt: &Interrupt) -> Result<Value> {
+        let output = tempfile::tempdir().context("make a folder for lines")?;
+        let lines = output.path().join("flows.jsonl");
+        let agent = self.agent(program, &lines)?;
+        let pid = agent.pid();
+        let mut rounds = Vec::new();
+        // The first round pays for page faults and cold caches.
+        for number in 0..=args.rounds {
+            interrupt.check()?;
+            let used = self.round(kind, &agent, args.count, number)?;
+            if number > 0 {
+                say(&format!("{} {number} of {}: {used:?}", kind.name(), args.rounds));
+                rounds.push(used);
+            }
+        }
+        let resident = resident_kib(pid)?;
+        let ended = agent.stop()?;
+        let text = fs::read_to_string(&lines).with_context(|| format!("read {}", lines.display()))?;
+        let flows: Vec<&str> = text.lines().filter(|line| line.contains(r#""kind":"flow""#)).collect();
+        let due = usize::from(args.count) * (rounds.len() + 1);
+        if flows.len() < due {
+            bail!("the agent wrote {} of {due} flows: {}", flows.len(), ended.stderr);
+        }
+        let bytes = flows.iter().map(|line| line.len() + 1).sum::<usize>() / flows.len();
+        Ok(summary(&rounds, args.count, bytes, resident))
+    }
+
+    fn agent(&self, program: &Path, lines: &Path) -> Result<Agent> {
+        let mut args: Vec<OsString> = ["run", "--each", "--node", NODE].map(Into::into).to_vec();
+        args.extend(["--events-ring-bytes", RING_BYTES, "--output"].map(Into::into));
+        args.extend([lines.into(), "--manifests".into(), self.manifests.path().into()]);
+        args.extend(["--cgroup-root".into(), self.subtree.top().into()]);
+        let seat = Seat { cpu: (self.cpus > 1).then_some(1), ..Seat::default() };
+        let agent = agent::Start::new(args).program(program.to_owned()).seat(seat).spawn()?;
+        wait::until("the agent says that it started", START, || {
+            Ok(fs::read_to_string(lines).is_ok_and(|text| text.contains(r#""event":"start""#)))
+        })?;
+        Ok(agent)
+    }
+
+    fn round(&self, kind: Kind, agent: &Agent, count: u16, number: u32) -> Result<Used> {
+        let pid = agent.pid();
+        agent.signal(Signal::SIGSTOP)?;
+        let before = used(pid)?;
+        self.make(kind, count, number)?;
+        agent.signal(Signal::SIGCONT)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = used(pid)?;
+        loop {
+            sleep(LOOK);
+            let now = used(pid)?;
+            if now.all.saturating_sub(last.all) < IDLE {
+                return Ok(Used { spine: now.spine - before.spine, all: now.all - before.all });
+            }
+            if Instant::now() > deadline {
+                bail!("the agent has not caught up within {PATIENCE:?}");
+            }
+            last = now;
+        }
+    }
+
+    fn make(&self, kind: Kind, count: u16, number: u32) -> Result<()> {
+        let step = match kind {
+            Kind::Connections => {
+                Step::Burst { to: listener(), count: count.into(), threads: 1, timeout_ms: 10_000 }
+            }
+            Kind::Datagrams => {
+                let host = u8::try_from(number % 250).context("a number below 250")?.saturating_add(1);
+                let to = SocketAddr::new(Ipv4Addr::new(198, 51, 100, host).into(), 10_000);
+                Step::UdpMany { to, count: count.into(), ports: count }
+            }
+        };
+        self.client.borrow_mut().act(&step).map(drop)
+    }
+}
+
+fn listener() -> SocketAddr {
+    SocketAddr::new(ADDRESSES[1].parse().unwrap_or(Ipv4Addr::LOCALHOST.into()), 8080)
+}
+
+/// A pod that takes no part but in the agent's memory.
+fn bystander(number: u16) -> Value {
+    let [high, low] = number.to_be_bytes();
+    let app = format!("app-{}", number % 10);
+    json!({
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "namespace": "bench", "name": format!("{app}-{number}"),
+            "uid": format!("6f0e6f52-9a1f-4c39-8f3d-2f6b1f2f{number:04x}"),
+            "labels": {"app": app, "app.kubernetes.io/part-of": "bench"},
+        },
+        "spec": {"nodeName": NODE, "containers": [{"name": "main", "image": "bench.example/main:1"}]},
+        "status": {"phase": "Running", "podIPs": [{"ip": format!("10.245.{high}.{low}")}]},
+    })
+}
+
+fn used(pid: u32) -> Result<Used> {
+    let tasks = PathBuf::from(format!("/proc/{pid}/task"));
+    let mut sum = Used::default();
+    for task in fs::read_dir(&tasks).with_context(|| format!("list {}", tasks.display()))? {
+        let path = task.context("list threads")?.path();
+        // First number: nanoseconds on a CPU (Documentation/scheduler/sched-stats.rst).
+        let Ok(text) = fs::read_to_string(path.join("schedstat")) else { continue };
+        let ns = text.split_whitespace().next().and_then(|word| word.parse().ok());
+        let time = Duration::from_nanos(ns.with_context(|| format!("schedstat says `{text}`"))?);
+        sum.all += time;
+        if path.file_name().is_some_and(|name| name == pid.to_string().as_str()) {
+            sum.spine = time;
+        }
+    }
+    Ok(sum)
+}
+
+/// Resident memory by kind, KiB, from `/proc/PID/status`.
+fn resident_kib(pid: u32) -> Result<Value> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).context("read the agent's status")?;
+    let of = |key: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(key));
+        line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok())
+    };
+    Ok(json!({"all": of("VmRSS:"), "anonymous": of("RssAnon:"), "peak": of("VmHWM:")}))
+}
+
+/// Medians over the rounds.
+fn summary(rounds: &[Used], count: u16, line_bytes: usize, resident: Value) -> Value {
+    let us_per_flow = |of: fn(&Used) -> Duration| {
+        let times = sorted(rounds.iter().map(|used| of(used).as_secs_f64() * 1e6 / f64::from(count)));
+        quantile(&times, 2).unwrap_or_default()
+    };
+    let (spine, all) = (us_per_flow(|used| used.spine), us_per_flow(|used| used.all));
+    json!({
+        "flows_per_s_per_core": (1e6 / spine).round(),
+        "us_per_flow": spine,
+        "us_per_flow_with_output": all,
+        "line_bytes": line_bytes,
+        "resident_kib": resident,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_figure_is_that_of_the_median_round() {
+        let round = |ms| Used { spine: Duration::from_millis(ms), all: Duration::from_millis(2 * ms) };
+        let summary = summary(&[round(20), round(10), round(90)], 10_000, 1_000, json!(1));
+        assert_eq!(summary["flows_per_s_per_core"], 500_000.0);
+        assert_eq!(summary["us_per_flow_with_output"], 4.0);
+    }
+
+    #[test]
+    fn this_process_has_used_its_cpu() {
+        let pid = std::process::id();
+        let used = used(pid).unwrap();
+        assert!(used.all >= used.spine && used.all > Duration::ZERO, "{used:?}");
+        assert!(resident_kib(pid).unwrap()["all"].as_u64().unwrap() > 0);
+    }
+}

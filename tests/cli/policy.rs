@@ -1,7 +1,11 @@
 //! `flowlog policy`: what it answers, what it refuses, and what its screens say.
 
 use crate::bin::Place;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::{Value, json};
+use std::fs;
+use std::io::Write as _;
 
 fn case(id: &str) -> Value {
     json!({
@@ -117,10 +121,41 @@ fn an_object_that_the_api_server_would_reject_is_told_with_the_answers() {
 fn cases_that_are_not_there_or_torn_are_refused() {
     let place = Place::new();
     place.write("torn.jsonl.gz", "no gzip");
-    for (file, parts) in
-        [("none.jsonl", ["none.jsonl", "No such file"]), ("torn.jsonl.gz", ["torn.jsonl.gz", "line 1"])]
-    {
+    fs::write(place.path().join("zipped.jsonl"), gzipped(&case("one").to_string())).unwrap();
+    let rows = [
+        ("none.jsonl", ["none.jsonl", "No such file"]),
+        ("torn.jsonl.gz", ["torn.jsonl.gz", "line 1"]),
+        ("zipped.jsonl", ["zipped.jsonl is gzipped", "gzip -dc"]),
+    ];
+    for (file, parts) in rows {
         crate::bin::refused(file, &place.flowlog(&["policy", "eval", file]), &parts);
+    }
+}
+
+fn gzipped(text: &str) -> Vec<u8> {
+    let mut file = GzEncoder::new(Vec::new(), Compression::fast());
+    file.write_all(text.as_bytes()).unwrap();
+    file.finish().unwrap()
+}
+
+/// What was answered before a file breaks off stands, and is summed up.
+#[test]
+fn a_file_that_breaks_off_loses_no_answer_and_no_sum() {
+    let place = Place::new();
+    let mut wrong = case("one");
+    wrong["expect"] = json!([{"id": 3, "combined": "allow"}]);
+    let mut bytes = gzipped(&format!("{wrong}\n{}\n", case("two")));
+    // A second member, without its end.
+    bytes.extend(&gzipped(&case("three").to_string())[..40]);
+    fs::write(place.path().join("cases.jsonl.gz"), bytes).unwrap();
+    let said = place.flowlog(&["policy", "eval", "--expect", "cases.jsonl.gz"]);
+    assert_eq!((said.code, said.stdout.lines().count()), (Some(2), 2), "{said:?}");
+    for part in [
+        "one, query 3 (8.8.8.8 → 10.0.0.1 80/TCP): combined expected allow, got deny\n",
+        "flowlog: cases.jsonl.gz, line 3: nothing can be read from here on: ",
+        "2 cases, 2 answers: 1 compared, 1 differ from what is expected; 1 line could not be read\n",
+    ] {
+        assert!(said.stderr.contains(part), "`{part}` is not in {}", said.stderr);
     }
 }
 
@@ -162,7 +197,7 @@ fn an_explanation_names_the_policies_the_rules_and_the_labels_within_100_columns
             "an address outside",
             "198.51.100.20",
             "8443",
-            &["198.51.100.20, outside the cluster", "Allowed by NetworkPolicy shop/frontend, rule 2."],
+            &["198.51.100.20 (outside the cluster)", "Allowed by NetworkPolicy shop/frontend, rule 2."],
         ),
         ("the pod itself", FRONTEND, "1", &["Allowed always: a pod may reach itself."]),
     ];
@@ -245,6 +280,60 @@ fn a_workload_stands_for_the_first_of_its_pods() {
         format!("ALLOW: pod {FRONTEND} (10.244.1.11) to pod shop/api-5f6c8d7b9-k2x8q (10.244.1.12), port");
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words(&said.stdout).starts_with(&begins), "{said:?}");
+}
+
+const WITHOUT_ADDRESS: &str = "
+{apiVersion: v1, kind: Service, metadata: {name: peers, namespace: shop}, spec: {clusterIP: None, ports: [{port: 80}]}}
+---
+{apiVersion: v1, kind: Service, metadata: {name: bank, namespace: shop}, spec: {type: ExternalName, externalName: bank.example}}
+---
+apiVersion: v1
+kind: Pod
+metadata: {name: done, namespace: shop}
+spec: {nodeName: n1, containers: []}
+status: {phase: Succeeded, podIP: 10.1.0.9}
+---
+apiVersion: policy.networking.k8s.io/v1beta9
+kind: ClusterNetworkPolicy
+metadata: {name: new}
+";
+
+#[test]
+fn what_has_no_address_is_refused_and_says_why() {
+    let place = Place::new();
+    place.write("cluster/all.yaml", &[SERVICE, "---", WITHOUT_ADDRESS].concat());
+    let explain = |from: &str, to: &str, port: &str| {
+        place.flowlog(&[
+            "policy",
+            "explain",
+            "--manifests",
+            "cluster",
+            "--from",
+            from,
+            "--to",
+            to,
+            "--port",
+            port,
+        ])
+    };
+    let rows = [
+        ("svc/shop/peers", "80", &["service shop/peers is headless", "name one of these"][..]),
+        ("svc/shop/bank", "80", &["service shop/bank is another name for bank.example (ExternalName)"]),
+        ("svc/shop/any", "81", &["service shop/any (10.96.0.1) has no port 81/TCP"]),
+        ("shop/any", "80", &["there is no pod shop/any, but a service: write svc/shop/any"]),
+        ("shop/done", "80", &["pod shop/done has ended"]),
+    ];
+    for (to, port, parts) in rows {
+        crate::bin::refused(to, &explain("batch/job", to, port), parts);
+    }
+    let said = explain("198.51.100.7", "shop/web", "80").stdout;
+    for part in [
+        "UNKNOWN: 198.51.100.7 (outside the cluster) to pod shop/web (10.1.0.5), port 80/TCP\n",
+        "  Allowed by default: no policy selects it.\n",
+        "    ClusterNetworkPolicy new: apiVersion v1beta9 is not read, only v1alpha2\n",
+    ] {
+        assert!(said.contains(part), "`{part}` is not in:\n{said}");
+    }
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub use case::{Case, CaseAnswer, CaseError, CaseQuery, Expectation, Word};
 pub use lint::{Checked, Linting, Placed, lint};
 pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
+pub use services::NoAddress;
 pub use store::{Change, Store};
 
 use crate::inventory::{self, Inventory};

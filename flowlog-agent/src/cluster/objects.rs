@@ -21,6 +21,7 @@ use k8s_openapi::api::{apps, batch, core, discovery, networking};
 use pods::ReadPod;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use services::NoAddress;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -57,6 +58,8 @@ pub struct Objects {
     pub(super) nodes: Vec<Node>,
     pub(super) pods: Vec<ReadPod>,
     pub(super) services: Vec<ServiceSpec>,
+    /// Services that no address stands for, by namespace and name.
+    without_address: HashMap<(String, String), NoAddress>,
     pub(super) slices: Vec<Slice>,
     pub(super) ranges: Vec<IpNet>,
     /// With the time of their creation, where told.
@@ -220,6 +223,11 @@ impl Objects {
         }
     }
 
+    /// Why the service of this name has no address, where it is one of those.
+    pub fn find_without_address(&self, namespace: &str, name: &str) -> Option<&NoAddress> {
+        self.without_address.get(&(namespace.to_owned(), name.to_owned()))
+    }
+
     /// Kinds that are not read, and how many objects of each there were.
     pub fn skipped(&self) -> &BTreeMap<String, usize> {
         &self.skipped
@@ -357,7 +365,15 @@ impl Objects {
     }
 
     fn add_service(&mut self, value: Value) -> Result<(), FieldError> {
-        self.services.extend(services::read_service(typed(value)?)?);
+        let service = typed::<core::v1::Service>(value)?;
+        match services::find_no_address(&service) {
+            Some(why) => {
+                let core::v1::Service { metadata, .. } = service;
+                let namespace = metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned());
+                self.without_address.insert((namespace, metadata.name.unwrap_or_default()), why);
+            }
+            None => self.services.push(services::read_service(service)?),
+        }
         Ok(())
     }
 
@@ -390,6 +406,7 @@ impl Objects {
         let trial = in_trial(&value)?;
         validate::known_fields(&value)?;
         let mut policy = typed::<networking::v1::NetworkPolicy>(value)?;
+        validate::metadata(&policy.metadata)?;
         defaults::network_policy(&mut policy);
         validate::network_policy(
             policy.spec.as_ref().unwrap_or(&networking::v1::NetworkPolicySpec::default()),
@@ -405,6 +422,7 @@ fn read_cluster_policy(
     object: Value,
 ) -> Result<(ClusterPolicy, Option<Timestamp>), FieldError> {
     let mut policy = typed::<ClusterObject>(object)?;
+    validate::metadata(&policy.metadata)?;
     defaults::cluster_policy(&mut policy);
     validate_cluster::cluster_policy(kind, &policy)?;
     let read = match kind {

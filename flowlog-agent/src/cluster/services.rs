@@ -11,25 +11,39 @@ use std::net::IpAddr;
 /// The label that ties a slice to its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
 
-/// A service that has addresses: a headless or ExternalName service has none, also where it names external
-/// ones (kube-proxy does not serve them).
-pub(super) fn read_service(service: core::Service) -> Result<Option<ServiceSpec>, FieldError> {
+/// Why a service has no address of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAddress {
+    /// Its name stands for the addresses of its pods.
+    Headless,
+    /// Its name stands for this one.
+    ExternalName(String),
+}
+
+/// A headless or ExternalName service has none, also where it names external ones (kube-proxy does not serve
+/// them).
+pub(super) fn find_no_address(service: &core::Service) -> Option<NoAddress> {
+    let spec = service.spec.as_ref()?;
+    if spec.type_.as_deref() == Some("ExternalName") {
+        return Some(NoAddress::ExternalName(spec.external_name.clone().unwrap_or_default()));
+    }
+    (spec.cluster_ip.as_deref() == Some("None")).then_some(NoAddress::Headless)
+}
+
+/// A service that has addresses.
+pub(super) fn read_service(service: core::Service) -> Result<ServiceSpec, FieldError> {
     let core::Service { metadata, spec, status } = service;
     let spec = spec.unwrap_or_default();
-    let is_headless = spec.cluster_ip.as_deref() == Some("None");
-    if is_headless || spec.type_.as_deref() == Some("ExternalName") {
-        return Ok(None);
-    }
     let mut ports = Vec::new();
     for (place, port) in spec.ports.iter().flatten().enumerate() {
         ports.push(read_port(port, &format!("spec.ports[{place}]"))?);
     }
-    Ok(Some(ServiceSpec {
+    Ok(ServiceSpec {
         addresses: addresses(&spec, status.as_ref())?,
         ports,
         namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
         name: metadata.name.unwrap_or_default(),
-    }))
+    })
 }
 
 fn read_port(port: &core::ServicePort, field: &str) -> Result<ServicePort, FieldError> {

@@ -83,6 +83,42 @@ fn what_the_api_server_refuses_is_named_with_its_field() {
 }
 
 #[test]
+fn names_and_labels_that_no_policy_may_have_are_told() {
+    let long = "a".repeat(254);
+    let rows = [
+        ("{name: Web}".to_owned(), Some("metadata.name")),
+        ("{name: a_b}".to_owned(), Some("metadata.name")),
+        ("{name: a..b}".to_owned(), Some("metadata.name")),
+        (format!("{{name: {long}}}"), Some("metadata.name")),
+        (format!("{{name: {}}}", &long[1..]), None),
+        ("{name: 1.allow-web.v2, labels: {example.com/a: B_c, d: ''}}".to_owned(), None),
+        ("{name: a, namespace: a.b}".to_owned(), Some("metadata.namespace")),
+        ("{name: a, namespace: Shop}".to_owned(), Some("metadata.namespace")),
+        (format!("{{name: a, namespace: {}}}", &long[190..]), Some("metadata.namespace")),
+        (format!("{{name: a, namespace: {}}}", &long[191..]), None),
+        ("{name: a, labels: {a b: c}}".to_owned(), Some("metadata.labels")),
+        ("{name: a, labels: {a: b c}}".to_owned(), Some("metadata.labels")),
+        ("{name: a, labels: {Example.com/a: b}}".to_owned(), Some("metadata.labels")),
+        ("{name: a, annotations: {a b: c}}".to_owned(), Some("metadata.annotations")),
+        ("{name: a, annotations: {Example.com/a: b c}}".to_owned(), None),
+    ];
+    let kinds = [
+        ("networking.k8s.io/v1\nkind: NetworkPolicy", "{podSelector: {}}"),
+        (
+            "policy.networking.k8s.io/v1alpha1\nkind: AdminNetworkPolicy",
+            "{priority: 1, subject: {namespaces: {}}}",
+        ),
+    ];
+    for (metadata, field) in rows {
+        for (kind, spec) in kinds {
+            let loaded = loaded(&format!("apiVersion: {kind}\nmetadata: {metadata}\nspec: {spec}\n"));
+            let told: Vec<_> = loaded.problems.iter().map(|problem| problem.field.as_deref()).collect();
+            assert_eq!(told, Vec::from_iter([field].into_iter().flatten().map(Some)), "{kind} {metadata}");
+        }
+    }
+}
+
+#[test]
 fn what_is_no_object_is_told_with_its_place() {
     let rows = [
         ("a: 1", "cluster.yaml, document 1, kind: is missing: no Kubernetes object"),
@@ -480,6 +516,26 @@ fn a_cluster_policy_that_the_api_server_refuses_is_a_problem_with_its_field() {
             "spec.ingress[0].protocols[0].udp.destinationPort.range",
         ),
         (cluster, egress("{action: Deny, to: [{networks: [10.0.0.0]}]}"), "spec.egress[0].to[0].networks[0]"),
+        (
+            cluster,
+            egress("{action: Deny, to: [{networks: [10.0.0.0/8, 10.1.0.0/16, 10.0.0.0/8]}]}"),
+            "spec.egress[0].to[0].networks[2]",
+        ),
+        (
+            cluster,
+            egress("{action: Accept, to: [{domainNames: ['*.example.com.', a-1.b_2.c, '*.com']}]}"),
+            "spec.egress[0].to[0].domainNames[2]",
+        ),
+        (
+            admin,
+            plain(egress("{action: Allow, to: [{domainNames: [example.com, a.-b.c]}]}")),
+            "spec.egress[0].to[0].domainNames[1]",
+        ),
+        (
+            cluster,
+            egress("{action: Accept, to: [{domainNames: [a.b, c.d, c.d]}]}"),
+            "spec.egress[0].to[0].domainNames[2]",
+        ),
         (
             cluster,
             egress("{action: Accept, to: [{nodes: {}}], protocols: [{destinationNamedPort: web}]}"),

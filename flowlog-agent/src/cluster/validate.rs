@@ -7,7 +7,7 @@ use super::objects::FieldError;
 use crate::model::{PolicyKind, normalise_block};
 use ipnet::IpNet;
 use k8s_openapi::api::networking::v1::{IPBlock, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, LabelSelectorRequirement, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
@@ -56,6 +56,27 @@ pub(super) fn known(shape: &Shape, value: &Value, path: &str, kind: PolicyKind) 
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses names, labels and annotations that no object may have (`ValidateObjectMeta`).
+pub(super) fn metadata(of: &ObjectMeta) -> Result<(), FieldError> {
+    let (name, namespace) = (of.name.as_deref().unwrap_or_default(), of.namespace.as_deref());
+    if !is_subdomain(name) {
+        let what = "no name (a–z, 0–9, - and ., a letter or digit at the ends, at most 253 characters)";
+        return Err(FieldError::new("metadata.name", format!("`{name}` is {what}")));
+    }
+    if let Some(odd) = namespace.filter(|name| !name.is_empty() && !(name.len() <= 63 && is_dns_label(name)))
+    {
+        let what = "no namespace (a–z, 0–9 and -, a letter or digit at the ends, at most 63 characters)";
+        return Err(FieldError::new("metadata.namespace", format!("`{odd}` is {what}")));
+    }
+    for (key, value) in of.labels.iter().flatten() {
+        label_key(key, "metadata.labels")?;
+        label_value(value, "metadata.labels")?;
+    }
+    // Prefixes of these may be written in capitals.
+    let mut annotations = of.annotations.iter().flatten();
+    annotations.try_for_each(|(key, _)| label_key(&key.to_ascii_lowercase(), "metadata.annotations"))
 }
 
 /// Refuses what the API server refuses of a policy that has its defaults.
@@ -207,11 +228,7 @@ fn requirement(written: &LabelSelectorRequirement, field: &str) -> Result<(), Fi
 /// `IsQualifiedName`: an optional DNS subdomain and `/`, then a name.
 fn label_key(key: &str, field: &str) -> Result<(), FieldError> {
     let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let prefix_fits = prefix.is_none_or(|prefix| {
-        let part = |part: &str| is_word(part, |byte| byte == b'-') && part == part.to_ascii_lowercase();
-        prefix.len() <= 253 && prefix.split('.').all(part)
-    });
-    if prefix_fits && name.len() <= 63 && is_label_word(name) {
+    if prefix.is_none_or(is_subdomain) && name.len() <= 63 && is_label_word(name) {
         return Ok(());
     }
     Err(FieldError::new(field, format!("`{key}` is no label key")))
@@ -228,8 +245,17 @@ fn is_label_word(word: &str) -> bool {
     is_word(word, |byte| matches!(byte, b'-' | b'_' | b'.'))
 }
 
+/// `IsDNS1123Subdomain`.
+fn is_subdomain(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_dns_label)
+}
+
+fn is_dns_label(part: &str) -> bool {
+    is_word(part, |byte| byte == b'-') && !part.bytes().any(|byte| byte.is_ascii_uppercase())
+}
+
 /// Letters and digits, with these others between them.
-fn is_word(word: &str, between: impl Fn(u8) -> bool) -> bool {
+pub(super) fn is_word(word: &str, between: impl Fn(u8) -> bool) -> bool {
     let bytes = word.as_bytes();
     bytes.first().is_some_and(u8::is_ascii_alphanumeric)
         && bytes.last().is_some_and(u8::is_ascii_alphanumeric)

@@ -4,7 +4,7 @@
 //! into selectors of these kinds; what cannot be read of one makes its rule undetermined.
 
 use super::objects::FieldError;
-use super::validate::{Shape, cidr, known};
+use super::validate::{Shape, cidr, is_word, known};
 use crate::model::{PolicyKind, Tier};
 use crate::policy::kinds::cluster_network_policy::tier;
 use crate::policy::kinds::cluster_object::{
@@ -12,6 +12,7 @@ use crate::policy::kinds::cluster_object::{
     WrittenRule, WrittenSubject,
 };
 use serde_json::Value;
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 
 use super::validate::SELECTOR;
@@ -136,7 +137,7 @@ pub(super) fn tier_of(policy: &ClusterObject) -> Result<Tier, FieldError> {
 fn each<T>(
     items: &Option<Vec<T>>,
     field: &str,
-    check: impl Fn(&T, &str) -> Result<(), FieldError>,
+    mut check: impl FnMut(&T, &str) -> Result<(), FieldError>,
 ) -> Result<(), FieldError> {
     let mut items = items.iter().flatten().enumerate();
     items.try_for_each(|(place, item)| check(item, &format!("{field}[{place}]")))
@@ -223,7 +224,29 @@ fn peer(peer: &WrittenPeer, field: &str) -> Result<(), FieldError> {
     pods(&peer.pods, field)?;
     count(peer.networks.as_deref(), &format!("{field}.networks"), 1..=25)?;
     count(peer.domain_names.as_deref(), &format!("{field}.domainNames"), 1..=25)?;
-    each(&peer.networks, &format!("{field}.networks"), |written, field| cidr(written, field).map(drop))
+    each(&peer.networks, &format!("{field}.networks"), |written, field| cidr(written, field).map(drop))?;
+    each(&peer.domain_names, &format!("{field}.domainNames"), |written, field| domain_name(written, field))?;
+    each_once(&peer.networks, &format!("{field}.networks"))?;
+    each_once(&peer.domain_names, &format!("{field}.domainNames"))
+}
+
+/// Two words at least, with dots between; one `*.` may stand before them, and a dot behind.
+fn domain_name(written: &str, field: &str) -> Result<(), FieldError> {
+    let name = written.strip_prefix("*.").unwrap_or(written);
+    let name = name.strip_suffix('.').unwrap_or(name);
+    if name.contains('.') && name.split('.').all(|part| is_word(part, |byte| matches!(byte, b'-' | b'_'))) {
+        return Ok(());
+    }
+    Err(FieldError::new(field, format!("`{written}` is no domain name (example.com, *.example.com)")))
+}
+
+/// The lists are sets to the API server.
+fn each_once(items: &Option<Vec<String>>, field: &str) -> Result<(), FieldError> {
+    let mut seen = BTreeSet::new();
+    each(items, field, |written, field| match seen.insert(written.clone()) {
+        true => Ok(()),
+        false => Err(FieldError::new(field, format!("`{written}` stands there twice"))),
+    })
 }
 
 fn port(port: &WrittenPort, field: &str) -> Result<(), FieldError> {

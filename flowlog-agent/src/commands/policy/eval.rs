@@ -5,7 +5,7 @@
 use crate::cluster::{Case, CaseAnswer, CaseQuery, Expectation};
 use crate::model::Decision;
 use crate::policy::Cache;
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use flate2::read::MultiGzDecoder;
 use foldhash::HashMap;
 use serde::Serialize;
@@ -15,6 +15,9 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+
+/// How a gzipped file begins (RFC 1952): no JSON does.
+const GZIP: &[u8] = &[0x1f, 0x8b];
 
 /// Arguments of `flowlog policy eval`.
 #[derive(Clone, Debug, clap::Args)]
@@ -63,12 +66,26 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let mut input = open(&args.cases)?;
     let mut output = BufWriter::new(io::stdout().lock());
     let (mut sums, mut line) = (Sums::default(), Vec::new());
-    let name = args.cases.display();
+    let name = match args.cases.to_str() {
+        Some("-") => "standard input".to_owned(),
+        _ => args.cases.display().to_string(),
+    };
     for number in 1_u64.. {
         line.clear();
-        let read = input.read_until(b'\n', &mut line);
-        if read.with_context(|| format!("read line {number} of {name}"))? == 0 {
-            break;
+        match input.read_until(b'\n', &mut line) {
+            Ok(0) => break,
+            Ok(_) => {}
+            // What came before it stands, and is summed up.
+            Err(error) => {
+                sums.unreadable += 1;
+                tell(&format!("flowlog: {name}, line {number}: nothing can be read from here on: {error}"));
+                break;
+            }
+        }
+        if number == 1 && line.starts_with(GZIP) {
+            bail!(
+                "{name} is gzipped, and no name that ends in .gz says so: rename it, or `gzip -dc` it first"
+            );
         }
         if line.trim_ascii().is_empty() {
             continue;
@@ -192,7 +209,8 @@ impl std::fmt::Display for Sums {
             write!(out, "; {left_out} left out, on which fewer than two implementations agree (see --all)")?;
         }
         if *unreadable > 0 {
-            write!(out, "; {unreadable} lines could not be read")?;
+            let lines = if *unreadable == 1 { "line" } else { "lines" };
+            write!(out, "; {unreadable} {lines} could not be read")?;
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use super::super::answer;
 use super::put;
-use crate::cluster::{self, Settings, Snapshot, Store};
-use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, Target};
+use crate::cluster::{self, NoAddress, Objects, Settings, Snapshot, Store};
+use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, ServiceNote, Target};
 use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
 use anstyle::AnsiColor;
 use anyhow::{Context as _, bail};
@@ -85,6 +85,7 @@ struct Judged {
 /// Explain one connection.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let loaded = cluster::load(&args.folders.folders())?;
+    refuse_without_address(&loaded.objects, &args.to)?;
     let snapshot = Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot();
     let explained = explain(&snapshot, args)?;
     Ok(match args.output {
@@ -94,6 +95,27 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         }
         super::Output::Text => answer::show(&styled(&text(&explained))),
     })
+}
+
+/// A service that has no address of its own has nothing that a connection could be judged to.
+fn refuse_without_address(objects: &Objects, written: &str) -> anyhow::Result<()> {
+    let Some((namespace, name)) = service_name(written) else { return Ok(()) };
+    match objects.find_without_address(namespace, name) {
+        None => Ok(()),
+        Some(NoAddress::Headless) => bail!(
+            "service {namespace}/{name} is headless: its name stands for the addresses of its pods; name one of \
+             these, and the port that it listens on"
+        ),
+        Some(NoAddress::ExternalName(host)) => bail!(
+            "service {namespace}/{name} is another name for {host} (ExternalName), and has no address: give one \
+             of {host}\'s"
+        ),
+    }
+}
+
+/// `svc/NS/NAME`
+fn service_name(written: &str) -> Option<(&str, &str)> {
+    written.strip_prefix("svc/")?.split_once('/')
 }
 
 fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
@@ -120,10 +142,17 @@ fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
     };
     let destination = Party { endpoint: target.endpoint(), ip: Some(ip), port: Some(port) };
     let behind = match &target {
-        Target::Service { service, backends, .. } if backends.is_empty() => {
+        Target::Service { service, backends, note } if backends.is_empty() => {
             let (namespace, name) = (&service.namespace, &service.name);
             let protocol = protocol.as_kubernetes();
-            bail!("service {namespace}/{name} has no ready endpoint behind {ip} port {port}/{protocol}");
+            match note {
+                Some(ServiceNote::NoSuchPort) => {
+                    bail!("service {namespace}/{name} ({ip}) has no port {port}/{protocol}")
+                }
+                _ => bail!(
+                    "service {namespace}/{name} has no ready endpoint behind {ip} port {port}/{protocol}"
+                ),
+            }
         }
         Target::Service { backends, .. } => backends
             .iter()
@@ -171,7 +200,7 @@ fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> 
     if let Ok(ip) = written.parse::<IpAddr>() {
         return Ok(vec![ip.to_canonical()]);
     }
-    if let Some((namespace, name)) = written.strip_prefix("svc/").and_then(|rest| rest.split_once('/')) {
+    if let Some((namespace, name)) = service_name(written) {
         let found = snapshot.inventory.service_addresses(namespace, name);
         if found.is_empty() {
             let known = snapshot.inventory.service_names().map(|(space, name)| format!("svc/{space}/{name}"));
@@ -180,8 +209,17 @@ fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> 
         return Ok(found);
     }
     match find_pod(snapshot, written) {
+        Some(pod) if pod.terminated => bail!(
+            "pod {}/{} has ended: its address may be another pod's by now; give the address itself if that is \
+             meant",
+            pod.namespace,
+            pod.name
+        ),
         Some(pod) if pod.ips.is_empty() => bail!("pod {written} has no address"),
         Some(pod) => Ok(pod.ips.clone()),
+        None if snapshot.inventory.service_names().any(|(space, name)| is_name(written, space, name)) => {
+            bail!("there is no pod {written}, but a service: write svc/{written}")
+        }
         None => {
             let known = snapshot.inventory.pods().map(|pod| format!("{}/{}", pod.namespace, pod.name));
             bail!(
@@ -190,6 +228,10 @@ fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> 
             )
         }
     }
+}
+
+fn is_name(written: &str, namespace: &str, name: &str) -> bool {
+    written.split_once('/') == Some((namespace, name))
 }
 
 /// Names that are nearly this one.
@@ -208,9 +250,9 @@ fn title(party: &Party) -> String {
         Endpoint::Pod(pod) => format!("pod {}/{} ({ip})", pod.namespace, pod.name),
         Endpoint::Node(node) => format!("node {} ({ip})", node.name),
         Endpoint::Service(service) => format!("service {}/{} ({ip})", service.namespace, service.name),
-        Endpoint::External(_) => format!("{ip}, outside the cluster"),
-        Endpoint::Local => format!("{ip}, the loopback"),
-        Endpoint::Unknown { .. } => format!("{ip}, not known"),
+        Endpoint::External(_) => format!("{ip} (outside the cluster)"),
+        Endpoint::Local => format!("{ip} (the loopback)"),
+        Endpoint::Unknown { .. } => format!("{ip} (not known)"),
     }
 }
 
@@ -316,6 +358,8 @@ fn because(side: &SideTrace) -> String {
         Basis::Isolated => {
             format!("Denied because the pod is isolated by {names}, and no rule there matches.")
         }
+        // A node, or an address outside: no tier was asked.
+        Basis::Unselected if side.tiers.is_empty() => "Allowed by default: no policy selects it.".to_owned(),
         Basis::Unselected => "Allowed by default: no policy decides.".to_owned(),
         Basis::SelfTraffic => "Allowed always: a pod may reach itself.".to_owned(),
         Basis::Node => "Allowed always: a pod and the node that runs it.".to_owned(),
@@ -327,7 +371,9 @@ fn put_policy(out: &mut String, policy: &PolicyTrace) {
     let priority = policy.priority.map_or_else(String::new, |priority| format!(" (priority {priority})"));
     let name = super::name(&policy.policy);
     let trial = if policy.in_trial { " (in trial)" } else { "" };
-    put(out, 4, &format!("{name}{priority}{trial}: {}", policy.selects.why));
+    // A reason names its policy, which stands before it here.
+    let why = policy.selects.why.strip_prefix(&format!("{name}: ")).unwrap_or(&policy.selects.why);
+    put(out, 4, &format!("{name}{priority}{trial}: {why}"));
     labels(out, 6, &policy.selects);
     for rule in &policy.rules {
         put_rule(out, rule);

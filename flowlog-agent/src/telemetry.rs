@@ -172,6 +172,12 @@ pub struct Registry {
     pub attempts_lost: Counters,
     /// Attempts that the configuration leaves out.
     pub attempts_out_of_scope: Counter,
+    /// Existing connections that flow records stand for.
+    pub existing_recorded: Counter,
+    /// Existing connections that the configuration leaves out.
+    pub existing_out_of_scope: Counter,
+    /// Existing connections of which no record could be made.
+    pub existing_lost: Counter,
     /// Events decoded, by kind.
     pub events: Counters,
     /// Events that the kernel half could not hand over, by cause.
@@ -220,6 +226,9 @@ impl Registry {
     pub fn read(&self) -> Counts {
         let stages = [
             ("decode_errors", &self.decode_errors),
+            ("existing_recorded", &self.existing_recorded),
+            ("existing_out_of_scope", &self.existing_out_of_scope),
+            ("existing_lost", &self.existing_lost),
             ("flows_folded", &self.flows_folded),
             ("attributed_late", &self.attributed_late),
             ("attributed_never", &self.attributed_never),

@@ -5,6 +5,7 @@
 
 pub mod counter;
 pub mod event;
+pub mod existing;
 pub mod peer;
 pub mod repeat;
 pub mod settings;

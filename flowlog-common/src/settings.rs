@@ -43,6 +43,16 @@ macro_rules! for_each_offset {
             SKB_NETWORK_HEADER: "sk_buff" "network_header";
             SKB_PROTOCOL: "sk_buff" "protocol";
             SKB_SK: "sk_buff" "sk";
+            SOCKET_SK: "socket" "sk";
+            SK_TYPE: "sock" "sk_type";
+            SKC_NET: "sock_common" "skc_net";
+            NET_INUM: "net" "ns", "ns_common" "inum";
+            TCP_BYTES_ACKED: "tcp_sock" "bytes_acked";
+            TCP_SND_NXT: "tcp_sock" "snd_nxt";
+            TCP_SND_UNA: "tcp_sock" "snd_una";
+            TASK_TGID: "task_struct" "tgid";
+            TASK_COMM: "task_struct" "comm";
+            ITER_META_SEQ: "bpf_iter_meta" "seq";
         }
     };
 }

@@ -12,6 +12,7 @@ mod repeats;
 mod sockaddr;
 
 use aya_ebpf::{
+    cty::c_void,
     macros::{btf_tracepoint, cgroup_sock_addr},
     programs::{BtfTracePointContext, SockAddrContext},
 };
@@ -114,6 +115,15 @@ fn flowlog_cgroup_mkdir(ctx: BtfTracePointContext) -> i32 {
 #[btf_tracepoint(function = "cgroup_rmdir")]
 fn flowlog_cgroup_rmdir(ctx: BtfTracePointContext) -> i32 {
     hooks::cgroup::observe_removed(ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// `bpf_iter_task_file(struct bpf_iter_meta *meta, struct task_struct *task, u32 fd, struct file *file)`; its arguments
+/// lie as a tracepoint's do.
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "iter/task_file")]
+fn flowlog_existing(ctx: *mut c_void) -> i32 {
+    hooks::existing::observe(&BtfTracePointContext::new(ctx));
     0
 }
 

@@ -6,7 +6,7 @@ use flowlog_tests::{Agent, Outcome, Step};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const OPTIONAL: [&str; 10] = [
+const OPTIONAL: [&str; 11] = [
     "cgroup_rmdir",
     "drop",
     "retransmit",
@@ -17,6 +17,7 @@ const OPTIONAL: [&str; 10] = [
     "recvmsg6",
     "sendmsg4",
     "sendmsg6",
+    "existing",
 ];
 /// Where one of them is off, the others are out, too.
 const DATAGRAM: [&str; 4] = ["recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6"];

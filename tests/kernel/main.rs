@@ -14,6 +14,8 @@ mod cut;
 #[cfg(test)]
 mod ending;
 #[cfg(test)]
+mod existing;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod outcomes;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 
 /// `shop/web`: 80 leads to 8080 of the two backends.
-fn service(net: Net, backends: &[u8]) -> Vec<Value> {
+pub(crate) fn service(net: Net, backends: &[u8]) -> Vec<Value> {
     let [v4, v6] = FAMILIES.map(|family| net.service(family, 10));
     let slice = |family: Family, kind: &str| {
         let endpoints: Vec<Value> =

@@ -296,7 +296,15 @@ fn check_books(ended: &Ended) {
         "seen = recorded + lost + out of scope: {counters:#} {:#?}",
         ended.matching(&json!({"kind": "flow"}))
     );
-    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), attempts("recorded"), "{counters:#}");
+    let flows = ended.matching(&json!({"kind": "flow"}));
+    let (existing, tried): (Vec<_>, Vec<_>) =
+        flows.into_iter().partition(|line| line["flow"]["existing"] == true);
+    assert_eq!(sum(&tried), attempts("recorded"), "{counters:#}");
+    let stage = |key: &str| count_of(&counters["stages"][key]);
+    assert_eq!(sum(&existing), stage("existing_recorded"), "{counters:#}");
+    let ways = ["recorded", "out_of_scope", "lost", "paired", "known"];
+    let sum: u64 = ways.iter().map(|way| stage(&format!("existing_{way}"))).sum();
+    assert_eq!(count_of(&counters["events"]["existing"]), sum, "found = what became of them: {counters:#}");
     let mut lines = BTreeMap::<&str, u64>::new();
     for line in ended.lines.iter().filter(|line| *line != stop) {
         *lines.entry(line["kind"].as_str().unwrap()).or_default() += 1;

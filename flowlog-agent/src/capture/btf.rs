@@ -280,6 +280,7 @@ mod tests {
         assert_eq!(types.find_tracepoint("inet_sock_set_state"), Some(3));
         assert_eq!(types.find_tracepoint("no_such_tracepoint"), None);
         assert!(types.has_function("inet_csk_accept") && !types.has_function("no_such_function"));
+        assert!(types.has_function("bpf_iter_task_file"));
         let reasons = types.find_enum("skb_drop_reason");
         assert!(
             reasons.iter().any(|(name, value)| name == "SKB_DROP_REASON_NO_SOCKET" && *value > 2),

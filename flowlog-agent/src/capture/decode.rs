@@ -2,17 +2,20 @@
 //! values are copied out, and what is not known is an error, never a guess.
 
 use super::clock::Clock;
+use super::existing::Found;
 use crate::model::{Fact, Observation, Protocol, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
-    ANSWERED, ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, CgroupEvent, DROP, ERROR, ESTABLISHED, Event,
-    FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, RECEIVED, SENT, SENT_TO,
-    SYN_RETRANSMIT,
+    ANSWERED, ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent, DROP, ERROR,
+    ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, RECEIVED, SENT,
+    SENT_TO, SYN_RETRANSMIT,
 };
+use flowlog_common::existing::ExistingSocket;
 use jiff::Timestamp;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
+const TCP_SYN_SENT: u8 = 2;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
 const IPPROTO_SCTP: u8 = 132;
@@ -101,6 +104,36 @@ impl Decoder {
             local: end_at(bytes, offset_of!(Event, local), offset_of!(Event, local_port)),
             remote: end_at(bytes, offset_of!(Event, remote), offset_of!(Event, remote_port)),
             fact: self.fact_of(bytes)?,
+        })
+    }
+
+    /// Decode one socket that was there before the hooks. Which end it is of its connection is not settled yet.
+    pub(super) fn decode_existing(&self, bytes: &[u8]) -> Result<Found, DecodeError> {
+        check_length(bytes, size_of::<ExistingSocket>())?;
+        check_version(bytes)?;
+        let boot_ns = u64_at(bytes, offset_of!(ExistingSocket, time_ns));
+        let state = bytes[offset_of!(ExistingSocket, state)];
+        let pid = u32_at(bytes, offset_of!(ExistingSocket, pid));
+        let task = task_of(pid, array_at(bytes, offset_of!(ExistingSocket, comm)));
+        let remote = offset_of!(ExistingSocket, remote);
+        Ok(Found {
+            state,
+            flags: bytes[offset_of!(ExistingSocket, flags)],
+            netns: u32_at(bytes, offset_of!(ExistingSocket, netns)),
+            seen: Observation {
+                time: self.clock.wall(boot_ns),
+                boot_ns,
+                protocol: protocol_of(bytes[offset_of!(ExistingSocket, protocol)])?,
+                cgroup_id: present(u64_at(bytes, offset_of!(ExistingSocket, cgroup_id))),
+                cookie: present(u64_at(bytes, offset_of!(ExistingSocket, cookie))),
+                local: end_at(
+                    bytes,
+                    offset_of!(ExistingSocket, local),
+                    offset_of!(ExistingSocket, local_port),
+                ),
+                remote: end_at(bytes, remote, offset_of!(ExistingSocket, remote_port)),
+                fact: Fact::Existing { task, opened: true, connected: state != TCP_SYN_SENT },
+            },
         })
     }
 
@@ -199,12 +232,12 @@ fn end_at(bytes: &[u8], address: usize, port: usize) -> Option<SocketAddr> {
 }
 
 fn task_at(bytes: &[u8]) -> Task {
-    let comm: [u8; flowlog_common::event::COMM_BYTES] = array_at(bytes, offset_of!(Event, comm));
+    task_of(u32_at(bytes, offset_of!(Event, pid)), array_at(bytes, offset_of!(Event, comm)))
+}
+
+fn task_of(pid: u32, comm: [u8; COMM_BYTES]) -> Task {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-    Task {
-        pid: u32_at(bytes, offset_of!(Event, pid)),
-        comm: String::from_utf8_lossy(&comm[..end]).into_owned(),
-    }
+    Task { pid, comm: String::from_utf8_lossy(&comm[..end]).into_owned() }
 }
 
 fn present(value: u64) -> Option<u64> {

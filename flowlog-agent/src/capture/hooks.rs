@@ -12,6 +12,13 @@ pub enum Attach {
         /// Arguments that the program reads; an older kernel's tracepoint with fewer does not serve.
         arguments: usize,
     },
+    /// To an iterator of the kernel, which is run once, at the start.
+    Iterator {
+        /// Name as the kernel has it.
+        name: &'static str,
+        /// A kernel function that the program cannot do without.
+        needs: &'static str,
+    },
 }
 
 /// A kernel attach point with a program of ours.
@@ -38,8 +45,9 @@ const fn tracepoint(name: &'static str, arguments: usize) -> Attach {
 }
 
 /// Every hook, in the order in which they are attached: cgroups before the scan of those that exist, outcomes
-/// before attempts, so that no attempt is seen whose outcome cannot be.
-pub const HOOKS: [Hook; 14] = [
+/// before attempts, so that no attempt is seen whose outcome cannot be; what was there before comes last, so that
+/// nothing falls between.
+pub const HOOKS: [Hook; 15] = [
     Hook {
         name: "cgroup_mkdir",
         program: "flowlog_cgroup_mkdir",
@@ -166,6 +174,16 @@ pub const HOOKS: [Hook; 14] = [
         gives: "who tried what over IPv6",
         without: "no attempts over IPv6, nor of dual-stack sockets",
         needed: true,
+    },
+    Hook {
+        name: "existing",
+        program: "flowlog_existing",
+        attach: Attach::Iterator { name: "task_file", needs: "bpf_get_socket_ptr_cookie" },
+        // The iterator came with 5.8, the file's socket with 5.11, its cookie with 5.12.
+        kernel: "5.12",
+        gives: "connections that were open before flowlog was started",
+        without: "connections that are older than flowlog are not told, nor their end",
+        needed: false,
     },
 ];
 

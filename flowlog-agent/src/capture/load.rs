@@ -4,6 +4,7 @@ use super::btf::{BtfError, KernelTypes};
 use super::cgroups::{Cgroups, ScanError};
 use super::clock::{Clock, ClockError};
 use super::decode::Decoder;
+use super::existing;
 use super::hooks::{Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook, NO_SOCKET_REASON, REASON_PREFIX};
 use super::ring::Rings;
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
@@ -151,16 +152,18 @@ impl Capture {
         let btf = Btf::parse_file(&options.btf, aya::Endianness::default())
             .map_err(|error| LoadError::Object { what: chain(&error) })?;
         let mut capture = Self { ebpf, rings, missed: Vec::new(), hooks: Vec::with_capacity(HOOKS.len()) };
-        let (tracepoints, cgroup_hooks): (Vec<Hook>, Vec<Hook>) =
-            HOOKS.iter().partition(|hook| matches!(hook.attach, Attach::Tracepoint { .. }));
-        for hook in tracepoints {
+        let of = |wanted: fn(&Attach) -> bool| HOOKS.into_iter().filter(move |hook| wanted(&hook.attach));
+        for hook in of(|attach| matches!(attach, Attach::Tracepoint { .. })) {
             capture.add(hook, options, &types, &btf)?;
         }
         let cgroups = Cgroups::scan(&options.mount, &options.cgroup_root)?;
-        for hook in cgroup_hooks {
+        for hook in of(|attach| matches!(attach, Attach::Cgroup)) {
             capture.add(hook, options, &types, &btf)?;
         }
         capture.part_datagram_hooks();
+        for hook in of(|attach| matches!(attach, Attach::Iterator { .. })) {
+            capture.add(hook, options, &types, &btf)?;
+        }
         Ok((capture, cgroups))
     }
 
@@ -252,6 +255,16 @@ impl Capture {
                 }
                 Some(_) => attach_tracepoint(program, name, btf).map_err(|error| chain(&error)),
             },
+            Attach::Iterator { needs, .. } if !types.has_function(needs) => {
+                Err(format!("the kernel has no {needs} (since {})", hook.kernel))
+            }
+            Attach::Iterator { name, .. } => match existing::walk(program, name, btf, &self.rings.decoder) {
+                Ok(found) => {
+                    self.rings.existing = found;
+                    Ok(())
+                }
+                Err(error) => Err(chain(&error)),
+            },
             Attach::Cgroup => {
                 let cgroup = File::open(&options.cgroup_root)
                     .map_err(|source| LoadError::Cgroup { path: options.cgroup_root.clone(), source })?;
@@ -265,6 +278,7 @@ fn unload(name: &str, program: &mut Program) {
     let unloaded = match program {
         Program::CgroupSockAddr(program) => program.unload(),
         Program::BtfTracePoint(program) => program.unload(),
+        Program::Iter(program) => program.unload(),
         _ => Ok(()),
     };
     match unloaded {

@@ -9,6 +9,7 @@ pub mod cgroups;
 pub mod clock;
 pub mod confine;
 pub mod decode;
+mod existing;
 pub mod hooks;
 pub mod host;
 mod load;

@@ -2,6 +2,7 @@
 
 use super::clock::{Clock, ClockError};
 use super::decode::{CgroupChange, DecodeError, Decoder, decode_cgroup};
+use super::existing::Existing;
 use super::load::{Capture, LoadError};
 use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
 use crate::model::Observation;
@@ -105,7 +106,9 @@ pub(super) struct Rings {
     cgroups: RingBuf<MapData>,
     counters: PerCpuArray<MapData, CpuCounters>,
     pub(super) repeats: Repeats,
-    decoder: Decoder,
+    /// What was there before the hooks, not handed over yet.
+    pub(super) existing: Existing,
+    pub(super) decoder: Decoder,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
@@ -133,6 +136,7 @@ impl Rings {
             counters: PerCpuArray::try_from(take("COUNTERS")?)
                 .map_err(|error| refused("COUNTERS", &error))?,
             repeats,
+            existing: Existing::default(),
             decoder,
             logger,
         })
@@ -154,10 +158,13 @@ impl Capture {
         }
     }
 
-    /// Take what the rings hold, at most a few thousand events in one go.
+    /// Take what the rings hold, at most a few thousand events in one go. What was there before the hooks comes first:
+    /// an attempt of which the ring tells as well is known by its cookie.
     pub fn drain(&mut self) -> Batch {
         let mut batch = Batch::default();
-        let Rings { events, cgroups, decoder, logger, .. } = &mut self.rings;
+        let Rings { events, cgroups, existing, decoder, logger, .. } = &mut self.rings;
+        batch.errors.append(&mut existing.errors);
+        batch.observations.extend(existing.sockets.drain(..existing.sockets.len().min(BATCH)));
         while let Some(item) = cgroups.next() {
             match decode_cgroup(&item) {
                 Ok(change) => batch.cgroups.push(change),

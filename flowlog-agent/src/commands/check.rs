@@ -89,7 +89,8 @@ enum Mark {
     Missing,
 }
 
-/// How many arguments a tracepoint hands over; nothing where the kernel has none of that name.
+/// How many arguments a tracepoint hands over, or that there is a function; nothing where the kernel has none of that
+/// name.
 type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Look and tell.
@@ -98,7 +99,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let host = Host::read(root);
     let report = match &host.types {
         Ok(types) => {
-            look(root, &host, Some(&|name| types.find_tracepoint(name)), args.cgroup_root.as_deref())
+            let find =
+                |name: &str| types.find_tracepoint(name).or_else(|| types.has_function(name).then_some(0));
+            look(root, &host, Some(&find), args.cgroup_root.as_deref())
         }
         Err(_) => look(root, &host, None, args.cgroup_root.as_deref()),
     };
@@ -271,6 +274,15 @@ fn look_at_hook(hook: &Hook, tracepoints: Option<Tracepoints<'_>>, cgroup: &Row)
                 row.missing(format!("this kernel's tracepoint {name} tells too little"), hook.without, newer)
             }
             None => row.missing(format!("this kernel has no tracepoint {name}"), hook.without, newer),
+        },
+        (Attach::Iterator { name, .. }, None) => row.missing(
+            format!("whether the kernel can walk over {name} cannot be told without BTF"),
+            hook.without,
+            "see btf above".to_owned(),
+        ),
+        (Attach::Iterator { needs, .. }, Some(find)) => match find(needs) {
+            Some(_) => row.ok(hook.gives.to_owned()),
+            None => row.missing(format!("this kernel has no {needs}"), hook.without, newer),
         },
     }
 }
@@ -491,6 +503,11 @@ mod tests {
 
         let without_state: Tracepoints<'_> = &|name| (name != "inet_sock_set_state").then_some(9);
         assert_eq!(report(&tree(&[]), Some(without_state), None).result, Ability::CannotRun);
+
+        let without_cookie: Tracepoints<'_> = &|name| (name != "bpf_get_socket_ptr_cookie").then_some(9);
+        let degraded = report(&tree(&[]), Some(without_cookie), None);
+        assert_eq!((degraded.result, row(&degraded, "existing").state), (Ability::Degraded, Mark::Missing));
+        assert!(row(&degraded, "existing").remedy.as_ref().unwrap().contains("5.12"));
     }
 
     #[test]

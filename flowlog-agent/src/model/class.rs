@@ -24,7 +24,7 @@ pub enum Class {
     Refused,
     /// Allowed, and it did not come about for reasons other than a filter.
     Failed,
-    /// The verdict is mixed or unknown.
+    /// The verdict is mixed or unknown, or it is a deny, and the connection was open before the agent was there.
     Undetermined,
 }
 
@@ -75,6 +75,8 @@ impl Class {
     pub fn of(verdict: &Verdict, outcome: &Outcome) -> Self {
         match verdict.decision {
             Decision::Mixed | Decision::Unknown => Self::Undetermined,
+            // It may be older than the policy, and plugins differ in what they do with it then.
+            Decision::Deny if outcome.is_found() => Self::Undetermined,
             Decision::Deny if outcome.reached_far_end() => Self::PolicyNotEnforced,
             Decision::Deny => Self::DeniedAttempt,
             Decision::Allow => Self::of_allowed(restricted(verdict), outcome.state),

@@ -72,7 +72,9 @@ pub struct Flow {
     pub direction: Direction,
     /// Protocol.
     pub protocol: Protocol,
-    /// Attempts that this flow stands for; 0 where it only adds what became of attempts told before.
+    /// It was open, or opening, before the agent was there: no attempt, and since when is not known.
+    pub existing: bool,
+    /// Attempts, or existing connections, that this flow stands for; 0 where it only adds what became of attempts told before.
     pub count: u64,
     /// First attempt.
     pub first: Timestamp,

@@ -37,6 +37,15 @@ pub struct Observation {
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {
+    /// A socket that was connected, or connecting, before the hooks were there. Looked at at this time.
+    Existing {
+        /// Who holds it.
+        task: Task,
+        /// It is the opener's; else a listener accepted it.
+        opened: bool,
+        /// Its handshake is over.
+        connected: bool,
+    },
     /// A process called connect on a stream socket; `remote` is what it asked for.
     Attempt {
         /// The caller.

@@ -58,6 +58,8 @@ pub enum Evidence {
     ClosedByProcess,
     /// The socket sent at least one datagram.
     DatagramSent,
+    /// The connection was open, or opening, before the agent was there.
+    Existing,
     /// The connect call was seen and no SYN followed: no route, no free port, or another program refused it.
     NoSynSent,
     /// The outcome event was refused by a full buffer, or never came; nothing is known.
@@ -103,5 +105,13 @@ impl Outcome {
     pub fn reached_far_end(&self) -> bool {
         matches!(self.state, State::Established | State::Answered | State::Received)
             || self.evidence.iter().any(|fact| matches!(fact, Evidence::FarEndNoSocket | Evidence::Accepted))
+    }
+
+    /// True where it was found established: whether it would be let through now was not seen.
+    pub fn is_found(&self) -> bool {
+        let seen = |fact: &Evidence| matches!(fact, Evidence::Handshake | Evidence::Accepted);
+        self.state == State::Established
+            && self.evidence.contains(&Evidence::Existing)
+            && !self.evidence.iter().any(seen)
     }
 }

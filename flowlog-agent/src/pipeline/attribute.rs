@@ -71,6 +71,11 @@ impl View<'_> {
         self.with_local(tried, Direction::Ingress, self.local_by_cgroup(tried.cgroup_id))
     }
 
+    /// Outside of the watched cgroup.
+    pub(super) fn is_elsewhere(&self, cgroup_id: Option<u64>) -> bool {
+        cgroup_id.and_then(|id| self.cgroups.find(id)) == Some(&Owner::OutOfScope)
+    }
+
     /// By the packet's addresses: a pod of this node opened it, or one was to receive it.
     fn as_packet(&self, tried: &Tried) -> Attributed {
         if tried.cgroup_id.is_some() {

@@ -18,6 +18,8 @@ pub(super) enum End {
     /// Not yet.
     #[default]
     Open,
+    /// It was established before the agent was there.
+    Found,
     /// The opener's handshake completed.
     Established,
     /// The socket closed before that, with this errno.
@@ -35,6 +37,8 @@ pub(super) struct Facts {
     pub(super) error: Option<u16>,
     /// An error reached the socket whose number could not be read, or which the process took before that.
     pub(super) error_consumed: bool,
+    /// The socket was there before the agent.
+    pub(super) existing: bool,
     /// The kernel dropped its packet.
     pub(super) drop: Option<Drop>,
     /// The far end's own stack had no socket for it (same node).
@@ -69,7 +73,7 @@ impl Facts {
 
     fn errno(&self) -> Option<u16> {
         match self.end {
-            End::Established => None,
+            End::Established | End::Found => None,
             End::Failed(Some(errno)) => Some(errno),
             End::Failed(None) | End::Open | End::Sent => self.error,
         }
@@ -77,7 +81,7 @@ impl Facts {
 
     fn stream_state(&self) -> State {
         match self.end {
-            End::Established => State::Established,
+            End::Established | End::Found => State::Established,
             End::Failed(_) => self.failed_state(),
             End::Open | End::Sent if self.accepted => State::Established,
             End::Open | End::Sent if self.drop.is_some() => State::Dropped,
@@ -143,6 +147,7 @@ impl Facts {
             (self.syn_retries > 0, Evidence::SynRetransmitted),
             (by_process, Evidence::ClosedByProcess),
             (self.end == End::Sent && self.error != Some(EPERM), Evidence::DatagramSent),
+            (self.existing, Evidence::Existing),
             (no_syn, Evidence::NoSynSent),
         ];
         let evidence: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, fact)| fact).collect();
@@ -274,6 +279,20 @@ mod tests {
                 Facts { overdue: true, ..Facts::default() },
                 State::Unknown,
                 vec![E::NoSynSent],
+            ),
+            (
+                "found open",
+                Protocol::Tcp,
+                Facts { end: End::Found, existing: true, syn_sent: true, ..Facts::default() },
+                State::Established,
+                vec![E::Existing],
+            ),
+            (
+                "found opening, and refused",
+                Protocol::Tcp,
+                Facts { end: End::Failed(Some(111)), existing: true, syn_sent: true, ..Facts::default() },
+                State::Refused,
+                vec![E::Reset, E::Existing],
             ),
             ("nothing seen", Protocol::Tcp, Facts::default(), State::Unknown, vec![E::None]),
             (

@@ -8,6 +8,7 @@
 
 mod connecting;
 mod datagrams;
+mod existing;
 
 use super::conclude::{End, Facts};
 use crate::model::{Direction, Drop, DropPlace, Fact, FlowId, Observation, Outcome, Protocol, State, Task};
@@ -77,7 +78,8 @@ pub(super) enum Origin {
 /// Sums of a connection that has closed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Totals {
-    pub(super) duration_ns: u64,
+    /// Absent where nobody knows since when it was open.
+    pub(super) duration_ns: Option<u64>,
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
     pub(super) retransmits: u64,
@@ -118,6 +120,8 @@ pub(super) struct Tried {
     pub(super) closed: Option<Totals>,
     /// Told before; this is what became of it.
     pub(super) update: bool,
+    /// No attempt: it was there before the agent.
+    pub(super) existing: bool,
     /// The attempt itself was no event: the kernel half passed it over, since its kind is counted.
     pub(super) unannounced: bool,
 }
@@ -172,6 +176,10 @@ pub(super) struct Unmatched {
     pub(super) adopted: u64,
     /// Attempts that were told, and taken for passed over, since their kind is counted by now.
     pub(super) passed_over: u64,
+    /// Existing connections whose other end is on this node, too: told at the opener.
+    pub(super) existing_paired: u64,
+    /// Sockets that were taken for older than the hooks, and whose attempt was seen after all.
+    pub(super) existing_known: u64,
 }
 
 struct Entry {
@@ -243,6 +251,7 @@ impl Correlator {
     /// Take one observation; what is known well enough by it goes to `out`.
     pub(super) fn observe(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         match seen.fact {
+            Fact::Existing { opened, connected, .. } => self.existing(seen, opened, connected, out),
             Fact::Attempt { .. } => self.attempt(seen, around, out),
             Fact::Sent { .. } => self.sent(seen, around, out),
             Fact::SentTo { .. } => self.sent_to(seen, around, out),
@@ -298,6 +307,7 @@ impl Correlator {
         let requested = seen.remote.unwrap_or(NOWHERE);
         let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
         let (boot_ns, protocol) = (seen.boot_ns, seen.protocol);
+        self.forget_existing(cookie);
         let entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
         let service = around.is_service(requested, protocol);
         self.connecting.insert(cookie, boot_ns, protocol, requested, service);
@@ -342,7 +352,8 @@ impl Correlator {
         let Some(entry) = self.known_or_new(seen, around, out) else { return };
         entry.facts.end = End::Established;
         entry.facts.syn_retries = syn_retries;
-        entry.tried.connect_ns = Some(seen.boot_ns.saturating_sub(entry.boot_ns));
+        // When an existing one was begun is not known.
+        entry.tried.connect_ns = (!entry.tried.existing).then(|| seen.boot_ns.saturating_sub(entry.boot_ns));
         entry.established_ns = Some(seen.boot_ns);
         let due_ns = seen.boot_ns + AFTER_HANDSHAKE_NS;
         self.postpone(seen.cookie, due_ns);
@@ -365,7 +376,7 @@ impl Correlator {
         }
         let Fact::Closed { bytes_sent, bytes_received, retransmits, .. } = seen.fact else { return };
         let mut totals =
-            Totals { duration_ns: 0, bytes_sent, bytes_received, retransmits: u64::from(retransmits) };
+            Totals { duration_ns: None, bytes_sent, bytes_received, retransmits: u64::from(retransmits) };
         if !self.sockets.contains(&cookie)
             && let (Some(cgroup_id), Some(local), Some(remote)) = (seen.cgroup_id, seen.local, seen.remote)
         {
@@ -374,7 +385,8 @@ impl Correlator {
             return;
         }
         let Some(entry) = self.known(seen) else { return };
-        totals.duration_ns = seen.boot_ns.saturating_sub(entry.established_ns.unwrap_or(entry.boot_ns));
+        let since_ns = entry.established_ns.or((!entry.tried.existing).then_some(entry.boot_ns));
+        totals.duration_ns = since_ns.map(|since_ns| seen.boot_ns.saturating_sub(since_ns));
         // It may have been established, and closed, since something else was told of it.
         let told = entry.facts.conclude(entry.tried.protocol).state;
         if entry.told == Some(told) {
@@ -391,6 +403,7 @@ impl Correlator {
         let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else {
             return;
         };
+        self.forget_existing(cookie);
         if let Some(entry) = self.opener_mut(seen.protocol, opener, listener) {
             entry.facts.accepted = true;
             if listener != entry.tried.requested {
@@ -579,7 +592,7 @@ impl Correlator {
         }
         self.connecting.remove(cookie);
         let entry = self.sockets.get_mut(&cookie)?;
-        entry.tried.last = seen.time;
+        entry.tried.last = entry.tried.last.max(seen.time);
         if entry.tried.origin == Origin::Opener {
             if let Some(local) = seen.local.filter(|local| local.port() != 0) {
                 entry.facts.syn_sent = true;
@@ -719,7 +732,8 @@ fn leads(tried: &Tried, destination: SocketAddr, around: &impl Surroundings) -> 
 
 fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, due_ns: u64) -> Entry {
     let task = match seen.fact {
-        Fact::Attempt { task }
+        Fact::Existing { task, .. }
+        | Fact::Attempt { task }
         | Fact::Sent { task, .. }
         | Fact::SentTo { task }
         | Fact::Received { task } => Some(task),
@@ -749,6 +763,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             connect_ns: None,
             closed: None,
             update: false,
+            existing: false,
             unannounced: false,
         },
     }

@@ -58,6 +58,7 @@ struct Key {
     policies: [PolicyRefs; 2],
     trial: Option<(Decision, [PolicyRefs; 2])>,
     settling: bool,
+    existing: bool,
     attribution: Option<Attribution>,
 }
 
@@ -125,7 +126,7 @@ impl Folder {
         match self.keys.get_mut(&key).filter(|_| !self.intervals.each) {
             Some(folded) => {
                 // An update that says what was said of others already adds no more than its sums.
-                if flow.count > 0 || flow.duration_ns.is_some() {
+                if flow.count > 0 || totals_of(&flow).is_some() {
                     self.folded += flow.count;
                     add(folded, &flow);
                 }
@@ -155,10 +156,14 @@ impl Folder {
         }
     }
 
-    /// The flows of this one's key whose close is awaited; from now on it is awaited elsewhere.
+    /// The flows of this one's key whose close is awaited, existing ones of the same kind with them; from now on it is
+    /// awaited elsewhere.
     pub(super) fn take_open(&mut self, flow: &Flow) -> HashSet<FlowId> {
-        let open = self.keys.get_mut(&key_of(flow)).map(|folded| std::mem::take(&mut folded.open));
-        let open = open.unwrap_or_default();
+        let mut open = HashSet::new();
+        for existing in [false, true] {
+            let key = Key { existing, ..key_of(flow) };
+            open.extend(self.keys.get_mut(&key).into_iter().flat_map(|folded| folded.open.drain()));
+        }
         for id in &open {
             self.open.pop(id);
         }
@@ -229,7 +234,7 @@ impl Folder {
 
 /// Whether its close is to come.
 fn is_open(flow: &Flow) -> bool {
-    flow.outcome.state == State::Established && flow.duration_ns.is_none()
+    flow.outcome.state == State::Established && totals_of(flow).is_none()
 }
 
 /// What was folded since the last writing; what stays stands for nothing yet.
@@ -265,21 +270,27 @@ fn add(folded: &mut Folded, flow: &Flow) {
     sum.count += flow.count;
     sum.first = sum.first.min(flow.first);
     sum.last = sum.last.max(flow.last);
-    if let Some(duration_ns) = flow.duration_ns {
-        let totals = Totals {
-            duration_ns,
-            bytes_sent: flow.bytes_sent.unwrap_or(0),
-            bytes_received: flow.bytes_received.unwrap_or(0),
-            retransmits: flow.retransmits.unwrap_or(0),
-        };
+    if let Some(totals) = totals_of(flow) {
         add_totals(sum, &totals);
     }
     folded.changed = true;
 }
 
+/// The sums of a flow that has closed, or of such as have.
+pub(super) fn totals_of(flow: &Flow) -> Option<Totals> {
+    Some(Totals {
+        duration_ns: flow.duration_ns,
+        bytes_sent: flow.bytes_sent?,
+        bytes_received: flow.bytes_received?,
+        retransmits: flow.retransmits?,
+    })
+}
+
 fn add_totals(flow: &mut Flow, totals: &Totals) {
     let add = |sum: &mut Option<u64>, more: u64| *sum = Some(sum.unwrap_or(0).saturating_add(more));
-    add(&mut flow.duration_ns, totals.duration_ns);
+    if let Some(duration_ns) = totals.duration_ns {
+        add(&mut flow.duration_ns, duration_ns);
+    }
     add(&mut flow.bytes_sent, totals.bytes_sent);
     add(&mut flow.bytes_received, totals.bytes_received);
     add(&mut flow.retransmits, totals.retransmits);
@@ -301,6 +312,7 @@ fn key_of(flow: &Flow) -> Key {
         policies: named(&verdict.egress, &verdict.ingress),
         trial: verdict.trial.as_ref().map(|trial| (trial.decision, named(&trial.egress, &trial.ingress))),
         settling: verdict.settling,
+        existing: flow.existing,
         attribution: flow.attribution.clone(),
     }
 }

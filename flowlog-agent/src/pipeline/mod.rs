@@ -273,6 +273,11 @@ impl Spine {
                 None => kinds.push((kind, 1)),
             }
             latest_ns = seen.boot_ns;
+            // All sockets of the machine were looked at; hooks show those of the watched cgroup alone.
+            if matches!(seen.fact, Fact::Existing { .. }) && view.is_elsewhere(seen.cgroup_id) {
+                registry.existing_out_of_scope.one();
+                continue;
+            }
             correlate.observe(seen, &view, &mut told);
         }
         for (kind, count) in kinds {
@@ -285,7 +290,7 @@ impl Spine {
 
     /// Both ends of an attempt, at once or after a wait.
     fn first_attribute(&mut self, tried: Box<Tried>, now_ns: u64, now: Timestamp) {
-        if tried.origin != Origin::Opener && !tried.update {
+        if tried.origin != Origin::Opener && !tried.update && !tried.existing {
             self.registry.attempts_seen.one();
         }
         if tried.origin == Origin::Packet || tried.unannounced {
@@ -433,7 +438,10 @@ impl Spine {
             }
             match self.encoder.flow(&flow) {
                 Ok(line) => {
-                    self.registry.attempts_recorded.add(flow.count);
+                    match flow.existing {
+                        true => self.registry.existing_recorded.add(flow.count),
+                        false => self.registry.attempts_recorded.add(flow.count),
+                    }
                     self.sink("flow", &line);
                 }
                 Err(error) => self.lose_record(&error, &flow),
@@ -449,14 +457,19 @@ impl Spine {
     fn lose_record(&mut self, error: &EncodeError, flow: &Flow) {
         tracing::error!(%error, "a flow cannot be recorded");
         self.registry.encode_errors.one();
-        self.registry.attempts_lost.add("too_long", flow.count);
+        match flow.existing {
+            true => self.registry.existing_lost.add(flow.count),
+            false => self.registry.attempts_lost.add("too_long", flow.count),
+        }
         let class = Some(flow.class);
         self.losses.add(LossStage::Fold, LossCause::TooLong, "flow", class, flow.count, flow.last);
     }
 
     fn leave_out(&self, tried: &Tried) {
-        if !tried.update {
-            self.registry.attempts_out_of_scope.one();
+        match (tried.update, tried.existing) {
+            (true, _) => {}
+            (false, true) => self.registry.existing_out_of_scope.one(),
+            (false, false) => self.registry.attempts_out_of_scope.one(),
         }
     }
 
@@ -634,6 +647,8 @@ impl Spine {
                 ("drops_repeated", unmatched.repeats),
                 ("flows_folded", self.fold.folded),
                 ("closes_unmatched", self.fold.closes_unmatched),
+                ("existing_paired", unmatched.existing_paired),
+                ("existing_known", unmatched.existing_known),
                 ("waiting_crowded", self.waiting.crowded),
             ]
             .map(|(name, count)| (name.to_owned(), count)),
@@ -665,11 +680,12 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         id: tried.id,
         direction: ends.direction,
         protocol: tried.protocol,
+        existing: tried.existing,
         count: u64::from(!tried.update),
         first: tried.time,
         last: tried.last,
         update: tried.update,
-        duration_ns: totals.map(|totals| totals.duration_ns),
+        duration_ns: totals.and_then(|totals| totals.duration_ns),
         bytes_sent: totals.map(|totals| totals.bytes_sent),
         bytes_received: totals.map(|totals| totals.bytes_received),
         retransmits: totals.map(|totals| totals.retransmits),
@@ -736,6 +752,7 @@ fn state_of(snapshot: &Snapshot, problems: &[String]) -> SnapshotState {
 
 fn kind_of(fact: &Fact) -> &'static str {
     match fact {
+        Fact::Existing { .. } => "existing",
         Fact::Attempt { .. } => "attempt",
         Fact::Established { .. } => "established",
         Fact::Failed { .. } => "failed",

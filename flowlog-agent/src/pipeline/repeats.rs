@@ -95,7 +95,7 @@ impl Repeats {
 
     /// A flow was folded for the `times`th time: count the next of its kind, if that would change nothing that is told.
     pub(super) fn consider(&mut self, tried: &Tried, flow: &Flow, times: u64) {
-        if times < TOLD_BEFORE {
+        if times < TOLD_BEFORE || flow.existing {
             return;
         }
         let Some(repeat) = self.kind_of(tried, flow) else { return };
@@ -106,7 +106,7 @@ impl Repeats {
 
     /// A connection that was told by events though its kind is counted by now: its close is counted too.
     pub(super) fn adopt(&mut self, tried: &Tried, flow: &Flow) -> bool {
-        if flow.duration_ns.is_some() || flow.outcome.state != State::Established {
+        if fold::totals_of(flow).is_some() || flow.outcome.state != State::Established {
             return false;
         }
         let Some(repeat) = self.kind_of(tried, flow) else { return false };
@@ -309,7 +309,7 @@ impl Repeats {
 }
 
 impl Counted {
-    /// One of its kind that was told is open.
+    /// One of its kind that was told is open; of an existing one the time counts from when it was found.
     fn opened(&mut self, id: FlowId) {
         let at_ns = u64::try_from(id.0 >> 64).unwrap_or(u64::MAX);
         for counts in [&mut self.base, &mut self.told] {
@@ -348,13 +348,13 @@ impl Counted {
         }
         if new.closed > 0 {
             let totals = Totals {
-                duration_ns: self.take_open_time(total, now_ns),
+                duration_ns: Some(self.take_open_time(total, now_ns)),
                 bytes_sent: new.bytes_sent,
                 bytes_received: new.bytes_received,
                 retransmits: new.retransmits,
             };
             let totals = totals.as_opener(flow.direction);
-            flow.duration_ns = Some(totals.duration_ns);
+            flow.duration_ns = totals.duration_ns;
             flow.bytes_sent = Some(totals.bytes_sent);
             flow.bytes_received = Some(totals.bytes_received);
             flow.retransmits = Some(totals.retransmits);

@@ -150,6 +150,13 @@ impl Seen {
     }
 }
 
+fn existing(boot_ns: u64, cookie: u64, opened: bool, near: &str, far: &str) -> Seen {
+    seen(boot_ns, Fact::Existing { task: task(), opened, connected: true })
+        .cookie(cookie)
+        .cgroup(if opened { POD } else { SERVER })
+        .ends(near, far)
+}
+
 fn attempt(boot_ns: u64, cookie: u64, to: &str) -> Seen {
     seen(boot_ns, Fact::Attempt { task: task() }).cookie(cookie).cgroup(POD).ends("", to)
 }
@@ -633,6 +640,7 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         id: FlowId(id),
         direction: Direction::Egress,
         protocol: Protocol::Tcp,
+        existing: false,
         count: 1,
         first: Timestamp::from_second(i64::try_from(id).unwrap()).unwrap(),
         last: Timestamp::from_second(i64::try_from(id).unwrap()).unwrap(),
@@ -720,7 +728,7 @@ fn another_answer_of_the_policies_in_trial_is_another_key() {
 fn a_closes_sums_come_with_the_next_writing_and_count_no_attempt() {
     let (mut folder, mut written) = (folder(false), Vec::new());
     folder.fold(flow(1, Class::Unrestricted, State::Established), 0, &mut written);
-    let totals = Totals { duration_ns: 5, bytes_sent: 10, bytes_received: 20, retransmits: 1 };
+    let totals = Totals { duration_ns: Some(5), bytes_sent: 10, bytes_received: 20, retransmits: 1 };
     folder.close(FlowId(1), Timestamp::from_second(9).unwrap(), &totals);
     folder.finish(&mut written);
     assert_eq!(written.len(), 2);
@@ -878,7 +886,7 @@ fn a_connection_is_counted_once_whichever_way_its_ends_are_told() {
     assert!(early.is_empty(), "a program may be counting still");
     let (_, free) = sweep(&mut repeats, 100 * MS + SECOND, counts(&[50 * MS], &[90 * MS]));
     assert_eq!(free, [Slot::from(0)]);
-    let totals = Totals { duration_ns: 0, bytes_sent: 3, bytes_received: 4, retransmits: 0 };
+    let totals = Totals { duration_ns: None, bytes_sent: 3, bytes_received: 4, retransmits: 0 };
     let mut out = Vec::new();
     assert!(repeats.close(&repeat, &totals, 2 * SECOND, Timestamp::UNIX_EPOCH, &mut out));
     assert_eq!((out[0].count, out[0].bytes_sent, out[0].bytes_received), (0, Some(3), Some(4)));
@@ -953,4 +961,43 @@ fn an_attempt_whose_kind_came_to_be_counted_meanwhile_is_not_told_twice() {
     correlator.finish(&Counting, &mut told);
     let left = only(told);
     assert_eq!(left.requested, at(SERVICE));
+}
+
+/// Of a connection that is older than the agent it is told that it is there, and what it came to; not since when.
+#[test]
+fn an_existing_connection_is_told_once_and_its_close_without_a_duration() {
+    let both = [existing(SECOND, 5, true, OPENER, SERVICE), existing(SECOND, 6, false, LISTENER, OPENER)];
+    let told = tell(both.into_iter().chain([closed(9 * SECOND, 5), closed(9 * SECOND, 6)]), 10 * SECOND);
+    assert!(
+        matches!(&told[..], [Told::Tried(_), Told::Closed { totals, .. }]
+            if totals.duration_ns.is_none() && totals.bytes_sent == 100),
+        "{told:#?}"
+    );
+    let one = only(told);
+    assert!(one.existing && !one.update);
+    assert_eq!((one.origin, one.requested, one.taken), (Origin::Opener, at(SERVICE), Some(at(LISTENER))));
+    assert_eq!((one.outcome.state, one.outcome.evidence), (State::Established, vec![Evidence::Existing]));
+
+    let elsewhere = only(tell([existing(SECOND, 6, false, LISTENER, OPENER)], 2 * SECOND));
+    assert!(elsewhere.existing);
+    assert_eq!((elsewhere.origin, elsewhere.opener), (Origin::Listener, Some(at(OPENER))));
+}
+
+/// The walk over all sockets comes after the hooks were attached, and its records come first.
+#[test]
+fn a_socket_that_was_found_and_whose_attempt_was_seen_is_told_by_that_alone() {
+    let mut correlator = Correlator::new(true);
+    let mut told = Vec::new();
+    let found = [existing(SECOND, 5, true, OPENER, LISTENER), existing(SECOND, 6, false, LISTENER, OPENER)];
+    let hooks = [attempt(SECOND / 2, 5, LISTENER), established(SECOND / 2 + MS, 5, LISTENER)];
+    let inbound = seen(SECOND / 2 + MS, Fact::Inbound).cookie(6).cgroup(SERVER).ends(LISTENER, OPENER);
+    for Seen(seen) in found.into_iter().chain(hooks).chain([inbound]) {
+        correlator.observe(seen, &Around, &mut told);
+    }
+    correlator.tick(2 * SECOND, &Around, &mut told);
+    let one = only(told);
+    assert!(!one.existing);
+    assert_eq!(one.outcome.evidence, [Evidence::Handshake, Evidence::Accepted]);
+    let unmatched = correlator.unmatched;
+    assert_eq!((unmatched.existing_known, unmatched.existing_paired, unmatched.accepts_paired), (1, 1, 1));
 }

@@ -127,6 +127,7 @@ mod tests {
             connect_ns: None,
             closed: None,
             update: false,
+            existing: false,
             unannounced: false,
         })
     }

@@ -165,7 +165,9 @@ impl Encoder {
             Some(body) => body,
             None => fit(buffer, "flow", |short| FlowLine::of(flow, run, labelling, short))?,
         };
-        Ok(Line { body, content: Content::Flow { class: flow.class, count: flow.count } })
+        // An existing connection is no attempt.
+        let count = if flow.existing { 0 } else { flow.count };
+        Ok(Line { body, content: Content::Flow { class: flow.class, count } })
     }
 
     /// Encode a loss.

@@ -137,9 +137,14 @@ pub(super) struct FlowPart {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-cardinality" = "low"))]
     family: Option<Family>,
-    /// Attempts that this record stands for; 0 where it only adds what became of attempts told before.
+    /// Present and true for connections that were open, or opening, when the agent was started. They are no attempts, and
+    /// how long they have been there is not known.
+    #[serde(skip_serializing_if = "is_false")]
+    existing: bool,
+    /// Attempts that this record stands for, or existing connections; 0 where it only adds what became of such as were
+    /// told before.
     count: u64,
-    /// First attempt.
+    /// First attempt; of existing connections, when they were found.
     first: Moment,
     /// Last attempt, or last change that this record tells.
     last: Moment,
@@ -612,6 +617,7 @@ impl FlowPart {
             direction: flow.direction,
             protocol: flow.protocol,
             family: ip.map(|ip| if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }),
+            existing: flow.existing,
             count: flow.count,
             first: Moment(flow.first),
             last: Moment(flow.last),

@@ -67,6 +67,7 @@ fn flow() -> Flow {
         id: FlowId(0xabc),
         direction: Direction::Egress,
         protocol: Protocol::Tcp,
+        existing: false,
         count: 1,
         first: time(),
         last: time(),
@@ -154,6 +155,7 @@ fn full(text: &str) -> Flow {
     };
     Flow {
         id: FlowId(u128::MAX),
+        existing: true,
         count: u64::MAX,
         update: true,
         duration_ns: Some(u64::MAX),

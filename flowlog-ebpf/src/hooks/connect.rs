@@ -21,8 +21,8 @@ use aya_ebpf::{
 use core::mem::offset_of;
 use flowlog_common::event::ATTEMPT;
 
-const SOCK_STREAM: u32 = 1;
-const SOCK_DGRAM: u32 = 2;
+pub(crate) const SOCK_STREAM: u32 = 1;
+pub(crate) const SOCK_DGRAM: u32 = 2;
 pub(crate) const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u32 = 17;
 const IPPROTO_MPTCP: u32 = 262;
@@ -83,7 +83,12 @@ fn attempt(ctx: &SockAddrContext, requested: Requested) {
 fn note_unsent(ctx: &SockAddrContext) {
     // SAFETY: the helper takes the program's own context. It makes the cookie, by which errors are told of the
     // socket even where no hook tells of its sends.
-    let cookie = unsafe { bpf_get_socket_cookie(ctx.as_ptr()) };
+    note_unsent_socket(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
+}
+
+/// The next send of this socket is the first that is told.
+#[inline(always)]
+pub(crate) fn note_unsent_socket(cookie: u64) {
     if SEND_HOOK.load() == 0 {
         return;
     }

@@ -3,6 +3,7 @@
 pub(crate) mod cgroup;
 pub(crate) mod connect;
 pub(crate) mod drop;
+pub(crate) mod existing;
 pub(crate) mod outcome;
 pub(crate) mod send;
 pub(crate) mod sendmsg;

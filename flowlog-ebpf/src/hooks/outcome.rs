@@ -26,14 +26,14 @@ use flowlog_common::event::{
 };
 
 // include/net/tcp_states.h
-const TCP_ESTABLISHED: i32 = 1;
-const TCP_SYN_SENT: i32 = 2;
+pub(crate) const TCP_ESTABLISHED: i32 = 1;
+pub(crate) const TCP_SYN_SENT: i32 = 2;
 const TCP_SYN_RECV: i32 = 3;
-const TCP_CLOSE: i32 = 7;
-const TCP_LISTEN: i32 = 10;
+pub(crate) const TCP_CLOSE: i32 = 7;
+pub(crate) const TCP_LISTEN: i32 = 10;
 const TCP_NEW_SYN_RECV: i32 = 12;
 
-const IPPROTO_MPTCP: u16 = 262;
+pub(crate) const IPPROTO_MPTCP: u16 = 262;
 /// Bit 1 of `skc_flags` (`enum sock_flags` in include/net/sock.h), set when a FIN is received and only then.
 const SOCK_DONE: u64 = 1 << 1;
 
@@ -323,7 +323,7 @@ impl Sums {
 
 /// The socket as `struct tcp_sock`, null for MPTCP's outer socket.
 #[inline(always)]
-fn as_tcp(sock: Sock) -> *const c_void {
+pub(crate) fn as_tcp(sock: Sock) -> *const c_void {
     // SAFETY: the helper takes a socket that a BTF tracepoint handed in and answers null where it is not TCP.
     unsafe { bpf_skc_to_tcp_sock(sock.cast_mut()) }.cast()
 }

@@ -73,6 +73,16 @@ impl Hands {
             Step::UdpSendto { to, timeout_ms } => udp_sendto(*to, *timeout_ms)?,
             Step::UdpMany { to, count, ports } => udp_many(*to, *count, *ports)?,
             Step::UdpProbe { to } => udp_probe(*to)?,
+            Step::UdpKeep { to } => {
+                let socket = open(*to, SockType::Datagram)?;
+                let attempt = begin(&socket, *to, deadline(0));
+                self.kept.push(socket);
+                told(attempt, Outcome::Done, None)
+            }
+            Step::Speak => {
+                let attempt = self.kept.iter().try_for_each(|socket| send_all(socket, 1, deadline(2_000)));
+                told(attempt, Outcome::Done, None)
+            }
             Step::Resolve { host, port, addresses } => self.resolve(host, *port, addresses)?,
             Step::Burst { to, count, threads, timeout_ms } => {
                 let counts = burst::burst(*to, *count, *threads, *timeout_ms)?;

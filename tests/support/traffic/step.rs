@@ -70,6 +70,13 @@ pub enum Step {
         /// Where to.
         to: SocketAddr,
     },
+    /// Connect a UDP socket, send nothing, and keep it until `release`.
+    UdpKeep {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Send a byte by everything that is kept.
+    Speak,
     /// `getaddrinfo` of the C library, with /etc/hosts replaced (in a mount namespace of this process) by
     /// these addresses. glibc connects a UDP socket to each to sort them.
     Resolve {
@@ -132,7 +139,12 @@ impl Step {
             | Self::UdpConnected { timeout_ms, .. }
             | Self::UdpSendto { timeout_ms, .. }
             | Self::Burst { timeout_ms, .. } => *timeout_ms = limit_ms,
-            Self::UdpMany { .. } | Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => {}
+            Self::UdpMany { .. }
+            | Self::UdpProbe { .. }
+            | Self::UdpKeep { .. }
+            | Self::Speak
+            | Self::Resolve { .. }
+            | Self::Release => {}
         }
         self
     }
@@ -145,8 +157,9 @@ impl Step {
             | Self::UdpSendto { to, .. }
             | Self::UdpMany { to, .. }
             | Self::UdpProbe { to }
+            | Self::UdpKeep { to }
             | Self::Burst { to, .. } => Some(*to),
-            Self::Resolve { .. } | Self::Release => None,
+            Self::Speak | Self::Resolve { .. } | Self::Release => None,
         }
     }
 
@@ -158,7 +171,8 @@ impl Step {
             }
             Self::UdpConnected { timeout_ms, .. } | Self::UdpSendto { timeout_ms, .. } => *timeout_ms,
             Self::Burst { .. } | Self::UdpMany { .. } => 120_000,
-            Self::UdpProbe { .. } | Self::Resolve { .. } | Self::Release => 0,
+            Self::UdpProbe { .. } | Self::UdpKeep { .. } => 0,
+            Self::Speak | Self::Resolve { .. } | Self::Release => 0,
         };
         Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))
     }

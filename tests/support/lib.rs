@@ -6,6 +6,7 @@
 pub mod agent;
 pub mod case;
 pub mod cgroup;
+pub mod dns;
 pub mod manifests;
 pub mod matching;
 pub mod netns;

@@ -1,6 +1,6 @@
 //! Doing single steps: sockets opened by hand, so that every error is seen as the kernel gave it.
 
-use crate::burst;
+use crate::{burst, dns};
 use anyhow::{Context, Result, bail};
 use dns_lookup::{AddrInfoHints, getaddrinfo};
 use flowlog_tests::traffic::{Answer, Outcome, Step};
@@ -84,6 +84,14 @@ impl Hands {
                 told(attempt, Outcome::Done, None)
             }
             Step::Resolve { host, port, addresses } => self.resolve(host, *port, addresses)?,
+            Step::LookUp { host, server } => self.look_up(host, *server)?,
+            Step::Ask { server, host, connected, by } => {
+                told(dns::ask(*server, host, *connected, *by)?, Outcome::Answered, None)
+            }
+            Step::Forge { from, to, host, address } => {
+                dns::forge(*from, *to, host, *address)?;
+                told(Ok(()), Outcome::Done, None)
+            }
             Step::Burst { to, count, threads, timeout_ms } => {
                 let counts = burst::burst(*to, *count, *threads, *timeout_ms)?;
                 Answer { counts, ..told(Ok(()), Outcome::Done, None) }
@@ -121,7 +129,17 @@ impl Hands {
     }
 
     fn resolve(&mut self, host: &str, port: u16, addresses: &[IpAddr]) -> Result<Answer> {
-        self.replace_hosts(host, addresses)?;
+        let lines: String = addresses.iter().map(|address| format!("{address} {host}\n")).collect();
+        self.replace("/etc/hosts", &lines)?;
+        Self::find_addresses(host, port)
+    }
+
+    fn look_up(&mut self, host: &str, server: IpAddr) -> Result<Answer> {
+        self.replace("/etc/resolv.conf", &format!("nameserver {server}\n"))?;
+        Self::find_addresses(host, 443)
+    }
+
+    fn find_addresses(host: &str, port: u16) -> Result<Answer> {
         // The standard library asks without a service; with one, the probes go to its port.
         let hints =
             AddrInfoHints { socktype: dns_lookup::SockType::Stream.into(), ..AddrInfoHints::default() };
@@ -136,7 +154,7 @@ impl Hands {
     }
 
     /// In a mount namespace of our own, so that nobody else sees it.
-    fn replace_hosts(&mut self, host: &str, addresses: &[IpAddr]) -> Result<()> {
+    fn replace(&mut self, path: &str, text: &str) -> Result<()> {
         const NONE: Option<&str> = None;
         if !self.own_mounts {
             unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
@@ -144,12 +162,11 @@ impl Hands {
                 .context("make mounts private")?;
             self.own_mounts = true;
         }
-        let mut file = tempfile::NamedTempFile::new().context("make a hosts file")?;
-        for address in addresses {
-            writeln!(file, "{address} {host}").context("write the hosts file")?;
-        }
+        let mut file = tempfile::NamedTempFile::new().with_context(|| format!("make a file for {path}"))?;
+        file.write_all(text.as_bytes()).with_context(|| format!("write a file for {path}"))?;
         // The mount keeps the file's inode; its name goes at the end of this function.
-        mount(Some(file.path()), "/etc/hosts", NONE, MsFlags::MS_BIND, NONE).context("mount over /etc/hosts")
+        mount(Some(file.path()), path, NONE, MsFlags::MS_BIND, NONE)
+            .with_context(|| format!("mount over {path}"))
     }
 }
 
@@ -255,7 +272,7 @@ fn hold(socket: &OwnedFd, length: Duration) -> Result<()> {
     }
 }
 
-fn await_event(socket: &OwnedFd, event: PollFlags, deadline: Instant) -> Attempt {
+pub(crate) fn await_event(socket: &OwnedFd, event: PollFlags, deadline: Instant) -> Attempt {
     let left = deadline.saturating_duration_since(Instant::now());
     // Round up: a wait of 0.4 ms must not become a look without a wait.
     let timeout = PollTimeout::try_from(left + Duration::from_micros(999)).unwrap_or(PollTimeout::MAX);
@@ -265,7 +282,7 @@ fn await_event(socket: &OwnedFd, event: PollFlags, deadline: Instant) -> Attempt
     }
 }
 
-fn deadline(timeout_ms: u64) -> Instant {
+pub(crate) fn deadline(timeout_ms: u64) -> Instant {
     Instant::now() + Duration::from_millis(timeout_ms)
 }
 

@@ -2,12 +2,14 @@
 
 mod bench;
 mod burst;
+mod dns;
 mod seat;
 mod serve;
 mod steps;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
+use flowlog_tests::dns::Record;
 use flowlog_tests::traffic::Step;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -31,6 +33,18 @@ enum Task {
     Script,
     /// Listen, say `ready`, and serve until killed; what comes is sent back.
     Serve(ServeArgs),
+    /// Be a name server: say `ready`, and answer until killed.
+    Dns {
+        /// Where.
+        #[arg(long)]
+        at: SocketAddr,
+        /// How long answers hold, seconds.
+        #[arg(long, default_value_t = 60)]
+        ttl: u32,
+        /// A record, `name=address` or `name=alias`; may be given more than once.
+        #[arg(long)]
+        record: Vec<Record>,
+    },
     /// Become another program, in this place.
     Exec {
         /// The program and its arguments.
@@ -71,6 +85,7 @@ fn main() -> Result<()> {
         }
         Task::Script => steps::script(),
         Task::Serve(ServeArgs { tcp, udp }) => serve::serve(&tcp, &udp),
+        Task::Dns { at, ttl, record } => dns::serve(at, &record, ttl),
         Task::Exec { program } => exec(&program),
         Task::BenchConnect { to, count } => bench::rounds(to, count),
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -142,11 +143,26 @@ impl Server {
         listen.udp.iter().for_each(|address| {
             command.arg("--udp").arg(address.to_string());
         });
-        let mut child = command.spawn().with_context(|| format!("start the server of {title}"))?;
+        Self::of(command).with_context(|| format!("server of {title} on {listen:?}"))
+    }
+
+    /// A name server with these records, `name=address` or `name=alias`; when this returns it answers.
+    pub fn start_dns(seat: &Seat, at: SocketAddr, ttl_s: u32, records: &[String]) -> Result<Self> {
+        let mut command = command(seat)?;
+        command.args(["dns", "--at", &at.to_string(), "--ttl", &ttl_s.to_string()]);
+        records.iter().for_each(|record| {
+            command.args(["--record", record]);
+        });
+        command.stdin(Stdio::null()).stdout(Stdio::piped());
+        Self::of(command).with_context(|| format!("name server at {at}"))
+    }
+
+    fn of(mut command: Command) -> Result<Self> {
+        let mut child = command.spawn().context("start it")?;
         let stdout = child.stdout.take();
         let process = Held::new(child);
         let said = lines_of(stdout.context("stdout of the traffic program")?);
-        expect_ready(&said).with_context(|| format!("server of {title} on {listen:?}"))?;
+        expect_ready(&said)?;
         Ok(Self { process })
     }
 

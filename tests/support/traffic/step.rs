@@ -87,6 +87,35 @@ pub enum Step {
         /// What the name stands for.
         addresses: Vec<IpAddr>,
     },
+    /// `getaddrinfo` of the C library, for port 443, with /etc/resolv.conf replaced likewise by this name server.
+    LookUp {
+        /// Name to ask for.
+        host: String,
+        /// The name server; it is asked at port 53.
+        server: IpAddr,
+    },
+    /// Ask a name server for the addresses that a name has of the server's own family, without a library.
+    Ask {
+        /// The name server.
+        server: SocketAddr,
+        /// Name to ask for.
+        host: String,
+        /// From a connected socket.
+        connected: bool,
+        /// How the answer is taken.
+        by: Taking,
+    },
+    /// Send a DNS answer that nobody asked for.
+    Forge {
+        /// Where from.
+        from: SocketAddr,
+        /// Where to.
+        to: SocketAddr,
+        /// The name that it speaks of.
+        host: String,
+        /// The address that the name is said to have.
+        address: IpAddr,
+    },
     /// Many TCP connections as fast as the machine can, closed by RST so that ports do not run out.
     Burst {
         /// Where to.
@@ -102,6 +131,18 @@ pub enum Step {
     },
     /// Close what `keep` kept.
     Release,
+}
+
+/// A system call that takes a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the names are those of the calls")]
+pub enum Taking {
+    Read,
+    Readv,
+    Recvfrom,
+    Recvmsg,
+    Recvmmsg,
 }
 
 fn default_timeout() -> u64 {
@@ -144,6 +185,9 @@ impl Step {
             | Self::UdpKeep { .. }
             | Self::Speak
             | Self::Resolve { .. }
+            | Self::LookUp { .. }
+            | Self::Ask { .. }
+            | Self::Forge { .. }
             | Self::Release => {}
         }
         self
@@ -158,8 +202,10 @@ impl Step {
             | Self::UdpMany { to, .. }
             | Self::UdpProbe { to }
             | Self::UdpKeep { to }
+            | Self::Forge { to, .. }
+            | Self::Ask { server: to, .. }
             | Self::Burst { to, .. } => Some(*to),
-            Self::Speak | Self::Resolve { .. } | Self::Release => None,
+            Self::Speak | Self::Resolve { .. } | Self::LookUp { .. } | Self::Release => None,
         }
     }
 
@@ -171,7 +217,8 @@ impl Step {
             }
             Self::UdpConnected { timeout_ms, .. } | Self::UdpSendto { timeout_ms, .. } => *timeout_ms,
             Self::Burst { .. } | Self::UdpMany { .. } => 120_000,
-            Self::UdpProbe { .. } | Self::UdpKeep { .. } => 0,
+            Self::LookUp { .. } | Self::Ask { .. } => 10_000,
+            Self::UdpProbe { .. } | Self::UdpKeep { .. } | Self::Forge { .. } => 0,
             Self::Speak | Self::Resolve { .. } | Self::Release => 0,
         };
         Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))

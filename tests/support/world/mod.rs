@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -247,9 +247,23 @@ impl World {
     /// A process there that listens; outside, the addresses are made as needed.
     pub fn serve(&mut self, place: &Place, comm: Option<&str>, listen: &Listen) -> Result<Server> {
         if *place == Place::Outside {
-            self.add_outside(listen.tcp.iter().chain(&listen.udp).map(std::net::SocketAddr::ip))?;
+            self.add_outside(listen.tcp.iter().chain(&listen.udp).map(SocketAddr::ip))?;
         }
         Server::start(&self.seat(place, comm)?, listen, &place.to_string())
+    }
+
+    /// A name server there; outside, its address is made as needed.
+    pub fn serve_dns(
+        &mut self,
+        place: &Place,
+        at: SocketAddr,
+        ttl_s: u32,
+        records: &[String],
+    ) -> Result<Server> {
+        if *place == Place::Outside {
+            self.add_outside([at.ip()])?;
+        }
+        Server::start_dns(&self.seat(place, Some("dns"))?, at, ttl_s, records)
     }
 
     /// Hosts beyond the node that exist, whether or not they listen. All other addresses of

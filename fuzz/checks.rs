@@ -4,6 +4,7 @@
 //! The fuzz targets call these, and so does the test `inputs` of the policy tests, in every run.
 
 use flowlog::cluster::{Case, Loaded, Settings, Snapshot, Store};
+use flowlog::inventory::{Names, read_answer};
 use flowlog::model::{Endpoint, Party, PolicyRef, Protocol};
 use flowlog::policy::{BlockScope, Cache, PolicySet, Query};
 use jiff::Timestamp;
@@ -57,6 +58,23 @@ pub(super) fn case(bytes: &[u8]) {
         assert_eq!(case.answer(query, &mut Cache::new(1)), answer, "{query:?} afresh");
     }
     assert_alike(case.snapshot());
+}
+
+/// A byte that says whether what follows is a whole DNS message, and the message.
+pub(super) fn answer(bytes: &[u8]) {
+    let Some((whole, message)) = bytes.split_first() else { return };
+    let Ok(said) = read_answer(message, whole % 2 == 1) else { return };
+    for name in [Some(&said.asked), said.canonical.as_ref()].into_iter().flatten() {
+        assert!(name.len() <= 253 && name.bytes().all(|byte| (b' '..0x7f).contains(&byte)), "{name}");
+    }
+    // What can be read as a whole is the same where nobody says that it is one.
+    assert_eq!(read_answer(message, false).as_ref(), Ok(&said));
+    let mut names = Names::default();
+    names.learn("pod", &said, 1, |_| true);
+    for (ip, _) in &said.addresses {
+        let found = names.find("pod", *ip, 1);
+        assert!(found.iter().any(|name| name.name == said.asked), "{ip}: {found:?}");
+    }
 }
 
 /// Takes what can be read.

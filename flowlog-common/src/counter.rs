@@ -26,6 +26,12 @@ pub struct Counters {
     /// Attempts that were no event since their key is counted; each is counted as established, or is told by
     /// another event.
     pub passed_over: u64,
+    /// DNS answers due.
+    pub answers_seen: u64,
+    /// DNS answers that found their ring full.
+    pub answers_lost: u64,
+    /// Datagrams from a resolver's port that could not be found in the memory of the process that took them.
+    pub answers_unreadable: u64,
 }
 
-const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 6));
+const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 9));

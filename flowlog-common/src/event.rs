@@ -123,6 +123,42 @@ const _: () = {
     assert!(offset_of!(Event, comm) == 104);
 };
 
+/// Bytes of a DNS answer that an event carries at most: what a resolver without EDNS takes, enough for a chain of names
+/// and a dozen addresses.
+pub const ANSWER_BYTES: usize = 512;
+
+/// A DNS answer that a process took: no error, one question, at least one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct AnswerEvent {
+    /// [`crate::ABI_VERSION`].
+    pub version: u8,
+    /// 1 where `message` is known to be all of it; else it may go on, or end before its bytes do.
+    pub whole: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// Bytes of `message` that count.
+    pub bytes: u32,
+    /// `CLOCK_BOOTTIME`, nanoseconds.
+    pub time_ns: u64,
+    /// Id of the cgroup of the process that took it.
+    pub cgroup_id: u64,
+    /// The message, from its header on.
+    pub message: [u8; ANSWER_BYTES],
+}
+
+const _: () = {
+    assert!(size_of::<AnswerEvent>() == 24 + ANSWER_BYTES);
+    assert!(align_of::<AnswerEvent>() == 8);
+    assert!(offset_of!(AnswerEvent, version) == 0);
+    assert!(offset_of!(AnswerEvent, whole) == 1);
+    assert!(offset_of!(AnswerEvent, reserved) == 2);
+    assert!(offset_of!(AnswerEvent, bytes) == 4);
+    assert!(offset_of!(AnswerEvent, time_ns) == 8);
+    assert!(offset_of!(AnswerEvent, cgroup_id) == 16);
+    assert!(offset_of!(AnswerEvent, message) == 24);
+};
+
 /// A cgroup was made.
 pub const CGROUP_MADE: u8 = 1;
 /// A cgroup was removed.

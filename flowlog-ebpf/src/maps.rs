@@ -23,6 +23,11 @@ pub(crate) static EVENTS: RingBuf = RingBuf::with_byte_size(8 << 20, 0);
 #[map]
 pub(crate) static CGROUPS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
+/// DNS answers, apart from the events so that a storm of look-ups cannot displace them: 256 KiB hold 480, 24,000 a second
+/// at the usual draining.
+#[map]
+pub(crate) static NAMES: RingBuf = RingBuf::with_byte_size(256 << 10, 0);
+
 /// Connected datagram sockets that have not sent yet, by cookie. A resolver makes several a look-up and
 /// closes them at once; LRU forgets those first.
 #[map]
@@ -85,6 +90,10 @@ pub(crate) static COUNT_REPEATS: Global<u8> = Global::new(0);
 /// 1 where the hook `sock_send_length` is there, so that a connect on a datagram socket is worth a table entry.
 #[unsafe(no_mangle)]
 pub(crate) static SEND_HOOK: Global<u8> = Global::new(0);
+
+/// 1 where DNS answers are copied.
+#[unsafe(no_mangle)]
+pub(crate) static COPY_ANSWERS: Global<u8> = Global::new(0);
 
 /// 1 where the hook `sock_recv_length` is there, so that a first send is worth a table entry.
 #[unsafe(no_mangle)]

@@ -4,7 +4,7 @@ use crate::bin::Place;
 use serde_json::Value;
 
 const HOST: [&str; 6] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs"];
-const HOOKS: [&str; 14] = [
+const HOOKS: [&str; 15] = [
     "cgroup_mkdir",
     "cgroup_rmdir",
     "set_state",
@@ -19,6 +19,7 @@ const HOOKS: [&str; 14] = [
     "sendmsg6",
     "connect4",
     "connect6",
+    "answers",
 ];
 
 fn rows<'a>(report: &'a Value, part: &str) -> Vec<&'a Value> {

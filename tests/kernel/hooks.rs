@@ -6,7 +6,8 @@ use flowlog_tests::{Agent, Outcome, Step};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-const OPTIONAL: [&str; 11] = [
+const OPTIONAL: [&str; 12] = [
+    "answers",
     "cgroup_rmdir",
     "drop",
     "retransmit",

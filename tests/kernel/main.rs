@@ -18,6 +18,8 @@ mod existing;
 #[cfg(test)]
 mod hooks;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod outcomes;
 #[cfg(test)]
 mod outputs;

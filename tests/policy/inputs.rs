@@ -1,4 +1,4 @@
-//! Input of any kind, for what reads manifests and policy cases: the fixtures, what fuzzing found once, and both
+//! Input of any kind, for what reads manifests, policy cases and DNS answers: the fixtures, what fuzzing found once, and both
 //! with pieces changed, doubled, left out. A fuzzer (`cargo xtask fuzz`) looks further; this runs in every test.
 
 #[path = "../../fuzz/checks.rs"]
@@ -40,6 +40,8 @@ static MANIFESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     manifests.extend(cases.iter().map(|bytes| case(bytes).to_string().into_bytes()));
     manifests
 });
+
+static ANSWERS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| read("fuzz/inputs/dns_answer"));
 
 /// What the API calls things, as the fuzzer knows them.
 static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -88,6 +90,7 @@ fn changed(bytes: &[u8], changes: &[Change]) -> Vec<u8> {
 fn every_fixture_gets_one_answer_by_every_way() {
     CASES.iter().for_each(|bytes| checks::case(bytes));
     MANIFESTS.iter().for_each(|bytes| checks::manifests(bytes));
+    ANSWERS.iter().for_each(|bytes| checks::answer(bytes));
 }
 
 proptest! {
@@ -101,5 +104,10 @@ proptest! {
     #[test]
     fn manifests_with_changes_are_read_or_refused(which in any::<Index>(), changes in changes()) {
         checks::manifests(&changed(which.get::<Vec<u8>>(&MANIFESTS), &changes));
+    }
+
+    #[test]
+    fn a_dns_answer_with_changes_is_read_or_refused(which in any::<Index>(), changes in changes()) {
+        checks::answer(&changed(which.get::<Vec<u8>>(&ANSWERS), &changes));
     }
 }

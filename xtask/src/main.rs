@@ -57,7 +57,7 @@ enum Task {
     Bench(Bench),
     /// Formatting and clippy, both halves.
     Lint(LintArgs),
-    /// Feed what reads manifests and policy cases with random input (installs cargo-fuzz where missing).
+    /// Feed what reads manifests, policy cases and DNS answers with random input (installs cargo-fuzz where missing).
     Fuzz(fuzz::FuzzArgs),
 }
 

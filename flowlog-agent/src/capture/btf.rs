@@ -132,6 +132,11 @@ impl KernelTypes {
         (0..header.members).filter_map(|index| self.enum_value(header, index)).collect()
     }
 
+    /// Whether the kernel has a helper for BPF programs, by its name in `enum bpf_func_id`.
+    pub fn has_helper(&self, name: &str) -> bool {
+        self.find_enum("bpf_func_id").iter().any(|(helper, _)| helper == name)
+    }
+
     /// How many arguments a tracepoint hands to a BTF program; `None` where the kernel has no such tracepoint.
     pub fn find_tracepoint(&self, name: &str) -> Option<usize> {
         let typedef = self.named(KIND_TYPEDEF, &format!("btf_trace_{name}")).next()?;

@@ -3,12 +3,12 @@
 
 use super::clock::Clock;
 use super::existing::Found;
-use crate::model::{Fact, Observation, Protocol, Task};
+use crate::model::{DnsAnswer, Fact, Observation, Protocol, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
-    ANSWERED, ATTEMPT, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent, DROP, ERROR,
-    ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, RECEIVED, SENT,
-    SENT_TO, SYN_RETRANSMIT,
+    ANSWERED, ATTEMPT, AnswerEvent, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent, DROP,
+    ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, RECEIVED,
+    SENT, SENT_TO, SYN_RETRANSMIT,
 };
 use flowlog_common::existing::ExistingSocket;
 use jiff::Timestamp;
@@ -192,6 +192,23 @@ pub fn decode_cgroup(bytes: &[u8]) -> Result<CgroupChange, DecodeError> {
     };
     let id = u64_at(bytes, offset_of!(CgroupEvent, cgroup_id));
     Ok(CgroupChange { id, made, path: path_at(bytes) })
+}
+
+/// Decode a DNS answer.
+///
+/// # Errors
+/// Another length or version than this build knows.
+pub fn decode_answer(bytes: &[u8]) -> Result<DnsAnswer, DecodeError> {
+    check_length(bytes, size_of::<AnswerEvent>())?;
+    check_version(bytes)?;
+    let told = usize::try_from(u32_at(bytes, offset_of!(AnswerEvent, bytes))).unwrap_or(usize::MAX);
+    let message = &bytes[offset_of!(AnswerEvent, message)..];
+    Ok(DnsAnswer {
+        boot_ns: u64_at(bytes, offset_of!(AnswerEvent, time_ns)),
+        cgroup_id: u64_at(bytes, offset_of!(AnswerEvent, cgroup_id)),
+        message: message[..told.min(message.len())].to_vec(),
+        whole: bytes[offset_of!(AnswerEvent, whole)] == 1,
+    })
 }
 
 fn path_at(bytes: &[u8]) -> Option<String> {

@@ -19,7 +19,31 @@ pub enum Attach {
         /// A kernel function that the program cannot do without.
         needs: &'static str,
     },
+    /// Nowhere of its own: it is a part of other hooks' programs, which calls this helper.
+    Part {
+        /// Name in the kernel's `enum bpf_func_id`.
+        helper: &'static str,
+    },
 }
+
+/// What copying DNS answers takes of the kernel, by its name in `enum bpf_func_id`: it says where the arguments of the
+/// system call are.
+pub const ANSWERS_HELPER: &str = "BPF_FUNC_task_pt_regs";
+
+/// Not attached itself: what [`ANSWER_HOOKS`] do more, where the kernel has the helper. It has a name, a state and a
+/// switch as every hook.
+pub const ANSWERS: Hook = Hook {
+    name: "answers",
+    program: "flowlog_recv",
+    attach: Attach::Part { helper: ANSWERS_HELPER },
+    kernel: "5.15",
+    gives: "names of addresses outside the cluster, from the DNS answers that pods take",
+    without: "addresses outside the cluster have no names",
+    needed: false,
+};
+
+/// Hooks that see an answer taken: from connected sockets, and from others. One of them will do.
+pub const ANSWER_HOOKS: [&str; 3] = ["recv", "recvmsg4", "recvmsg6"];
 
 /// A kernel attach point with a program of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,7 +5,11 @@ use super::cgroups::{Cgroups, ScanError};
 use super::clock::{Clock, ClockError};
 use super::decode::Decoder;
 use super::existing;
-use super::hooks::{Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook, NO_SOCKET_REASON, REASON_PREFIX};
+use super::hooks::{
+    ANSWER_HOOKS, ANSWERS, ANSWERS_HELPER, Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook,
+    NO_SOCKET_REASON, REASON_PREFIX,
+};
+use super::registers::{self, CALLS, Registers};
 use super::ring::Rings;
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
@@ -77,7 +81,7 @@ pub enum LoadError {
         without: &'static str,
     },
     /// No hook has this name.
-    #[error("there is no hook {name:?} to switch off; the hooks are {}", HOOKS.map(|hook| hook.name).join(", "))]
+    #[error("there is no hook {name:?} to switch off; the hooks are {}, {}", HOOKS.map(|hook| hook.name).join(", "), ANSWERS.name)]
     NoSuchHook {
         /// The name.
         name: String,
@@ -138,7 +142,7 @@ impl Capture {
     /// # Errors
     /// What flowlog cannot do without is missing; each error says how to mend it.
     pub fn start(options: &Options) -> Result<(Self, Cgroups), LoadError> {
-        let known = |name: &String| HOOKS.iter().any(|hook| hook.name == *name);
+        let known = |name: &String| HOOKS.iter().chain([&ANSWERS]).any(|hook| hook.name == *name);
         if let Some(name) = options.off.iter().find(|name| !known(name)) {
             return Err(LoadError::NoSuchHook { name: name.clone() });
         }
@@ -151,7 +155,8 @@ impl Capture {
         let rings = Rings::take(&mut ebpf, decoder, logger)?;
         let btf = Btf::parse_file(&options.btf, aya::Endianness::default())
             .map_err(|error| LoadError::Object { what: chain(&error) })?;
-        let mut capture = Self { ebpf, rings, missed: Vec::new(), hooks: Vec::with_capacity(HOOKS.len()) };
+        let mut capture =
+            Self { ebpf, rings, missed: Vec::new(), hooks: Vec::with_capacity(HOOKS.len() + 1) };
         let of = |wanted: fn(&Attach) -> bool| HOOKS.into_iter().filter(move |hook| wanted(&hook.attach));
         for hook in of(|attach| matches!(attach, Attach::Tracepoint { .. })) {
             capture.add(hook, options, &types, &btf)?;
@@ -164,6 +169,7 @@ impl Capture {
         for hook in of(|attach| matches!(attach, Attach::Iterator { .. })) {
             capture.add(hook, options, &types, &btf)?;
         }
+        capture.add_answers(options, &types);
         Ok((capture, cgroups))
     }
 
@@ -232,6 +238,24 @@ impl Capture {
         }
     }
 
+    /// Whether DNS answers are copied: the programs do it where they may.
+    fn add_answers(&mut self, options: &Options, types: &KernelTypes) {
+        let taking = |state: &HookState| {
+            ANSWER_HOOKS.contains(&state.hook.name) && state.status == HookStatus::Attached
+        };
+        let status = if !is_on(ANSWERS.name, options) {
+            HookStatus::Off
+        } else if let Err(why) = find_registers(options, types) {
+            HookStatus::Missing { why }
+        } else if !self.hooks.iter().any(taking) {
+            let why = format!("it needs one of {}, none of which observes", ANSWER_HOOKS.join(", "));
+            HookStatus::Missing { why }
+        } else {
+            HookStatus::Attached
+        };
+        self.hooks.push(HookState { hook: ANSWERS, status });
+    }
+
     /// The inner error is this hook's own; the outer one ends the start.
     fn attach(
         &mut self,
@@ -265,6 +289,7 @@ impl Capture {
                 }
                 Err(error) => Err(chain(&error)),
             },
+            Attach::Part { .. } => Err("it is a part of other hooks".to_owned()),
             Attach::Cgroup => {
                 let cgroup = File::open(&options.cgroup_root)
                     .map_err(|source| LoadError::Cgroup { path: options.cgroup_root.clone(), source })?;
@@ -326,6 +351,10 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
     let recv_hook = u8::from(is_on("recv", options) && types.find_tracepoint("sock_recv_length").is_some());
     // What is counted at its handshake must be seen to have one.
     let count_repeats = u8::from(options.count_repeats && is_on("set_state", options));
+    let registers = find_registers(options, types);
+    let copy_answers = u8::from(registers.is_ok());
+    let Registers { number, second, third } = registers.unwrap_or_default();
+    let calls = CALLS.map(|(name, number)| (name, u32::try_from(number).unwrap_or(u32::MAX)));
     let typed_cgroup = u8::from(types.find_member("sock_cgroup_data", "cgroup").is_some());
     let makes_cookies = u8::from(types.has_function(COOKIES_IN_TRACEPOINTS));
     // aya-log's levels count from 1 (error) to 5 (trace); at 0 the verifier prunes every debug line.
@@ -334,7 +363,14 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
     for (symbol, offset) in &offsets {
         loader.override_global(symbol, offset, true);
     }
+    for (symbol, number) in &calls {
+        loader.override_global(symbol, number, true);
+    }
     loader
+        .override_global("COPY_ANSWERS", &copy_answers, true)
+        .override_global("REGS_NUMBER", &number, true)
+        .override_global("REGS_SECOND", &second, true)
+        .override_global("REGS_THIRD", &third, true)
         .override_global("DROP_REASONS", &reasons, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
         .override_global("SEND_HOOK", &send_hook, true)
@@ -349,6 +385,17 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
         loader.map_max_entries("CHILDREN", 1);
     }
     loader.load(OBJECT).map_err(|error: EbpfError| LoadError::Object { what: chain(&error) })
+}
+
+/// Where DNS answers are found; why they are not, where not.
+fn find_registers(options: &Options, types: &KernelTypes) -> Result<Registers, String> {
+    if !is_on(ANSWERS.name, options) {
+        return Err("switched off".to_owned());
+    }
+    if !types.has_helper(ANSWERS_HELPER) {
+        return Err(format!("the kernel has no helper task_pt_regs (since {})", ANSWERS.kernel));
+    }
+    registers::find(types).ok_or_else(|| "the arguments of system calls are not known here".to_owned())
 }
 
 fn is_on(hook: &str, options: &Options) -> bool {

@@ -14,6 +14,7 @@ pub mod hooks;
 pub mod host;
 mod load;
 mod process;
+mod registers;
 mod repeats;
 mod ring;
 

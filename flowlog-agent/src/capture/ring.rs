@@ -1,11 +1,11 @@
 //! Drain the rings and read the kernel half's counters.
 
 use super::clock::{Clock, ClockError};
-use super::decode::{CgroupChange, DecodeError, Decoder, decode_cgroup};
+use super::decode::{CgroupChange, DecodeError, Decoder, decode_answer, decode_cgroup};
 use super::existing::Existing;
 use super::load::{Capture, LoadError};
 use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
-use crate::model::Observation;
+use crate::model::{DnsAnswer, Observation};
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
@@ -20,6 +20,9 @@ use tokio::io::unix::AsyncFd;
 /// stays in the CPU's cache on its way.
 const BATCH: usize = 1_024;
 
+/// DNS answers taken in one go: twice what their ring holds.
+const ANSWERS: usize = 1_024;
+
 /// What one drain brought.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -27,6 +30,8 @@ pub struct Batch {
     pub cgroups: Vec<CgroupChange>,
     /// What the hooks saw, in the order in which it happened.
     pub observations: Vec<Observation>,
+    /// DNS answers. Taken after the events: whatever was opened by what an answer said, the answer is here.
+    pub answers: Vec<DnsAnswer>,
     /// Events that this build does not understand.
     pub errors: Vec<DecodeError>,
     /// More is waiting.
@@ -52,6 +57,12 @@ pub struct KernelCounts {
     pub missed: Vec<(&'static str, u64)>,
     /// Attempts that were no event since such connections are counted.
     pub passed_over: u64,
+    /// DNS answers due.
+    pub answers_seen: u64,
+    /// DNS answers that found their ring full.
+    pub answers_lost: u64,
+    /// Datagrams from a resolver that could not be read.
+    pub answers_unreadable: u64,
 }
 
 impl KernelCounts {
@@ -104,6 +115,7 @@ unsafe impl aya::Pod for CpuCounters {}
 pub(super) struct Rings {
     events: AsyncFd<RingBuf<MapData>>,
     cgroups: RingBuf<MapData>,
+    names: RingBuf<MapData>,
     counters: PerCpuArray<MapData, CpuCounters>,
     pub(super) repeats: Repeats,
     /// What was there before the hooks, not handed over yet.
@@ -133,6 +145,7 @@ impl Rings {
         Ok(Self {
             events: events.map_err(|error| refused("EVENTS", &error))?,
             cgroups: RingBuf::try_from(take("CGROUPS")?).map_err(|error| refused("CGROUPS", &error))?,
+            names: RingBuf::try_from(take("NAMES")?).map_err(|error| refused("NAMES", &error))?,
             counters: PerCpuArray::try_from(take("COUNTERS")?)
                 .map_err(|error| refused("COUNTERS", &error))?,
             repeats,
@@ -162,7 +175,7 @@ impl Capture {
     /// an attempt of which the ring tells as well is known by its cookie.
     pub fn drain(&mut self) -> Batch {
         let mut batch = Batch::default();
-        let Rings { events, cgroups, existing, decoder, logger, .. } = &mut self.rings;
+        let Rings { events, cgroups, names, existing, decoder, logger, .. } = &mut self.rings;
         batch.errors.append(&mut existing.errors);
         batch.observations.extend(existing.sockets.drain(..existing.sockets.len().min(BATCH)));
         while let Some(item) = cgroups.next() {
@@ -180,6 +193,13 @@ impl Capture {
             }
         }
         batch.more = batch.observations.len() == BATCH;
+        while batch.answers.len() < ANSWERS {
+            let Some(item) = names.next() else { break };
+            match decode_answer(&item) {
+                Ok(answer) => batch.answers.push(answer),
+                Err(error) => batch.errors.push(error),
+            }
+        }
         if let Some(logger) = logger {
             logger.flush();
         }
@@ -249,6 +269,9 @@ impl Capture {
             table_full: sum(&|counters| counters.table_full),
             missed: self.missed(),
             passed_over: sum(&|counters| counters.passed_over),
+            answers_seen: sum(&|counters| counters.answers_seen),
+            answers_lost: sum(&|counters| counters.answers_lost),
+            answers_unreadable: sum(&|counters| counters.answers_unreadable),
         })
     }
 }

@@ -3,7 +3,7 @@
 //! Reads files only; nothing is loaded. Exit code 0: everything is there; 1: flowlog runs and sees less;
 //! 2: it cannot run.
 
-use crate::capture::hooks::{Attach, HOOKS, Hook};
+use crate::capture::hooks::{ANSWERS, Attach, HOOKS, Hook};
 use crate::capture::host::{Host, Lockdown, under};
 use clap::ValueEnum;
 use serde::Serialize;
@@ -89,8 +89,8 @@ enum Mark {
     Missing,
 }
 
-/// How many arguments a tracepoint hands over, or that there is a function; nothing where the kernel has none of that
-/// name.
+/// How many arguments a tracepoint hands over, or that there is a function or a helper; nothing where the kernel has none
+/// of that name.
 type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Look and tell.
@@ -99,8 +99,8 @@ pub(super) fn run(args: &Args) -> ExitCode {
     let host = Host::read(root);
     let report = match &host.types {
         Ok(types) => {
-            let find =
-                |name: &str| types.find_tracepoint(name).or_else(|| types.has_function(name).then_some(0));
+            let has = |name: &str| types.has_function(name) || types.has_helper(name);
+            let find = |name: &str| types.find_tracepoint(name).or_else(|| has(name).then_some(0));
             look(root, &host, Some(&find), args.cgroup_root.as_deref())
         }
         Err(_) => look(root, &host, None, args.cgroup_root.as_deref()),
@@ -122,7 +122,8 @@ fn look(
     cgroup_root: Option<&Path>,
 ) -> Report {
     let cgroup = look_at_cgroup(root, host, cgroup_root);
-    let hooks: Vec<Row> = HOOKS.iter().map(|hook| look_at_hook(hook, tracepoints, &cgroup)).collect();
+    let hooks = HOOKS.iter().chain([&ANSWERS]);
+    let hooks: Vec<Row> = hooks.map(|hook| look_at_hook(hook, tracepoints, &cgroup)).collect();
     let rows = vec![
         look_at_kernel(host),
         look_at_types(host),
@@ -283,6 +284,15 @@ fn look_at_hook(hook: &Hook, tracepoints: Option<Tracepoints<'_>>, cgroup: &Row)
         (Attach::Iterator { needs, .. }, Some(find)) => match find(needs) {
             Some(_) => row.ok(hook.gives.to_owned()),
             None => row.missing(format!("this kernel has no {needs}"), hook.without, newer),
+        },
+        (Attach::Part { .. }, None) => row.missing(
+            "whether the kernel has what it takes cannot be told without BTF".to_owned(),
+            hook.without,
+            "see btf above".to_owned(),
+        ),
+        (Attach::Part { helper }, Some(find)) => match find(helper) {
+            Some(_) => row.ok(hook.gives.to_owned()),
+            None => row.missing(format!("this kernel has no {helper}"), hook.without, newer),
         },
     }
 }

@@ -5,17 +5,21 @@
 //! address could mean two things, the answer is unknown with the reason, never a guess.
 
 mod address;
+mod answer;
 mod builder;
 #[cfg(test)]
 mod change_tests;
 mod departed;
+mod names;
 mod ranges;
 mod services;
 #[cfg(test)]
 mod tests;
 
+pub use answer::{Answer, AnswerError, read as read_answer};
 pub use builder::Builder;
 pub use departed::Keep;
+pub use names::Names;
 pub use services::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
 
 use crate::model::shared::Sharded;

@@ -1,6 +1,6 @@
 //! An attempt with both ends named, its verdict, outcome and class.
 
-use super::{Class, Outcome, Party, Protocol, Service, ServiceNote, Verdict};
+use super::{Class, Names, Outcome, Party, Protocol, Service, ServiceNote, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -96,6 +96,8 @@ pub struct Flow {
     pub source: Party,
     /// Listener.
     pub destination: Party,
+    /// Names by which the opener's pod knew the destination, where that is outside the cluster or not known.
+    pub names: Names,
     /// What was dialed, where that differs from the destination.
     pub dialed: Option<Dialed>,
     /// The process at the local end.

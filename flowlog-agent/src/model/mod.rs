@@ -8,6 +8,7 @@ pub mod class;
 pub mod endpoint;
 pub mod flow;
 pub mod loss;
+pub mod name;
 pub mod observation;
 pub mod outcome;
 pub(crate) mod shared;
@@ -21,7 +22,8 @@ pub use endpoint::{
 };
 pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process};
 pub use loss::{Loss, LossCause, LossStage};
-pub use observation::{Fact, Observation, Task};
+pub use name::{Name, NameSource, Names};
+pub use observation::{DnsAnswer, Fact, Observation, Task};
 pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
 pub use verdict::{
     Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, PolicyRefs, Tier, TrialVerdict, Verdict,

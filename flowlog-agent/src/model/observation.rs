@@ -34,6 +34,19 @@ pub struct Observation {
     pub fact: Fact,
 }
 
+/// A DNS answer that a process took.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DnsAnswer {
+    /// Nanoseconds since boot (`CLOCK_BOOTTIME`).
+    pub boot_ns: u64,
+    /// Cgroup of the process.
+    pub cgroup_id: u64,
+    /// The message, from its header on.
+    pub message: Vec<u8>,
+    /// `message` is known to be all of it.
+    pub whole: bool,
+}
+
 /// What was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fact {

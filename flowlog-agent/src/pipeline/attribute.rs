@@ -4,8 +4,8 @@ use super::correlate::{Origin, Surroundings, Tried};
 use super::repeats::Repeats;
 use crate::capture::{Cgroups, Owner};
 use crate::cluster::Snapshot;
-use crate::inventory::{AddressOwner, Found};
-use crate::model::{Attribution, Dialed, Direction, Endpoint, Node, Party, Pod, Protocol, Target};
+use crate::inventory::{self, AddressOwner, Found};
+use crate::model::{Attribution, Dialed, Direction, Endpoint, Names, Node, Party, Pod, Protocol, Target};
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -21,6 +21,8 @@ pub(super) struct View<'a> {
     pub(super) now: Timestamp,
     /// What is counted in the kernel.
     pub(super) repeats: &'a Repeats,
+    /// Names by which pods know addresses.
+    pub(super) names: &'a inventory::Names,
 }
 
 /// Both ends of an attempt.
@@ -206,6 +208,16 @@ impl View<'_> {
     }
 }
 
+/// Under what the names of whoever has this cgroup are kept: a pod's uid, or nothing for the node's own processes.
+/// `None` where they are not told of.
+pub(super) fn asker_of(cgroups: &Cgroups, cgroup_id: u64, host_processes: bool) -> Option<&str> {
+    match cgroups.find(cgroup_id)? {
+        Owner::Pod { uid, .. } => Some(uid),
+        Owner::Host => host_processes.then_some(""),
+        Owner::OutOfScope => None,
+    }
+}
+
 impl Surroundings for View<'_> {
     fn owns(&self, cgroup_id: u64, address: IpAddr) -> Option<bool> {
         let inventory = &self.snapshot.inventory;
@@ -257,6 +269,11 @@ impl Surroundings for View<'_> {
         let found = self.snapshot.inventory.find_pod_by_uid(uid, self.now);
         let own = found.map(|found| found.pod()).filter(|pod| !pod.host_network);
         own.map_or_else(Vec::new, |pod| pod.ips.clone())
+    }
+
+    fn names_of(&self, cgroup_id: u64, address: IpAddr, at_ns: u64) -> Names {
+        let asker = asker_of(self.cgroups, cgroup_id, self.host_processes);
+        asker.map_or_else(Names::default, |asker| self.names.find(asker, address, at_ns))
     }
 
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {

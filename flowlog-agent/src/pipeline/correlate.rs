@@ -11,7 +11,9 @@ mod datagrams;
 mod existing;
 
 use super::conclude::{End, Facts};
-use crate::model::{Direction, Drop, DropPlace, Fact, FlowId, Observation, Outcome, Protocol, State, Task};
+use crate::model::{
+    Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, State, Task,
+};
 use connecting::Connecting;
 use datagrams::{Arrivals, Peering, Peers};
 use foldhash::{HashMap, HashMapExt};
@@ -60,6 +62,8 @@ pub(super) trait Surroundings {
     fn backends_of(&self, dialed: SocketAddr, protocol: Protocol) -> Vec<SocketAddr>;
     /// The addresses of this cgroup's pod; empty where it shares its node's, and where none is known.
     fn addresses_of(&self, cgroup_id: u64) -> Vec<IpAddr>;
+    /// The names that an address outside the cluster had for this cgroup's pod, as far as it was told so.
+    fn names_of(&self, cgroup_id: u64, address: IpAddr, at_ns: u64) -> Names;
     /// Whether a datagram from here is an answer: the port is one that its sender serves.
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool;
 }
@@ -115,6 +119,8 @@ pub(super) struct Tried {
     pub(super) requested: SocketAddr,
     /// What its packets reached, where a hook showed another address than the one asked for.
     pub(super) taken: Option<SocketAddr>,
+    /// Names that what was asked for had for the opener, at that moment.
+    pub(super) names: Names,
     pub(super) outcome: Outcome,
     pub(super) connect_ns: Option<u64>,
     pub(super) closed: Option<Totals>,
@@ -192,6 +198,15 @@ struct Entry {
     due_ns: u64,
     /// How it is found where its socket is not connected.
     peering: Option<Peering>,
+}
+
+impl Entry {
+    /// With the names that the opener has for what it asks for.
+    fn name(&mut self, around: &impl Surroundings) {
+        if let Some(cgroup_id) = self.tried.cgroup_id {
+            self.tried.names = around.names_of(cgroup_id, self.tried.requested.ip(), self.boot_ns);
+        }
+    }
 }
 
 struct Orphan {
@@ -308,8 +323,9 @@ impl Correlator {
         let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
         let (boot_ns, protocol) = (seen.boot_ns, seen.protocol);
         self.forget_existing(cookie);
-        let entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
+        let mut entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
         let service = around.is_service(requested, protocol);
+        entry.name(around);
         self.connecting.insert(cookie, boot_ns, protocol, requested, service);
         self.insert(cookie, entry, out);
     }
@@ -321,6 +337,7 @@ impl Correlator {
         let due_ns = seen.boot_ns + AFTER_SEND_NS;
         let (protocol, opener) = (seen.protocol, seen.local);
         let mut entry = entry(seen, Origin::Opener, requested, cookie, due_ns);
+        entry.name(around);
         entry.facts.end = End::Sent;
         entry.facts.error = errno;
         if let Some(mut before) = self.sockets.pop(&cookie).filter(|before| before.told.is_none()) {
@@ -622,6 +639,7 @@ impl Correlator {
             let due_ns = seen.boot_ns + NO_SYN_NS;
             let mut entry = entry(seen.clone(), Origin::Opener, remote, cookie, due_ns);
             entry.tried.unannounced = true;
+            entry.name(around);
             let packet = seen.local.and_then(|local| self.packets.pop(&(seen.protocol, local, remote)));
             if let Some(orphan) = packet {
                 take_packet(&mut entry, &orphan.observation);
@@ -759,6 +777,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             opener,
             requested,
             taken: None,
+            names: Names::default(),
             outcome: Facts::default().conclude(seen.protocol),
             connect_ns: None,
             closed: None,

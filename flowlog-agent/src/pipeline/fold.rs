@@ -263,6 +263,7 @@ fn add(folded: &mut Folded, flow: &Flow) {
         sum.last = flow.last;
         sum.connect_ns = flow.connect_ns;
         sum.source.port = flow.source.port;
+        sum.names = Arc::clone(&flow.names);
         sum.process = flow.process.clone();
         sum.verdict = flow.verdict.clone();
         sum.outcome = flow.outcome.clone();

@@ -49,6 +49,16 @@ impl Losses {
         );
         let cgroups = counts.cgroup_lost.saturating_sub(before.cgroup_lost);
         rows.push((LossCause::RingFull, "cgroup", cgroups));
+        rows.push((
+            LossCause::RingFull,
+            "dns_answer",
+            counts.answers_lost.saturating_sub(before.answers_lost),
+        ));
+        rows.push((
+            LossCause::Unreadable,
+            "dns_answer",
+            counts.answers_unreadable.saturating_sub(before.answers_unreadable),
+        ));
         rows.push((LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)));
         rows.push((LossCause::TableFull, "sent", counts.table_full.saturating_sub(before.table_full)));
         for (cause, what, count) in rows.into_iter().filter(|(_, _, count)| *count > 0) {

@@ -10,6 +10,7 @@ mod conclude;
 mod correlate;
 mod fold;
 mod losses;
+mod naming;
 mod reload;
 mod repeats;
 #[cfg(test)]
@@ -20,7 +21,7 @@ use crate::capture::{Batch, Capture, Cgroups, HookStatus, KernelCounts, Repeat, 
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Node, Observation, Process,
+    Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Names, Node, Observation, Process,
 };
 use crate::policy;
 use crate::record::{
@@ -29,10 +30,11 @@ use crate::record::{
 use crate::sinks::Sinks;
 use crate::telemetry::{RateLimit, Registry};
 use attribute::{Attributed, Ends, View};
-use correlate::{Correlator, Origin, Told, Tried};
+use correlate::{Correlator, Origin, Surroundings, Told, Tried};
 use fold::{Folder, Intervals};
 use jiff::Timestamp;
 use losses::Losses;
+use naming::{Known, Naming};
 use reload::Reload;
 pub use reload::tell_notes;
 use repeats::Repeats;
@@ -156,6 +158,7 @@ struct Spine {
     waiting: Waiting,
     fold: Folder,
     repeats: Repeats,
+    naming: Naming,
     losses: Losses,
     encoder: Encoder,
     sinks: Sinks,
@@ -192,6 +195,7 @@ impl Spine {
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
             repeats: Repeats::new(!settings.each),
+            naming: Naming::default(),
             losses: Losses::default(),
             encoder,
             sinks,
@@ -241,6 +245,7 @@ impl Spine {
             self.changed = true;
             self.rescan_due |= !self.cgroups.apply(change, now);
         }
+        self.naming.expect(batch.answers);
         let told = self.correlate(batch.observations, batch.more, now_ns, now);
         for told in told {
             match told {
@@ -263,8 +268,9 @@ impl Spine {
     ) -> Vec<Told> {
         let mut told = Vec::new();
         let mut latest_ns = 0;
-        let Self { correlate, snapshot, cgroups, node, host_processes, registry, repeats, .. } = self;
-        let view = View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats };
+        let Self { correlate, snapshot, cgroups, node, host_processes, registry, repeats, naming, .. } = self;
+        let host_processes = *host_processes;
+        let known = Known { snapshot, cgroups, host_processes, now };
         let mut kinds: Vec<(&'static str, u64)> = Vec::new();
         for seen in observations {
             let kind = kind_of(&seen.fact);
@@ -273,6 +279,9 @@ impl Spine {
                 None => kinds.push((kind, 1)),
             }
             latest_ns = seen.boot_ns;
+            naming.take_by(seen.boot_ns, &known);
+            let names = &naming.names;
+            let view = View { snapshot, cgroups, node, host_processes, now, repeats, names };
             // All sockets of the machine were looked at; hooks show those of the watched cgroup alone.
             if matches!(seen.fact, Fact::Existing { .. }) && view.is_elsewhere(seen.cgroup_id) {
                 registry.existing_out_of_scope.one();
@@ -283,6 +292,9 @@ impl Spine {
         for (kind, count) in kinds {
             registry.events.add(kind, count);
         }
+        naming.take_by(if more { latest_ns } else { now_ns }, &known);
+        let names = &naming.names;
+        let view = View { snapshot, cgroups, node, host_processes, now, repeats, names };
         // While more is waiting in the ring, time is what the events say.
         correlate.tick(if more { latest_ns } else { now_ns }, &view, &mut told);
         told
@@ -316,8 +328,9 @@ impl Spine {
     /// Attempts whose ends are known by now, and those whose time is over.
     fn attribute_waiting(&mut self, now_ns: u64, now: Timestamp) {
         if std::mem::take(&mut self.changed) && self.waiting.len() > 0 {
-            let Self { snapshot, cgroups, node, host_processes, waiting, repeats, .. } = self;
-            let view = View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats };
+            let Self { snapshot, cgroups, node, host_processes, waiting, repeats, naming, .. } = self;
+            let (host_processes, names) = (*host_processes, &naming.names);
+            let view = View { snapshot, cgroups, node, host_processes, now, repeats, names };
             let ready = waiting.take_ready(|tried| !matches!(view.attribute(tried), Attributed::NotYet(_)));
             for tried in ready {
                 self.registry.attributed_late.one();
@@ -406,13 +419,24 @@ impl Spine {
 
     fn fold_repeats(&mut self, flows: Vec<Flow>, now_ns: u64) {
         let mut written = Vec::new();
-        for flow in flows {
+        for mut flow in flows {
             if flow.direction == Direction::Ingress {
                 self.registry.attempts_seen.add(flow.count);
             }
+            self.name_anew(&mut flow, now_ns);
             self.fold.fold_counted(flow, now_ns, &mut written);
         }
         self.record(written);
+    }
+
+    /// What was counted in the kernel has the names of now: its attempts were not seen one by one.
+    fn name_anew(&self, flow: &mut Flow, now_ns: u64) {
+        let cgroup_id = flow.process.as_ref().map(|process| process.cgroup_id);
+        if let (Direction::Egress, Some(cgroup_id), Some(ip)) =
+            (flow.direction, cgroup_id, flow.destination.ip)
+        {
+            flow.names = naming::names_for(flow, &self.view(flow.last).names_of(cgroup_id, ip, now_ns));
+        }
     }
 
     /// A connection whose handshake was counted, and whose close was told.
@@ -474,8 +498,9 @@ impl Spine {
     }
 
     fn view(&self, now: Timestamp) -> View<'_> {
-        let Self { snapshot, cgroups, node, host_processes, repeats, .. } = self;
-        View { snapshot, cgroups, node, host_processes: *host_processes, now, repeats }
+        let Self { snapshot, cgroups, node, host_processes, repeats, naming, .. } = self;
+        let (host_processes, names) = (*host_processes, &naming.names);
+        View { snapshot, cgroups, node, host_processes, now, repeats, names }
     }
 
     /// Once a second.
@@ -626,6 +651,8 @@ impl Spine {
         self.registry.kernel_losses.set("hook_busy", missed);
         self.registry.kernel_losses.set("unreadable", counts.unreadable);
         self.registry.kernel_losses.set("table_full", counts.table_full);
+        self.registry.kernel_losses.set("dns_answer", counts.answers_lost);
+        self.registry.kernel_losses.set("dns_answer_unreadable", counts.answers_unreadable);
     }
 
     fn counters(&self) -> Counters {
@@ -650,6 +677,10 @@ impl Spine {
                 ("existing_paired", unmatched.existing_paired),
                 ("existing_known", unmatched.existing_known),
                 ("waiting_crowded", self.waiting.crowded),
+                ("dns_answers", self.naming.read),
+                ("dns_answers_refused", self.naming.refused),
+                ("dns_answers_unowned", self.naming.unowned),
+                ("names_forgotten", self.naming.names.forgotten),
             ]
             .map(|(name, count)| (name.to_owned(), count)),
         );
@@ -676,7 +707,7 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
     let verdict = snapshot.evaluate_with(answers, source, destination, target, tried.protocol, tried.time);
     let class = Class::of(&verdict, &tried.outcome);
     let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
-    Flow {
+    let mut flow = Flow {
         id: tried.id,
         direction: ends.direction,
         protocol: tried.protocol,
@@ -692,13 +723,16 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         connect_ns: tried.connect_ns,
         source: ends.source,
         destination: ends.destination,
+        names: Names::default(),
         dialed: ends.dialed,
         process: process_of(tried, ends.container),
         verdict,
         outcome: tried.outcome.clone(),
         class,
         attribution: ends.attribution,
-    }
+    };
+    flow.names = naming::names_for(&flow, &tried.names);
+    flow
 }
 
 /// Whether a SYN that leaves shows: by its outcome, or by being sent again.

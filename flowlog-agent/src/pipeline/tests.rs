@@ -6,8 +6,8 @@ use super::repeats::Repeats;
 use crate::capture::{Repeat, RepeatCounts, Slot};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
-    Fact, Flow, FlowId, Observation, Outcome, Party, PolicyRefs, Protocol, State, Task, Tier, TrialVerdict,
-    Verdict,
+    Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, State, Task, Tier,
+    TrialVerdict, Verdict,
 };
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
@@ -57,6 +57,10 @@ impl Surroundings for Around {
         }
     }
 
+    fn names_of(&self, _: u64, _: IpAddr, _: u64) -> Names {
+        Names::default()
+    }
+
     fn serves(&self, address: SocketAddr, _: Protocol) -> bool {
         address == at(LISTENER)
     }
@@ -92,6 +96,10 @@ impl Surroundings for Counting {
 
     fn addresses_of(&self, cgroup_id: u64) -> Vec<IpAddr> {
         Around.addresses_of(cgroup_id)
+    }
+
+    fn names_of(&self, _: u64, _: IpAddr, _: u64) -> Names {
+        Names::default()
     }
 
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {
@@ -652,6 +660,7 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         connect_ns: None,
         source: party(OPENER),
         destination: party(LISTENER),
+        names: Names::default(),
         dialed: None,
         process: None,
         verdict: Verdict {

@@ -105,7 +105,7 @@ impl Waiting {
 mod tests {
     use super::super::correlate::{Origin, Totals, Tried};
     use super::Waiting;
-    use crate::model::{FlowId, Outcome, Protocol, State};
+    use crate::model::{FlowId, Names, Outcome, Protocol, State};
     use jiff::Timestamp;
     use std::time::Duration;
 
@@ -123,6 +123,7 @@ mod tests {
             opener: None,
             requested: "10.0.0.1:80".parse().unwrap(),
             taken: None,
+            names: Names::default(),
             outcome: Outcome { state, errno: None, syn_retries: None, drop: None, evidence: Vec::new() },
             connect_ns: None,
             closed: None,

@@ -9,8 +9,9 @@ use super::shorten::Shortening;
 use super::{Labelling, Run};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence,
-    Flow, FlowId, Labels, Loss, LossCause, LossStage, Mixed, Outcome, Party, Pod, PolicyKind, PolicyRef,
-    Process, Protocol, Service, ServiceNote, Severity, State, Tier, TrialVerdict, Verdict,
+    Flow, FlowId, Labels, Loss, LossCause, LossStage, Mixed, Name, NameSource, Outcome, Party, Pod,
+    PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, Severity, State, Tier, TrialVerdict,
+    Verdict,
 };
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
@@ -259,6 +260,10 @@ pub(super) struct EndPart<'a> {
     /// Present and true for a pod on its node's network: no policy selects it.
     #[serde(skip_serializing_if = "is_false")]
     host_network: bool,
+    /// Names by which the opener's pod knew the address before it opened, the one that was told last first: evidence, not
+    /// identity.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    names: Vec<NamePart<'a>>,
     /// Name of the configured address block that an external address lies in.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-cardinality" = "low"))]
@@ -267,6 +272,26 @@ pub(super) struct EndPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-cardinality" = "low"))]
     reason: Option<&'a str>,
+}
+
+/// A name of an address.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Name")]
+struct NamePart<'a> {
+    /// The name that was asked for.
+    #[schemars(example = &"api.vendor.example", extend("x-cardinality" = "high"))]
+    name: &'a str,
+    /// The name that it is an alias of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-cardinality" = "high"))]
+    canonical: Option<&'a str>,
+    /// Where the name came from.
+    #[schemars(extend("x-cardinality" = "low"))]
+    from: NameSource,
+    /// How long before the first attempt of this record it was told last, whole milliseconds.
+    age_ms: u64,
+    /// How long whoever told it lets it be kept, seconds; a pod may have kept it longer.
+    ttl_s: u32,
 }
 
 /// What stands at an end.
@@ -583,7 +608,8 @@ impl<'a> FlowLine<'a> {
             head: Head::of("flow", flow.last, run, short),
             flow: FlowPart::of(flow),
             source: EndPart::of(&flow.source, at_source, labelling, short),
-            destination: EndPart::of(&flow.destination, at_destination, labelling, short),
+            destination: EndPart::of(&flow.destination, at_destination, labelling, short)
+                .with_names(&flow.names, short),
             dialed: flow.dialed.as_ref().map(|dialed| DialedPart::of(dialed, short)),
             process: flow.process.as_ref().map(|process| ProcessPart::of(process, short)),
             verdict: VerdictPart::of(&flow.verdict, short),
@@ -604,6 +630,18 @@ pub(super) fn containers_of(flow: &Flow) -> (Option<&str>, Option<&str>) {
     match flow.direction {
         Direction::Egress => (container, None),
         Direction::Ingress => (None, container),
+    }
+}
+
+impl<'a> NamePart<'a> {
+    fn of(name: &'a Name, short: &Shortening) -> Self {
+        Self {
+            name: short.name(&name.name),
+            canonical: name.canonical.as_deref().map(|canonical| short.name(canonical)),
+            from: name.source,
+            age_ms: name.age_ns / 1_000_000,
+            ttl_s: name.ttl_s,
+        }
     }
 }
 
@@ -663,6 +701,10 @@ impl<'a> EndPart<'a> {
         }
     }
 
+    pub(super) fn with_names(self, names: &'a [Name], short: &Shortening) -> Self {
+        Self { names: short.names(names).iter().map(|name| NamePart::of(name, short)).collect(), ..self }
+    }
+
     fn unnamed(kind: EndKind) -> Self {
         Self {
             kind,
@@ -681,6 +723,7 @@ impl<'a> EndPart<'a> {
             service_account: None,
             node: None,
             host_network: false,
+            names: Vec::new(),
             network: None,
             reason: None,
         }

@@ -11,7 +11,7 @@ use super::native::{
 use super::shorten::Shortening;
 use super::{Labelling, Run, text};
 use crate::model::{
-    Basis, Decision, DirectionVerdict, Endpoint, Flow, Party, Pod, PolicyRefs, Tier, Verdict,
+    Basis, Decision, DirectionVerdict, Endpoint, Flow, Name, Party, Pod, PolicyRefs, Tier, Verdict,
 };
 use foldhash::HashMap;
 use jiff::Timestamp;
@@ -99,9 +99,9 @@ impl Shared {
         out.pop();
         append(out, br#","flow":"#, &FlowPart::of(flow))?;
         out.extend_from_slice(br#","source":"#);
-        self.append_end(out, &flow.source, at_source, labelling)?;
+        self.append_end(out, &flow.source, at_source, &[], labelling)?;
         out.extend_from_slice(br#","destination":"#);
-        self.append_end(out, &flow.destination, at_destination, labelling)?;
+        self.append_end(out, &flow.destination, at_destination, &flow.names, labelling)?;
         if let Some(dialed) = &flow.dialed {
             append(out, br#","dialed":"#, &DialedPart::of(dialed, short))?;
         }
@@ -126,13 +126,14 @@ impl Shared {
         out: &mut Vec<u8>,
         party: &Party,
         container: Option<&str>,
+        names: &[Name],
         labelling: &Labelling,
     ) -> Result<(), Error> {
-        let Endpoint::Pod(pod) = &party.endpoint else {
-            return serde_json::to_writer(
-                out,
-                &EndPart::of(party, container, labelling, &Shortening::none()),
-            );
+        let pod = party.endpoint.as_pod().filter(|_| names.is_empty());
+        let Some(pod) = pod else {
+            let short = &Shortening::none();
+            let end = EndPart::of(party, container, labelling, short);
+            return serde_json::to_writer(out, &end.with_names(names, short));
         };
         out.extend_from_slice(POD.as_bytes());
         if let Some(ip) = &party.ip {

@@ -78,6 +78,11 @@ impl Shortening {
         self.first(all, self.step.policies, Truncated::Policies)
     }
 
+    /// The names of an address: all of them, or the first.
+    pub(super) fn names<'a, T>(&self, all: &'a [T]) -> &'a [T] {
+        self.first(all, self.step.policies, Truncated::Names)
+    }
+
     /// The beginning of any other list.
     pub(super) fn list<'a, T>(&self, all: &'a [T]) -> &'a [T] {
         self.first(all, self.step.list_items, Truncated::Lists)

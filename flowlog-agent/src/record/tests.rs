@@ -1,8 +1,9 @@
 use super::*;
 use crate::model::{
     Attribution, Basis, Container, Decision, Dialed, Direction, DirectionVerdict, Drop, DropPlace, Endpoint,
-    Evidence, External, FlowId, Labels, LossCause, LossStage, Mixed, Node, Outcome, Party, Pod, PolicyKind,
-    PolicyRef, Process, Protocol, Service, ServiceNote, State, Tier, TrialVerdict, Verdict, Workload,
+    Evidence, External, FlowId, Labels, LossCause, LossStage, Mixed, Name, NameSource, Names, Node, Outcome,
+    Party, Pod, PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, State, Tier, TrialVerdict,
+    Verdict, Workload,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -87,6 +88,7 @@ fn flow() -> Flow {
             ip: Some("66.35.250.204".parse().unwrap()),
             port: Some(80),
         },
+        names: Names::default(),
         dialed: None,
         process: Some(Process {
             pid: Some(4711),
@@ -115,6 +117,16 @@ fn flow() -> Flow {
         },
         class: Class::DeniedAttempt,
         attribution: None,
+    }
+}
+
+fn named_by(name: &str, age_ns: u64) -> Name {
+    Name {
+        name: name.into(),
+        canonical: Some(name.into()),
+        source: NameSource::DnsAnswer,
+        age_ns,
+        ttl_s: u32::MAX,
     }
 }
 
@@ -165,6 +177,7 @@ fn full(text: &str) -> Flow {
         connect_ns: Some(u64::MAX),
         source: end("a"),
         destination: end("b"),
+        names: vec![named_by(text, u64::MAX); 4].into(),
         dialed: Some(Dialed {
             ip,
             port: 65_535,
@@ -754,4 +767,19 @@ fn the_documented_fields_are_those_of_the_types() {
 /// A flow line for the tests of the sinks.
 pub(crate) fn line(class: Class, count: u64) -> Line {
     encoder().flow(&Flow { class, count, ..flow() }).unwrap()
+}
+
+#[test]
+fn a_destination_has_its_names_with_where_they_came_from_and_their_age() {
+    let first = Name { canonical: None, ttl_s: 60, ..named_by("api.vendor.example", 1_234_567_890) };
+    let named = Flow { names: [first, named_by("b\u{202e}", 5_000_000_000)].into(), ..flow() };
+    let line = read_flow(&named);
+    let expected = json!([
+        {"name": "api.vendor.example", "from": "dns_answer", "age_ms": 1_234, "ttl_s": 60},
+        {"name": "b\u{202e}", "canonical": "b\u{202e}", "from": "dns_answer", "age_ms": 5_000, "ttl_s": u32::MAX},
+    ]);
+    assert_eq!(line["destination"]["names"], expected);
+    assert!(
+        line["source"].get("names").is_none() && read_flow(&flow())["destination"].get("names").is_none()
+    );
 }

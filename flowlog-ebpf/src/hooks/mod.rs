@@ -1,5 +1,6 @@
 //! The hooks, a file each for what they observe.
 
+pub(crate) mod answer;
 pub(crate) mod cgroup;
 pub(crate) mod connect;
 pub(crate) mod drop;

@@ -3,8 +3,9 @@
 
 use crate::{
     emit::{emit, fill_task, refuse},
+    hooks::answer,
     maps::{RECV_HOOK, UNANSWERED, UNSENT},
-    offsets::{SK_PROTOCOL, SKC_COOKIE, Sock, load},
+    offsets::{SK_PROTOCOL, SKC_COOKIE, SKC_DPORT, Sock, load},
     sockaddr::fill_socket,
 };
 use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, programs::BtfTracePointContext};
@@ -14,6 +15,8 @@ pub(crate) const IPPROTO_UDP: u8 = 17;
 const EPERM: i32 = 1;
 /// Asks for errors that were reported, and for no datagram.
 const MSG_ERRQUEUE: i32 = 0x2000;
+/// Leaves the datagram to be taken again.
+const MSG_PEEK: i32 = 2;
 
 /// `result` is what the send call returns: bytes, or a negative errno. A send that failed for other reasons
 /// than a filter in the way (`EPERM`) sent nothing, and the next one is still the first.
@@ -48,6 +51,11 @@ pub(crate) fn observe_answer(ctx: &BtfTracePointContext, sock: Sock, result: i32
     }
     if result <= 0 || flags & MSG_ERRQUEUE != 0 {
         return;
+    }
+    if answer::comes_from(u16::from_be(load(sock, &SKC_DPORT))) && flags & MSG_PEEK == 0 {
+        // SAFETY: a helper without arguments, in process context.
+        let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        answer::observe(cgroup_id, Some(result as u64));
     }
     let cookie: u64 = load(sock, &SKC_COOKIE);
     // Looked up first: a removal takes a lock, and most datagrams are not the first.

@@ -6,8 +6,8 @@
 
 use crate::{
     emit::{emit, fill_task, refuse},
-    hooks::send::IPPROTO_UDP,
-    maps::{SEND_HOOK, UNSENT},
+    hooks::{answer, send::IPPROTO_UDP},
+    maps::{RECV_HOOK, SEND_HOOK, UNSENT},
     peers::{self, Begun},
     sockaddr::{AF_INET, Requested, context_word, mapped, requested4, requested6},
 };
@@ -87,6 +87,9 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
     let Some(Call { near, peer, cgroup_id }) = Call::read(ctx, named) else { return };
     // A connected socket takes from its peer alone, whom the process chose.
     if near.connected {
+        if RECV_HOOK.load() == 0 && answer::comes_from(peer.port) {
+            answer::observe(cgroup_id, None);
+        }
         return;
     }
     let now_ns = peers::now_ns();
@@ -95,6 +98,10 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
         listener.add(0, 1, now_ns);
         if listener.take_first_answer() {
             tell(ctx, ANSWERED, &near, &peer, cgroup_id);
+        }
+        // Of whom nothing was asked, nothing is believed.
+        if answer::comes_from(peer.port) {
+            answer::observe(cgroup_id, None);
         }
         return;
     }

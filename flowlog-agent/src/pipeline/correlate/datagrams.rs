@@ -113,6 +113,7 @@ impl Correlator {
         let cookie = self.synthetic_cookie();
         let due_ns = seen.boot_ns + AFTER_SEND_NS;
         let mut entry = entry(seen, Origin::Opener, far, cookie, due_ns);
+        entry.name(around);
         entry.facts.end = End::Sent;
         entry.tried.opener = entry.tried.opener.or_else(|| near_end(cgroup_id, near_port, far.ip(), around));
         self.peers.insert(&peering, cookie);

@@ -158,13 +158,21 @@ impl Queue {
 
 /// The writer's side.
 impl Queue {
-    /// Sleep until there is an order or something to write (unless `only_orders`), at most until `until`.
-    pub(super) fn wait_work(&self, until: Instant, only_orders: bool, had_end: bool) -> Orders {
+    /// Sleep until there is an order or something to write (unless `only_orders`; losses only where they may be told), at
+    /// most until `until`.
+    pub(super) fn wait_work(
+        &self,
+        until: Instant,
+        only_orders: bool,
+        losses_too: bool,
+        had_end: bool,
+    ) -> Orders {
         let mut state = self.lock();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let ordered = state.orders.reopen || (state.orders.end.is_some() && !had_end);
-            let something = !only_orders && (!state.lines.is_empty() || !state.losses.is_empty());
+            let losses = losses_too && !state.losses.is_empty();
+            let something = !only_orders && (!state.lines.is_empty() || losses);
             if ordered || something || left.is_zero() {
                 let orders = state.orders;
                 state.orders.reopen = false;
@@ -175,13 +183,9 @@ impl Queue {
         }
     }
 
-    /// Losses that are due to be told: none while lines still wait and the last ones were told a moment ago.
-    pub(super) fn take_losses(&self, even_while_lines_wait: bool) -> Vec<Loss> {
-        let mut state = self.lock();
-        if !even_while_lines_wait && !state.lines.is_empty() {
-            return Vec::new();
-        }
-        std::mem::take(&mut state.losses)
+    /// Losses that were not told yet.
+    pub(super) fn take_losses(&self) -> Vec<Loss> {
+        std::mem::take(&mut self.lock().losses)
             .into_iter()
             .map(|((stage, cause, what, class), (count, first, last))| Loss {
                 stage,

@@ -97,7 +97,7 @@ impl Writer {
         if self.retry.is_none() && self.end.is_some() {
             until = Instant::now();
         }
-        self.queue.wait_work(until, self.retry.is_some(), self.end.is_some())
+        self.queue.wait_work(until, self.retry.is_some(), self.may_tell_losses(), self.end.is_some())
     }
 
     fn is_over(&self) -> bool {
@@ -158,13 +158,18 @@ impl Writer {
         true
     }
 
+    /// At most once a second, but for the end.
+    fn may_tell_losses(&self) -> bool {
+        self.told_losses.is_none_or(|told| told.elapsed() >= TICK) || self.end.is_some()
+    }
+
     /// Losses first, so that a reader learns of a hole before what comes after it; then lines.
     fn fill(&mut self) {
         if !self.batch.is_empty() {
             return;
         }
-        let due = self.told_losses.is_none_or(|told| told.elapsed() >= TICK) || self.end.is_some();
-        for loss in self.queue.take_losses(due) {
+        let losses = if self.may_tell_losses() { self.queue.take_losses() } else { Vec::new() };
+        for loss in losses {
             self.told_losses = Some(Instant::now());
             match self.encoder.loss(&loss) {
                 Ok(line) => self.batch.push_back(line),

@@ -3,6 +3,7 @@
 //! For every kind: `seen` = events read by the agent + `lost`.
 
 use crate::event::KINDS;
+use crate::shed::STEPS;
 use core::mem::size_of;
 
 /// What one CPU has counted since load.
@@ -32,6 +33,8 @@ pub struct Counters {
     pub answers_lost: u64,
     /// Datagrams from a resolver's port that could not be found in the memory of the process that took them.
     pub answers_unreadable: u64,
+    /// What gave way while the ring was filling up, by step (`shed::ALLOWED` …); no events, so not among `seen`.
+    pub shed: [u64; STEPS],
 }
 
-const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 9));
+const _: () = assert!(size_of::<Counters>() == 8 * (2 * KINDS + 9 + STEPS));

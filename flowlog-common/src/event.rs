@@ -40,6 +40,9 @@ pub const FLAG_TASK: u32 = 2;
 /// number could be read.
 pub const FLAG_ERROR_CONSUMED: u32 = 4;
 
+/// Flag of [`Event::flags`]: the attempt that this belongs to was not handed over, and is counted as lost.
+pub const FLAG_UNTOLD: u32 = 8;
+
 /// Bytes of a command name, the terminating zero included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
 

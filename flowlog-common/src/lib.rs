@@ -9,6 +9,7 @@ pub mod existing;
 pub mod peer;
 pub mod repeat;
 pub mod settings;
+pub mod shed;
 
 /// Version of the layouts and settings in this crate. It stands in the first byte of every event, so an
 /// agent that opens rings filled by another build knows at once.

@@ -23,9 +23,16 @@ pub struct PeerCounts {
     pub sent: u64,
     /// Datagrams that it took.
     pub received: u64,
-    /// 1 from the first datagram that came back on.
-    pub answered: u64,
+    /// What was told of it: `TOLD`, `ANSWERED` or `UNTOLD`.
+    pub state: u64,
 }
+
+/// State of a peer: its first datagram was told, and what comes back first will be.
+pub const TOLD: u64 = 0;
+/// State of a peer: something came back, or nothing is to be told of it.
+pub const ANSWERED: u64 = 1;
+/// State of a peer: the ring was full when its first datagram was to be told; a later one is told in its place.
+pub const UNTOLD: u64 = 2;
 
 const _: () = {
     assert!(size_of::<PeerCounts>() == 32);
@@ -33,5 +40,5 @@ const _: () = {
     assert!(offset_of!(PeerCounts, last_ns) == 0);
     assert!(offset_of!(PeerCounts, sent) == 8);
     assert!(offset_of!(PeerCounts, received) == 16);
-    assert!(offset_of!(PeerCounts, answered) == 24);
+    assert!(offset_of!(PeerCounts, state) == 24);
 };

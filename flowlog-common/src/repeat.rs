@@ -48,19 +48,19 @@ const _: () = {
 pub struct RepeatCounts {
     /// Handshakes.
     pub established: u64,
-    /// Sum of the times at which they were, `CLOCK_BOOTTIME`, nanoseconds: with `closed_ns_sum` it gives how
-    /// long the connections were open, without anything kept for each of them.
-    pub established_ns_sum: u64,
     /// Closes.
     pub closed: u64,
-    /// Sum of the times at which they were.
-    pub closed_ns_sum: u64,
+    /// Sum of the times at which they were, `CLOCK_BOOTTIME`, nanoseconds, less those of the handshakes: it gives how long
+    /// the connections were open, without anything kept for each of them.
+    pub open_ns_sum: u64,
     /// Payload bytes sent by the socket of this end, retransmissions not counted twice.
     pub bytes_sent: u64,
     /// Payload bytes that it received.
     pub bytes_received: u64,
     /// Segments retransmitted.
     pub retransmits: u64,
+    /// Smoothed round trips as they were at the closes, microseconds.
+    pub srtt_us_sum: u64,
     /// The latest handshake, `CLOCK_BOOTTIME`, nanoseconds.
     pub last_ns: u64,
 }
@@ -69,11 +69,11 @@ const _: () = {
     assert!(size_of::<RepeatCounts>() == 64);
     assert!(align_of::<RepeatCounts>() == 8);
     assert!(offset_of!(RepeatCounts, established) == 0);
-    assert!(offset_of!(RepeatCounts, established_ns_sum) == 8);
-    assert!(offset_of!(RepeatCounts, closed) == 16);
-    assert!(offset_of!(RepeatCounts, closed_ns_sum) == 24);
-    assert!(offset_of!(RepeatCounts, bytes_sent) == 32);
-    assert!(offset_of!(RepeatCounts, bytes_received) == 40);
-    assert!(offset_of!(RepeatCounts, retransmits) == 48);
+    assert!(offset_of!(RepeatCounts, closed) == 8);
+    assert!(offset_of!(RepeatCounts, open_ns_sum) == 16);
+    assert!(offset_of!(RepeatCounts, bytes_sent) == 24);
+    assert!(offset_of!(RepeatCounts, bytes_received) == 32);
+    assert!(offset_of!(RepeatCounts, retransmits) == 40);
+    assert!(offset_of!(RepeatCounts, srtt_us_sum) == 48);
     assert!(offset_of!(RepeatCounts, last_ns) == 56);
 };

@@ -1,8 +1,11 @@
 //! Reserve, fill, submit; when reserve fails, count it.
 
-use crate::maps::{COUNTERS, EVENTS, WAKE_BYTES};
+use crate::{
+    maps::{COUNTERS, EVENTS},
+    shed,
+};
 use aya_ebpf::{
-    bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
+    bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     cty::c_void,
     helpers::generated::{bpf_get_current_comm, bpf_ktime_get_boot_ns},
 };
@@ -13,9 +16,6 @@ use flowlog_common::{
     counter::Counters,
     event::{COMM_BYTES, Event, KINDS},
 };
-
-/// Fill state is looked at once in this many events of a CPU: the look costs more than a submit.
-const WAKE_CHECK_EVERY: u64 = 64;
 
 /// This CPU's counters.
 #[inline(always)]
@@ -36,20 +36,42 @@ pub(crate) fn refuse() {
 
 /// Emit one event of `kind`; `fill` sets what the kind has, all else is zero.
 ///
-/// A full ring refuses the event: it is counted by kind, and the call that was observed goes on.
+/// A full ring refuses the event: it is counted by kind, and the call that was observed goes on. True where it is
+/// handed over.
 #[inline(always)]
-pub(crate) fn emit(ctx: &impl aya_ebpf::EbpfContext, kind: u8, fill: impl FnOnce(&mut Event)) {
-    let Some(counters) = counters() else { return };
+pub(crate) fn emit(ctx: &impl aya_ebpf::EbpfContext, kind: u8, fill: impl FnOnce(&mut Event)) -> bool {
+    let Some(counters) = counters() else { return false };
     let index = kind as usize;
     if index >= KINDS {
-        return;
+        return false;
     }
     counters.seen[index] += 1;
+    if submit(counters, kind, fill) {
+        return true;
+    }
+    counters.lost[index] += 1;
+    debug!(ctx, "ring full: event of kind {} refused", kind);
+    false
+}
+
+/// Emit an event that was refused before and is counted as lost; counted anew only where it is handed over now.
+#[inline(always)]
+pub(crate) fn emit_again(kind: u8, fill: impl FnOnce(&mut Event)) -> bool {
+    let Some(counters) = counters() else { return false };
+    let index = kind as usize;
+    if index >= KINDS || !submit(counters, kind, fill) {
+        return false;
+    }
+    counters.seen[index] += 1;
+    true
+}
+
+#[inline(always)]
+fn submit(counters: &mut Counters, kind: u8, fill: impl FnOnce(&mut Event)) -> bool {
     counters.sequence += 1;
     let Some(mut entry) = EVENTS.reserve::<Event>(0) else {
-        counters.lost[index] += 1;
-        debug!(ctx, "ring full: event of kind {} refused", kind);
-        return;
+        shed::fill_up();
+        return false;
     };
     zero(entry.as_mut_ptr().cast());
     // SAFETY: the entry is reserved for us, as large as an `Event`, 8-aligned, and all zero, which is valid.
@@ -59,19 +81,10 @@ pub(crate) fn emit(ctx: &impl aya_ebpf::EbpfContext, kind: u8, fill: impl FnOnce
     // SAFETY: a helper without arguments.
     event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     fill(event);
-    entry.submit(wake_flag(counters.sequence));
-}
-
-/// `NO_WAKEUP` unless the ring is half full: the agent drains by a timer, a wake-up costs 2 µs a connect.
-#[inline(always)]
-fn wake_flag(sequence: u64) -> u64 {
-    if sequence.is_multiple_of(WAKE_CHECK_EVERY)
-        && EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)) >= WAKE_BYTES.load()
-    {
-        u64::from(BPF_RB_FORCE_WAKEUP)
-    } else {
-        u64::from(BPF_RB_NO_WAKEUP)
-    }
+    // No wake-up unless the ring is half full: the agent drains by a timer, a wake-up costs 2 µs a connect.
+    let wake = if shed::look(counters.sequence) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    entry.submit(u64::from(wake));
+    true
 }
 
 /// Zero an event with plain stores. Written out, since a memset loop is refused without CAP_PERFMON.

@@ -9,6 +9,7 @@ mod maps;
 mod offsets;
 mod peers;
 mod repeats;
+mod shed;
 mod sockaddr;
 
 use aya_ebpf::{

@@ -11,6 +11,7 @@ use flowlog_common::{
     peer::{MOST_PEERS, PeerCounts},
     repeat::{MOST_REPEATS, RepeatCounts, RepeatKey},
     settings::{REASON_IGNORED, REASONS},
+    shed::{Judgement, MOST_JUDGED, MOST_UNTOLD},
 };
 
 /// Events. 8 MiB hold 65,536 events: 3 s of 20,000 a second while the agent does not run. The agent may
@@ -57,7 +58,7 @@ pub(crate) static REPEATS: HashMap<RepeatKey, u32> = HashMap::with_max_entries(M
 #[map]
 pub(crate) static REPEAT_COUNTS: Array<RepeatCounts> = Array::with_max_entries(MOST_REPEATS as u32, 0);
 
-/// The connection that was last counted at its opener, a CPU.
+/// The connection that was last counted or shed at its opener, a CPU.
 #[map]
 pub(crate) static LAST_COUNTED: PerCpuArray<Tuple> = PerCpuArray::with_max_entries(1, 0);
 
@@ -70,6 +71,33 @@ pub(crate) struct Tuple {
     pub(crate) opener_port: u16,
     pub(crate) listener_port: u16,
 }
+
+/// How full the ring is; written here alone.
+#[map]
+pub(crate) static PRESSURE: Array<Pressure> = Array::with_max_entries(1, 0);
+
+/// What the kernel half keeps in mind of the ring.
+#[derive(Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Pressure {
+    /// How many steps give way (`shed::level`).
+    pub(crate) level: u32,
+    /// 1 once a socket was put into `UNTOLD`.
+    pub(crate) untold: u32,
+}
+
+/// Kinds that the agent has judged, of which repeats give way first. 1.5 MiB.
+#[map]
+pub(crate) static JUDGED: LruHashMap<RepeatKey, Judgement> =
+    LruHashMap::with_max_entries(MOST_JUDGED as u32, 0);
+
+/// The agent's latest snapshot: judgements by another one do not hold. Written by the agent alone.
+#[map]
+pub(crate) static SNAPSHOT: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Sockets whose attempt was not handed over, by cookie, and why (`shed::Mark`). 1.3 MiB.
+#[map]
+pub(crate) static UNTOLD: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MOST_UNTOLD as u32, 0);
 
 /// Counters, summed by the agent.
 #[map]

@@ -5,7 +5,7 @@ use aya_ebpf::{bindings::BPF_NOEXIST, helpers::generated::bpf_ktime_get_boot_ns}
 use core::mem::offset_of;
 use flowlog_common::{
     event::Address,
-    peer::PeerCounts,
+    peer::{ANSWERED, PeerCounts, TOLD, UNTOLD},
     repeat::{EGRESS, INGRESS, RepeatKey},
 };
 
@@ -46,11 +46,11 @@ pub(crate) enum Begun {
 #[inline(always)]
 pub(crate) fn begin(key: &RepeatKey, stale: Option<Peer>, now_ns: u64, sent: u64, received: u64) -> Begun {
     if let Some(peer) = stale {
-        peer.set(offset_of!(PeerCounts, answered), 0);
+        peer.set(offset_of!(PeerCounts, state), TOLD);
         peer.add(sent, received, now_ns);
         return Begun::First;
     }
-    let counts = PeerCounts { last_ns: now_ns, sent, received, answered: 0 };
+    let counts = PeerCounts { last_ns: now_ns, sent, received, state: TOLD };
     match PEERS.insert(key, counts, u64::from(BPF_NOEXIST)) {
         Ok(()) => Begun::First,
         Err(_) if find(key).is_some() => Begun::Known,
@@ -81,11 +81,29 @@ impl Peer {
     /// True for the first datagram that comes back.
     #[inline(always)]
     pub(crate) fn take_first_answer(self) -> bool {
-        if self.get(offset_of!(PeerCounts, answered)) != 0 {
+        if self.get(offset_of!(PeerCounts, state)) != TOLD {
             return false;
         }
-        self.set(offset_of!(PeerCounts, answered), 1);
+        self.silence();
         true
+    }
+
+    /// Nothing is to be told of what comes back.
+    #[inline(always)]
+    pub(crate) fn silence(self) {
+        self.set(offset_of!(PeerCounts, state), ANSWERED);
+    }
+
+    /// Whether its first datagram was told, or there is no need.
+    #[inline(always)]
+    pub(crate) fn is_told(self) -> bool {
+        self.get(offset_of!(PeerCounts, state)) != UNTOLD
+    }
+
+    /// Whether its first datagram was handed over.
+    #[inline(always)]
+    pub(crate) fn set_told(self, told: bool) {
+        self.set(offset_of!(PeerCounts, state), if told { TOLD } else { UNTOLD });
     }
 
     #[inline(always)]

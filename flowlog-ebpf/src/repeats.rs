@@ -47,7 +47,7 @@ impl Slot {
     pub(crate) fn add_established(self) {
         let now_ns = now_ns();
         self.add(offset_of!(RepeatCounts, established), 1);
-        self.add(offset_of!(RepeatCounts, established_ns_sum), now_ns);
+        self.add(offset_of!(RepeatCounts, open_ns_sum), now_ns.wrapping_neg());
         let last = self.number(offset_of!(RepeatCounts, last_ns));
         // SAFETY: a live number; a store of the latest time may be overtaken by another CPU's by nanoseconds.
         unsafe { last.write_volatile(now_ns) };
@@ -57,9 +57,10 @@ impl Slot {
     #[inline(always)]
     pub(crate) fn add_closed(self, sums: &Sums) {
         self.add(offset_of!(RepeatCounts, closed), 1);
-        self.add(offset_of!(RepeatCounts, closed_ns_sum), now_ns());
+        self.add(offset_of!(RepeatCounts, open_ns_sum), now_ns());
         self.add(offset_of!(RepeatCounts, bytes_sent), sums.bytes_sent);
         self.add(offset_of!(RepeatCounts, bytes_received), sums.bytes_received);
+        self.add(offset_of!(RepeatCounts, srtt_us_sum), u64::from(sums.srtt_us));
         if sums.retransmits > 0 {
             self.add(offset_of!(RepeatCounts, retransmits), u64::from(sums.retransmits));
         }
@@ -107,6 +108,9 @@ fn now_ns() -> u64 {
     unsafe { bpf_ktime_get_boot_ns() }
 }
 
+/// No connection leads to this port.
+const ANY_PORT: u16 = 0;
+
 /// Remember a connection that was counted at its opener.
 #[inline(always)]
 pub(crate) fn note_counted(ends: &Ends) {
@@ -122,15 +126,21 @@ pub(crate) fn note_counted(ends: &Ends) {
     }
 }
 
-/// Whether this accepted connection was just counted at its opener. On one node the listener's handshake ends
+/// Remember one that was shed there: its listener is left alone, whoever stands behind the address that was dialed.
+#[inline(always)]
+pub(crate) fn note_shed(ends: &Ends) {
+    note_counted(&Ends { remote_port: ANY_PORT, ..*ends });
+}
+
+/// Whether this accepted connection was just counted at its opener, or shed. On one node the listener's handshake ends
 /// in the wake of the opener's, mostly on the same CPU; where not, its event is told, and paired by the agent.
 #[inline(always)]
 pub(crate) fn was_counted(ends: &Ends) -> bool {
     let Some(last) = LAST_COUNTED.get_ptr(0) else { return false };
     // SAFETY: not null, and this CPU's own copy.
     let last = unsafe { last.read() };
+    let same_listener = last.listener_port == ends.local_port && last.listener == ends.local;
     last.opener_port == ends.remote_port
-        && last.listener_port == ends.local_port
         && last.opener == ends.remote
-        && last.listener == ends.local
+        && (same_listener || last.listener_port == ANY_PORT)
 }

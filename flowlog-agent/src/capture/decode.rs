@@ -7,8 +7,8 @@ use crate::model::{DnsAnswer, Fact, Observation, Protocol, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
     ANSWERED, ATTEMPT, AnswerEvent, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent, DROP,
-    ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, INBOUND, PATH_BYTES, RECEIVED,
-    SENT, SENT_TO, SYN_RETRANSMIT,
+    ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, FLAG_UNTOLD, INBOUND, PATH_BYTES,
+    RECEIVED, SENT, SENT_TO, SYN_RETRANSMIT,
 };
 use flowlog_common::existing::ExistingSocket;
 use jiff::Timestamp;
@@ -103,6 +103,7 @@ impl Decoder {
             cookie: present(u64_at(bytes, offset_of!(Event, cookie))),
             local: end_at(bytes, offset_of!(Event, local), offset_of!(Event, local_port)),
             remote: end_at(bytes, offset_of!(Event, remote), offset_of!(Event, remote_port)),
+            untold: u32_at(bytes, offset_of!(Event, flags)) & FLAG_UNTOLD != 0,
             fact: self.fact_of(bytes)?,
         })
     }
@@ -132,6 +133,7 @@ impl Decoder {
                     offset_of!(ExistingSocket, local_port),
                 ),
                 remote: end_at(bytes, remote, offset_of!(ExistingSocket, remote_port)),
+                untold: false,
                 fact: Fact::Existing { task, opened: true, connected: state != TCP_SYN_SENT },
             },
         })

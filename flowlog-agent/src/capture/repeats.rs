@@ -44,7 +44,7 @@ impl From<u32> for Slot {
 /// [`RepeatKey`] under a type of ours, so that aya may write it to a map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Key(RepeatKey);
+pub(super) struct Key(RepeatKey);
 
 /// [`RepeatCounts`], as above.
 #[derive(Clone, Copy)]
@@ -115,7 +115,7 @@ impl Repeats {
     }
 }
 
-fn key_of(repeat: &Repeat) -> Key {
+pub(super) fn key_of(repeat: &Repeat) -> Key {
     let octets = match repeat.far.ip() {
         IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
         IpAddr::V6(ip) => ip.octets(),

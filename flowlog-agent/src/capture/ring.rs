@@ -3,14 +3,16 @@
 use super::clock::{Clock, ClockError};
 use super::decode::{CgroupChange, DecodeError, Decoder, decode_answer, decode_cgroup};
 use super::existing::Existing;
+use super::judged::{Judged, number_of};
 use super::load::{Capture, LoadError};
 use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
-use crate::model::{DnsAnswer, Observation};
+use crate::model::{Class, DnsAnswer, Observation};
 use aya::Ebpf;
 use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
 use aya_log::EbpfLogger;
 use flowlog_common::counter::Counters;
 use flowlog_common::event;
+use flowlog_common::shed::CLOSES;
 use jiff::Timestamp;
 use std::io;
 use std::time::Duration;
@@ -63,12 +65,30 @@ pub struct KernelCounts {
     pub answers_lost: u64,
     /// Datagrams from a resolver that could not be read.
     pub answers_unreadable: u64,
+    /// Attempts that gave way while the ring was filling up, by class.
+    pub shed: Vec<(Class, u64)>,
+    /// Closes that did.
+    pub shed_closes: u64,
+}
+
+/// What the kernel half did not hand over, up to one moment: only ever more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gaps {
+    /// Attempts, and what may have been one at a listener.
+    pub attempts: u64,
+    /// Whatever else.
+    pub others: u64,
 }
 
 impl KernelCounts {
     /// Events due of one kind.
     pub fn seen(&self, kind: &str) -> u64 {
         count_of(&self.seen, kind)
+    }
+
+    /// Attempts of one class that gave way.
+    pub fn shed(&self, class: Class) -> u64 {
+        self.shed.iter().find(|(of, _)| *of == class).map_or(0, |(_, count)| *count)
     }
 
     /// Runs that the program of one hook missed.
@@ -102,6 +122,9 @@ const KIND_NAMES: [(&str, u8); event::KINDS - 1] = [
     ("answered", event::ANSWERED),
 ];
 
+/// Kinds that are an attempt, or may be one at a listener.
+const ATTEMPTS: [u8; 5] = [event::ATTEMPT, event::SENT, event::SENT_TO, event::INBOUND, event::RECEIVED];
+
 /// [`Counters`] under a type of ours, so that aya may read them from a map.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -120,6 +143,7 @@ pub(super) struct Rings {
     pub(super) repeats: Repeats,
     /// What was there before the hooks, not handed over yet.
     pub(super) existing: Existing,
+    judged: Judged,
     pub(super) decoder: Decoder,
     logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
@@ -131,6 +155,7 @@ impl Rings {
         logger: Option<EbpfLogger<&'static dyn log::Log>>,
     ) -> Result<Self, LoadError> {
         let repeats = Repeats::take(ebpf)?;
+        let judged = Judged::take(ebpf)?;
         let refused = |what: &str, error: &dyn std::fmt::Display| LoadError::Object {
             what: format!("map {what}: {error}"),
         };
@@ -150,6 +175,7 @@ impl Rings {
                 .map_err(|error| refused("COUNTERS", &error))?,
             repeats,
             existing: Existing::default(),
+            judged,
             decoder,
             logger,
         })
@@ -236,6 +262,47 @@ impl Capture {
         self.rings.repeats.release(slot);
     }
 
+    /// Repeats of this kind are of this class, and may give way; `false` where the class's never do.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn set_judged(&mut self, kind: &Repeat, class: Class) -> Result<bool, MapError> {
+        self.rings.judged.set(kind, class)
+    }
+
+    /// They no longer may.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn forget_judged(&mut self, kind: &Repeat) -> Result<(), MapError> {
+        self.rings.judged.forget(kind)
+    }
+
+    /// Nor may any other: what was judged so far holds no longer.
+    ///
+    /// # Errors
+    /// The map cannot be written.
+    pub fn forget_all_judged(&mut self) -> Result<(), MapError> {
+        self.rings.judged.forget_all()
+    }
+
+    /// What was not handed over so far.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn gaps(&self) -> Result<Gaps, MapError> {
+        let per_cpu = self.rings.counters.get(&0, 0)?;
+        let mut gaps = Gaps::default();
+        for CpuCounters(counters) in per_cpu.iter() {
+            let lost = |kinds: &[u8]| kinds.iter().map(|kind| counters.lost[usize::from(*kind)]).sum::<u64>();
+            let [allowed, unrestricted, closes] = counters.shed;
+            let attempts = lost(&ATTEMPTS);
+            gaps.attempts += attempts + allowed + unrestricted;
+            gaps.others += counters.lost.iter().sum::<u64>() - attempts + closes;
+        }
+        Ok(gaps)
+    }
+
     /// The wall clock's time of a boot time.
     pub fn wall(&self, boot_ns: u64) -> Timestamp {
         self.rings.decoder.wall(boot_ns)
@@ -272,6 +339,14 @@ impl Capture {
             answers_seen: sum(&|counters| counters.answers_seen),
             answers_lost: sum(&|counters| counters.answers_lost),
             answers_unreadable: sum(&|counters| counters.answers_unreadable),
+            shed: [Class::Allowed, Class::Unrestricted]
+                .into_iter()
+                .filter_map(|class| {
+                    let step = usize::from(number_of(class)?);
+                    Some((class, sum(&|counters| counters.shed[step])))
+                })
+                .collect(),
+            shed_closes: sum(&|counters| counters.shed[usize::from(CLOSES)]),
         })
     }
 }

@@ -63,6 +63,33 @@ pub enum Attribution {
     Failed(String),
 }
 
+/// Smoothed round trips of connections, as they were at their closes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RoundTrip {
+    /// Sum, microseconds.
+    pub sum_us: u64,
+    /// Of how many connections.
+    pub connections: u64,
+}
+
+impl RoundTrip {
+    /// Of one connection; nothing where it was never measured.
+    pub fn of(srtt_us: Option<u32>) -> Self {
+        srtt_us.map_or_else(Self::default, |us| Self { sum_us: us.into(), connections: 1 })
+    }
+
+    /// Those of more connections.
+    pub fn add(&mut self, more: Self) {
+        self.sum_us = self.sum_us.saturating_add(more.sum_us);
+        self.connections = self.connections.saturating_add(more.connections);
+    }
+
+    /// Their mean, microseconds.
+    pub fn mean_us(self) -> Option<u64> {
+        self.sum_us.checked_div(self.connections)
+    }
+}
+
 /// A flow: one attempt, or one with its repeats folded into it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Flow {
@@ -90,6 +117,8 @@ pub struct Flow {
     pub bytes_received: Option<u64>,
     /// Segments retransmitted over the connections' life.
     pub retransmits: Option<u64>,
+    /// Smoothed round trip, for connections that have closed.
+    pub srtt: RoundTrip,
     /// Time from the connect call to the handshake's end, nanoseconds; of the first attempt.
     pub connect_ns: Option<u64>,
     /// Opener.

@@ -29,6 +29,10 @@ pub enum LossStage {
 pub enum LossCause {
     /// The ring buffer was full.
     RingFull,
+    /// The ring buffer was filling up: repeats of allowed flows give way first.
+    Overload,
+    /// What became of it was never seen.
+    OutcomeNotSeen,
     /// A program was running already on that CPU, and the kernel does not run it twice.
     HookBusy,
     /// The kernel half could not read a structure.

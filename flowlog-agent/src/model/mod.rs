@@ -20,7 +20,7 @@ pub use endpoint::{
     Backend, Container, ContainerPort, Endpoint, External, Labels, NOISE_LABELS, Node, Party, Pod, Service,
     ServiceNote, Target, Workload,
 };
-pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process};
+pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process, RoundTrip};
 pub use loss::{Loss, LossCause, LossStage};
 pub use name::{Name, NameSource, Names};
 pub use observation::{DnsAnswer, Fact, Observation, Task};

@@ -30,6 +30,8 @@ pub struct Observation {
     pub local: Option<SocketAddr>,
     /// Far address: the socket's peer, or a dropped packet's destination.
     pub remote: Option<SocketAddr>,
+    /// The attempt that it belongs to was not handed over: it is among the losses.
+    pub untold: bool,
     /// What was seen.
     pub fact: Fact,
 }

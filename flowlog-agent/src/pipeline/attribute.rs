@@ -83,12 +83,9 @@ impl View<'_> {
         if tried.cgroup_id.is_some() {
             return self.as_opener(tried);
         }
-        let here = |address: SocketAddr| {
-            let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now)?;
-            (found.pod().node.as_deref() == Some(self.node.name.as_str())).then_some(found)
-        };
         let destination = tried.taken.unwrap_or(tried.requested);
-        let (direction, found) = match (tried.opener.and_then(here), here(destination)) {
+        let opener = tried.opener.and_then(|opener| self.find_pod_here(opener));
+        let (direction, found) = match (opener, self.find_pod_here(destination)) {
             (Some(found), _) => (Direction::Egress, found),
             (None, Some(found)) => (Direction::Ingress, found),
             (None, None) => return Attributed::OutOfScope,
@@ -99,6 +96,22 @@ impl View<'_> {
             attribution: Some(Attribution::ByAddress),
         };
         self.with_local(tried, direction, local)
+    }
+
+    /// Whether a pod of this node opened it, so that its attempt passed the hooks.
+    pub(super) fn is_opened_here(&self, tried: &Tried) -> bool {
+        match tried.origin {
+            Origin::Opener => true,
+            Origin::Packet if tried.cgroup_id.is_some() => true,
+            Origin::Packet | Origin::Listener => {
+                tried.opener.is_some_and(|opener| self.find_pod_here(opener).is_some())
+            }
+        }
+    }
+
+    fn find_pod_here(&self, address: SocketAddr) -> Option<Found<'_>> {
+        let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now)?;
+        (found.pod().node.as_deref() == Some(self.node.name.as_str())).then_some(found)
     }
 
     fn with_local(&self, tried: &Tried, direction: Direction, local: Local) -> Attributed {

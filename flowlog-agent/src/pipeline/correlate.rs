@@ -12,7 +12,7 @@ mod existing;
 
 use super::conclude::{End, Facts};
 use crate::model::{
-    Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, State, Task,
+    Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, RoundTrip, State, Task,
 };
 use connecting::Connecting;
 use datagrams::{Arrivals, Peering, Peers};
@@ -40,6 +40,8 @@ const NO_SYN_NS: u64 = 3_000 * MILLISECOND;
 const PACKET_KEPT_NS: u64 = 140_000 * MILLISECOND;
 /// What is remembered of a datagram socket that was told, for errors that come late.
 const DATAGRAM_KEPT_NS: u64 = 30_000 * MILLISECOND;
+/// After an attempt was lost, what else is seen of it comes within this time: Linux gives up a SYN after 127 s.
+const LOST_KEPT_NS: u64 = 140_000 * MILLISECOND;
 
 /// Sockets held at a time: those that wait for their outcome, and those that wait for their close.
 const MOST_SOCKETS: usize = 65_536;
@@ -87,6 +89,7 @@ pub(super) struct Totals {
     pub(super) bytes_sent: u64,
     pub(super) bytes_received: u64,
     pub(super) retransmits: u64,
+    pub(super) srtt: RoundTrip,
 }
 
 impl Totals {
@@ -130,6 +133,8 @@ pub(super) struct Tried {
     pub(super) existing: bool,
     /// The attempt itself was no event: the kernel half passed it over, since its kind is counted.
     pub(super) unannounced: bool,
+    /// The attempt is among the losses: this stands for none.
+    pub(super) untold: bool,
 }
 
 /// What the stage hands on.
@@ -186,6 +191,17 @@ pub(super) struct Unmatched {
     pub(super) existing_paired: u64,
     /// Sockets that were taken for older than the hooks, and whose attempt was seen after all.
     pub(super) existing_known: u64,
+    /// Neither: datagrams that were told in the place of one that is among the losses.
+    pub(super) late: u64,
+}
+
+/// When the kernel half could not hand over what it saw.
+#[derive(Clone, Copy, Debug, Default)]
+struct Gaps {
+    /// Attempts: from when, to when.
+    attempts: Option<(u64, u64)>,
+    /// Anything: the last time.
+    last_ns: Option<u64>,
 }
 
 struct Entry {
@@ -241,6 +257,7 @@ pub(super) struct Correlator {
     /// Reasons for which no flow was made of what was seen.
     pub(super) unmatched: Unmatched,
     next_packet: u64,
+    gaps: Gaps,
     /// The hooks would have shown a SYN: its outcome, or that it was sent again.
     sees_syns: bool,
 }
@@ -260,6 +277,7 @@ impl Correlator {
             packets_due: BinaryHeap::new(),
             unmatched: Unmatched::default(),
             next_packet: 0,
+            gaps: Gaps::default(),
         }
     }
 
@@ -284,6 +302,7 @@ impl Correlator {
 
     /// Hand on whatever has waited long enough at `now_ns` (boot time).
     pub(super) fn tick(&mut self, now_ns: u64, around: &impl Surroundings, out: &mut Vec<Told>) {
+        self.compact();
         while let Some(Reverse((due, cookie))) = self.due.peek().copied() {
             if due > now_ns {
                 break;
@@ -304,6 +323,26 @@ impl Correlator {
         }
     }
 
+    /// Times that nobody waits for any more, in a storm, would outgrow the tables.
+    fn compact(&mut self) {
+        let Self { sockets, packets, due, packets_due, .. } = self;
+        if due.len() > 4 * MOST_SOCKETS {
+            due.retain(|Reverse((due_ns, cookie))| {
+                sockets.peek(cookie).is_some_and(|entry| entry.due_ns == *due_ns)
+            });
+        }
+        if packets_due.len() > 4 * MOST_PACKETS {
+            packets_due.retain(|Reverse((due_ns, key))| {
+                packets.peek(key).is_some_and(|orphan| orphan.due_ns == *due_ns)
+            });
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn times_held(&self) -> usize {
+        self.due.len() + self.packets_due.len()
+    }
+
     /// The end: everything that was not told yet, as far as it is known.
     pub(super) fn finish(&mut self, around: &impl Surroundings, out: &mut Vec<Told>) {
         while let Some((_, mut entry)) = self.sockets.pop_lru() {
@@ -315,6 +354,27 @@ impl Correlator {
         for key in keys {
             self.orphan_due(key, around, out);
         }
+    }
+
+    /// Between the two times something was not handed over; attempts, or what else.
+    pub(super) fn note_gap(&mut self, attempts: bool, since_ns: u64, until_ns: u64) {
+        self.gaps.last_ns = Some(until_ns);
+        if attempts {
+            let over = |(_, last_ns): &(u64, u64)| since_ns > last_ns.saturating_add(LOST_KEPT_NS);
+            let since_ns = match self.gaps.attempts.filter(|gap| !over(gap)) {
+                Some((first_ns, _)) => first_ns,
+                None => since_ns,
+            };
+            self.gaps.attempts = Some((since_ns, until_ns));
+        }
+    }
+
+    /// Whether the attempt to which this belongs may have been lost.
+    pub(super) fn may_be_lost(&self, id: FlowId) -> bool {
+        let at_ns = id.0 >> 64;
+        self.gaps.attempts.is_some_and(|(since_ns, until_ns)| {
+            (u128::from(since_ns)..=u128::from(until_ns.saturating_add(LOST_KEPT_NS))).contains(&at_ns)
+        })
     }
 
     fn attempt(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
@@ -391,9 +451,9 @@ impl Correlator {
         if self.paired.pop(&cookie).is_some() {
             return;
         }
-        let Fact::Closed { bytes_sent, bytes_received, retransmits, .. } = seen.fact else { return };
-        let mut totals =
-            Totals { duration_ns: None, bytes_sent, bytes_received, retransmits: u64::from(retransmits) };
+        let Fact::Closed { bytes_sent, bytes_received, retransmits, srtt_us } = seen.fact else { return };
+        let (retransmits, srtt) = (u64::from(retransmits), RoundTrip::of(srtt_us));
+        let mut totals = Totals { duration_ns: None, bytes_sent, bytes_received, retransmits, srtt };
         if !self.sockets.contains(&cookie)
             && let (Some(cgroup_id), Some(local), Some(remote)) = (seen.cgroup_id, seen.local, seen.remote)
         {
@@ -541,7 +601,7 @@ impl Correlator {
 
     fn overdue(&mut self, cookie: u64, out: &mut Vec<Told>) {
         self.connecting.remove(cookie);
-        let sees_syns = self.sees_syns;
+        let (sees_syns, gap_ns) = (self.sees_syns, self.gaps.last_ns);
         let Some(entry) = self.sockets.peek_mut(&cookie) else { return };
         let datagram = entry.tried.protocol == Protocol::Udp;
         if datagram && entry.told.is_some() {
@@ -549,7 +609,8 @@ impl Correlator {
             self.forget(Some(cookie));
             return;
         }
-        entry.facts.overdue = sees_syns;
+        // What would have shown a SYN may have been lost itself.
+        entry.facts.overdue = sees_syns && gap_ns.is_none_or(|gap_ns| gap_ns < entry.boot_ns);
         tell(entry, out);
         // A stream's end is always seen; until then it is held for its close.
         if datagram {
@@ -624,7 +685,8 @@ impl Correlator {
         Some(entry)
     }
 
-    /// The same; where its attempt was no event, since its kind is counted, this stands for it.
+    /// The same; where its attempt was no event, since its kind is counted, this stands for it. Where it was lost, this
+    /// tells of it all the same.
     fn known_or_new(
         &mut self,
         seen: &Observation,
@@ -633,18 +695,18 @@ impl Correlator {
     ) -> Option<&mut Entry> {
         if let (Some(cookie), Some(cgroup_id), Some(remote)) = (seen.cookie, seen.cgroup_id, seen.remote)
             && !self.sockets.contains(&cookie)
-            && around.counts(cgroup_id, remote, seen.protocol)
+            && (seen.untold || around.counts(cgroup_id, remote, seen.protocol))
         {
-            self.unmatched.unannounced += 1;
             let due_ns = seen.boot_ns + NO_SYN_NS;
             let mut entry = entry(seen.clone(), Origin::Opener, remote, cookie, due_ns);
-            entry.tried.unannounced = true;
+            entry.tried.unannounced = !seen.untold;
+            self.unmatched.unannounced += u64::from(!seen.untold);
             entry.name(around);
             let packet = seen.local.and_then(|local| self.packets.pop(&(seen.protocol, local, remote)));
             if let Some(orphan) = packet {
                 take_packet(&mut entry, &orphan.observation);
                 if let Some((id, state)) = orphan.flow {
-                    self.unmatched.adopted += 1;
+                    self.unmatched.adopted += u64::from(!seen.untold);
                     entry.tried.id = id;
                     entry.told = Some(state);
                 }
@@ -784,6 +846,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             update: false,
             existing: false,
             unannounced: false,
+            untold: seen.untold,
         },
     }
 }
@@ -816,7 +879,7 @@ fn tell(entry: &mut Entry, out: &mut Vec<Told>) {
     if entry.told == Some(outcome.state) {
         return;
     }
-    entry.tried.update = entry.told.is_some();
+    entry.tried.update = entry.told.is_some() || entry.tried.untold;
     entry.told = Some(outcome.state);
     entry.tried.outcome = outcome;
     out.push(Told::Tried(Box::new(entry.tried.clone())));

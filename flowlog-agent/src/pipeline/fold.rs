@@ -3,7 +3,7 @@
 
 use crate::model::{
     Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Flow, FlowId, Party,
-    PolicyRefs, Protocol, State,
+    PolicyRefs, Protocol, RoundTrip, State,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -69,6 +69,8 @@ struct Folded {
     open: HashSet<FlowId>,
     /// Something was folded since then.
     changed: bool,
+    /// Nothing was, for an interval: the key is held for closes alone, and its next flow is written at once.
+    quiet: bool,
     due_ns: u64,
 }
 
@@ -123,7 +125,7 @@ impl Folder {
         let key = Arc::new(key_of(&flow));
         let open = is_open(&flow).then_some(flow.id);
         let due_ns = now_ns.saturating_add(self.interval(flow.class));
-        match self.keys.get_mut(&key).filter(|_| !self.intervals.each) {
+        match self.keys.get_mut(&key).filter(|folded| !self.intervals.each && !folded.quiet) {
             Some(folded) => {
                 // An update that says what was said of others already adds no more than its sums.
                 if flow.count > 0 || totals_of(&flow).is_some() {
@@ -140,9 +142,32 @@ impl Folder {
         let Some(folded) = self.keys.get_mut(&key) else { return 0 };
         if let Some(id) = open {
             folded.open.insert(id);
-            self.open.put(id, key);
         }
-        folded.flow.count
+        let count = folded.flow.count;
+        if let Some(id) = open {
+            self.await_close(id, key);
+        }
+        count
+    }
+
+    /// The one that is awaited longest gives way; its close will find nothing.
+    fn await_close(&mut self, id: FlowId, key: Arc<Key>) {
+        if let Some((evicted, key)) = self.open.push(id, key)
+            && evicted != id
+            && let Some(folded) = self.keys.peek_mut(&key)
+        {
+            folded.open.remove(&evicted);
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn keys_held(&self) -> usize {
+        self.keys.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn awaited(&self) -> usize {
+        self.keys.iter().map(|(_, folded)| folded.open.len()).sum()
     }
 
     /// Take repeats that were counted in the kernel, or one whose close is: they are awaited by nobody here.
@@ -182,9 +207,12 @@ impl Folder {
         add_totals(&mut folded.flow, &totals);
         folded.flow.last = folded.flow.last.max(time);
         folded.changed = true;
+        if folded.quiet {
+            folded.due_ns = 0;
+        }
     }
 
-    /// Write what is due at `now_ns`; forget keys that were quiet for an interval.
+    /// Write what is due at `now_ns`; forget keys that were quiet for an interval, unless a close is awaited.
     pub(super) fn tick(&mut self, now_ns: u64, out: &mut Vec<Flow>) {
         let due: Vec<Arc<Key>> = self
             .keys
@@ -198,8 +226,11 @@ impl Folder {
             if folded.changed {
                 folded.due_ns = now_ns.saturating_add(interval);
                 out.push(take(folded));
-            } else {
+            } else if folded.open.is_empty() {
                 self.keys.pop(&key);
+            } else {
+                folded.quiet = true;
+                folded.due_ns = u64::MAX;
             }
         }
     }
@@ -214,7 +245,9 @@ impl Folder {
     }
 
     fn remember(&mut self, key: Arc<Key>, flow: &Flow, due_ns: u64, out: &mut Vec<Flow>) {
-        let mut folded = Folded { flow: flow.clone(), open: HashSet::new(), changed: false, due_ns };
+        let open = self.keys.peek_mut(&key).map(|before| std::mem::take(&mut before.open));
+        let open = open.unwrap_or_default();
+        let mut folded = Folded { flow: flow.clone(), open, changed: false, quiet: false, due_ns };
         take(&mut folded);
         if let Some((_, mut evicted)) = self.keys.push(key, folded)
             && evicted.changed
@@ -252,6 +285,7 @@ fn clear(flow: &mut Flow) {
     flow.bytes_sent = None;
     flow.bytes_received = None;
     flow.retransmits = None;
+    flow.srtt = RoundTrip::default();
     flow.connect_ns = None;
 }
 
@@ -284,6 +318,7 @@ pub(super) fn totals_of(flow: &Flow) -> Option<Totals> {
         bytes_sent: flow.bytes_sent?,
         bytes_received: flow.bytes_received?,
         retransmits: flow.retransmits?,
+        srtt: flow.srtt,
     })
 }
 
@@ -295,6 +330,7 @@ fn add_totals(flow: &mut Flow, totals: &Totals) {
     add(&mut flow.bytes_sent, totals.bytes_sent);
     add(&mut flow.bytes_received, totals.bytes_received);
     add(&mut flow.retransmits, totals.retransmits);
+    flow.srtt.add(totals.srtt);
 }
 
 fn key_of(flow: &Flow) -> Key {

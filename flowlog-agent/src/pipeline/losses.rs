@@ -37,42 +37,42 @@ impl Losses {
     /// were among it, so that the tree is to be scanned again.
     pub(super) fn add_kernel(&mut self, counts: &KernelCounts, since: Timestamp, now: Timestamp) -> bool {
         let before = std::mem::replace(&mut self.kernel, counts.clone());
-        let mut rows: Vec<(LossCause, &'static str, u64)> = counts
+        let cgroups = counts.cgroup_lost.saturating_sub(before.cgroup_lost);
+        let rows = [
+            (LossCause::RingFull, "cgroup", cgroups),
+            (LossCause::RingFull, "dns_answer", counts.answers_lost.saturating_sub(before.answers_lost)),
+            (
+                LossCause::Unreadable,
+                "dns_answer",
+                counts.answers_unreadable.saturating_sub(before.answers_unreadable),
+            ),
+            (LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)),
+            (LossCause::TableFull, "sent", counts.table_full.saturating_sub(before.table_full)),
+            (LossCause::Overload, "closed", counts.shed_closes.saturating_sub(before.shed_closes)),
+        ];
+        let by_kind = counts
             .lost
             .iter()
-            .map(|(kind, lost)| (LossCause::RingFull, *kind, lost.saturating_sub(before.lost(kind))))
-            .collect();
-        rows.extend(
-            counts.missed.iter().map(|(hook, missed)| {
-                (LossCause::HookBusy, *hook, missed.saturating_sub(before.missed(hook)))
-            }),
-        );
-        let cgroups = counts.cgroup_lost.saturating_sub(before.cgroup_lost);
-        rows.push((LossCause::RingFull, "cgroup", cgroups));
-        rows.push((
-            LossCause::RingFull,
-            "dns_answer",
-            counts.answers_lost.saturating_sub(before.answers_lost),
-        ));
-        rows.push((
-            LossCause::Unreadable,
-            "dns_answer",
-            counts.answers_unreadable.saturating_sub(before.answers_unreadable),
-        ));
-        rows.push((LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)));
-        rows.push((LossCause::TableFull, "sent", counts.table_full.saturating_sub(before.table_full)));
-        for (cause, what, count) in rows.into_iter().filter(|(_, _, count)| *count > 0) {
-            self.held.push(Loss {
-                stage: LossStage::Kernel,
-                cause,
-                what,
-                class: None,
-                count,
-                first: since,
-                last: now,
-            });
+            .map(|(kind, lost)| (LossCause::RingFull, *kind, lost.saturating_sub(before.lost(kind))));
+        let by_hook = counts
+            .missed
+            .iter()
+            .map(|(hook, missed)| (LossCause::HookBusy, *hook, missed.saturating_sub(before.missed(hook))));
+        let unclassed = rows.into_iter().chain(by_kind).chain(by_hook);
+        let unclassed = unclassed.map(|(cause, what, count)| (cause, what, None, count));
+        let shed = counts.shed.iter().map(|(class, shed)| {
+            (LossCause::Overload, "attempt", Some(*class), shed.saturating_sub(before.shed(*class)))
+        });
+        for (cause, what, class, count) in unclassed.chain(shed).filter(|(.., count)| *count > 0) {
+            let stage = LossStage::Kernel;
+            self.held.push(Loss { stage, cause, what, class, count, first: since, last: now });
         }
         cgroups > 0
+    }
+
+    /// Whether the kernel left out runs of our programs since the last call of `add_kernel`.
+    pub(super) fn have_missed(&self, counts: &KernelCounts) -> bool {
+        counts.missed.iter().any(|(hook, missed)| *missed > self.kernel.missed(hook))
     }
 
     /// What is to be told now.
@@ -85,7 +85,7 @@ impl Losses {
 mod tests {
     use super::Losses;
     use crate::capture::KernelCounts;
-    use crate::model::{LossCause, LossStage};
+    use crate::model::{Class, Loss, LossCause, LossStage};
     use jiff::{SignedDuration, Timestamp};
 
     #[test]
@@ -109,9 +109,19 @@ mod tests {
         assert!(!losses.add_kernel(&counts, now, now));
         counts.lost = vec![("attempt", 10)];
         counts.cgroup_lost = 1;
+        counts.shed = vec![(Class::Allowed, 5)];
+        counts.shed_closes = 2;
         assert!(losses.add_kernel(&counts, now, now), "a lost cgroup event asks for a scan");
         assert!(!losses.add_kernel(&counts, now, now));
-        let told: Vec<_> = losses.take().into_iter().map(|loss| (loss.what, loss.count)).collect();
-        assert_eq!(told, [("attempt", 3), ("attempt", 7), ("cgroup", 1)]);
+        let told = |loss: Loss| (loss.cause, loss.what, loss.class, loss.count);
+        let told: Vec<_> = losses.take().into_iter().map(told).collect();
+        let expected = [
+            (LossCause::RingFull, "attempt", None, 3),
+            (LossCause::RingFull, "cgroup", None, 1),
+            (LossCause::Overload, "closed", None, 2),
+            (LossCause::RingFull, "attempt", None, 7),
+            (LossCause::Overload, "attempt", Some(Class::Allowed), 5),
+        ];
+        assert_eq!(told, expected);
     }
 }

@@ -9,6 +9,7 @@ mod attribute;
 mod conclude;
 mod correlate;
 mod fold;
+mod judged;
 mod losses;
 mod naming;
 mod reload;
@@ -17,11 +18,11 @@ mod repeats;
 mod tests;
 mod waiting;
 
-use crate::capture::{Batch, Capture, Cgroups, HookStatus, KernelCounts, Repeat, clock, find_exe};
+use crate::capture::{Batch, Capture, Cgroups, Gaps, HookStatus, KernelCounts, Repeat, clock, find_exe};
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Names, Node, Observation, Process,
+    Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Names, Node, Observation, Process, State,
 };
 use crate::policy;
 use crate::record::{
@@ -33,6 +34,7 @@ use attribute::{Attributed, Ends, View};
 use correlate::{Correlator, Origin, Surroundings, Told, Tried};
 use fold::{Folder, Intervals};
 use jiff::Timestamp;
+use judged::Judged;
 use losses::Losses;
 use naming::{Known, Naming};
 use reload::Reload;
@@ -127,8 +129,10 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
             // What was counted until now is told by what was declared until now.
             spine.sweep(&mut capture, clock::now_ns()?, now);
             let event = spine.take_snapshot(snapshot, reload.problems(), now);
-            // Who reads that it is in force may rely on it: nothing is counted under what was declared before.
+            // Who reads that it is in force may rely on it: nothing is counted, and nothing gives way, under what was
+            // declared before.
             spine.set_repeats(&mut capture, clock::now_ns()?, now);
+            spine.forget_judged(&mut capture);
             spine.tell_agent(event, now);
         }
         if Instant::now() >= next_housekeeping {
@@ -137,6 +141,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         }
         spine.rescan();
         spine.set_repeats(&mut capture, clock::now_ns()?, now);
+        spine.set_judged(&mut capture);
     };
     capture.detach();
     spine.drain(&mut capture)?;
@@ -159,7 +164,10 @@ struct Spine {
     fold: Folder,
     repeats: Repeats,
     naming: Naming,
+    judged: Judged,
     losses: Losses,
+    /// What the kernel half had not handed over at the last look, and when that was.
+    gaps: (Gaps, u64),
     encoder: Encoder,
     sinks: Sinks,
     registry: Registry,
@@ -196,7 +204,9 @@ impl Spine {
             fold: Folder::new(intervals),
             repeats: Repeats::new(!settings.each),
             naming: Naming::default(),
+            judged: Judged::new(),
             losses: Losses::default(),
+            gaps: (Gaps::default(), 0),
             encoder,
             sinks,
             registry: Registry::default(),
@@ -214,11 +224,25 @@ impl Spine {
         loop {
             let batch = capture.drain();
             let more = batch.more;
-            self.step(batch, clock::now_ns()?, Timestamp::now());
+            let now_ns = clock::now_ns()?;
+            self.note_gaps(capture, now_ns);
+            self.step(batch, now_ns, Timestamp::now());
             if !more {
                 self.pass_over();
                 return Ok(());
             }
+        }
+    }
+
+    /// Looked at after the ring was drained: whatever was lost before what it held is known then.
+    fn note_gaps(&mut self, capture: &Capture, now_ns: u64) {
+        let gaps = match capture.gaps() {
+            Ok(gaps) => gaps,
+            Err(error) => return tracing::warn!(%error, "the kernel half's counters cannot be read"),
+        };
+        let (before, since_ns) = std::mem::replace(&mut self.gaps, (gaps, now_ns));
+        if gaps != before {
+            self.correlate.note_gap(gaps.attempts > before.attempts, since_ns, now_ns);
         }
     }
 
@@ -301,17 +325,20 @@ impl Spine {
     }
 
     /// Both ends of an attempt, at once or after a wait.
-    fn first_attribute(&mut self, tried: Box<Tried>, now_ns: u64, now: Timestamp) {
+    fn first_attribute(&mut self, mut tried: Box<Tried>, now_ns: u64, now: Timestamp) {
         if tried.origin != Origin::Opener && !tried.update && !tried.existing {
-            self.registry.attempts_seen.one();
+            // Its opener's attempt is seen here: where it is not known, it is among the losses.
+            let lost = self.correlate.may_be_lost(tried.id) && self.view(now).is_opened_here(&tried);
+            (tried.untold, tried.update) = (lost, lost);
+            self.registry.attempts_seen.add(u64::from(!lost));
         }
-        if tried.origin == Origin::Packet || tried.unannounced {
+        if tried.origin == Origin::Packet || tried.unannounced || tried.untold {
             self.repeats.doubt(&tried);
         }
         match self.view(now).attribute(&tried) {
             Attributed::Ends(ends) => self.follow(&tried, *ends, now_ns),
             // What became of an attempt that has waited already is told at once.
-            Attributed::NotYet(_) if tried.update && !self.waiting.holds(tried.id) => {
+            Attributed::NotYet(_) if tried.update && !tried.untold && !self.waiting.holds(tried.id) => {
                 self.last_attribute(&tried, now_ns, now, None);
             }
             Attributed::NotYet(_) => {
@@ -360,7 +387,15 @@ impl Spine {
     /// Evaluate, judge, fold, record.
     fn follow(&mut self, tried: &Tried, ends: Ends, now_ns: u64) {
         let flow = judge(&self.snapshot, &mut self.answers, tried, ends);
+        self.judge_kind(tried, &flow);
         let mut written = Vec::new();
+        if tried.untold && flow.outcome.state == State::Established {
+            self.correlate.release(tried.id);
+        }
+        if tried.untold && matches!(flow.class, Class::Allowed | Class::Unrestricted) {
+            // The loss says it all.
+            return;
+        }
         if self.repeats.adopt(tried, &flow) {
             self.correlate.release(tried.id);
             self.fold.fold_counted(flow, now_ns, &mut written);
@@ -371,6 +406,47 @@ impl Spine {
             self.repeats.consider(tried, &flow, times);
         }
         self.record(written);
+    }
+
+    /// Whether repeats of this may give way when the ring fills up.
+    fn judge_kind(&mut self, tried: &Tried, flow: &Flow) {
+        let Some(kind) = self.judged.see(tried, flow) else { return };
+        let class = if tried.taken.is_none() {
+            Some(flow.class)
+        } else {
+            // Behind the address that was dialed stands also what was not taken this time.
+            let whole = Tried { taken: None, ..tried.clone() };
+            let mut answers = std::mem::take(&mut self.answers);
+            let view = self.view(tried.last);
+            let whole = match view.attribute(&whole) {
+                Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, &whole, *ends)),
+                Attributed::NotYet(_) | Attributed::OutOfScope => None,
+            };
+            self.answers = answers;
+            whole.filter(judged::is_good).map(|whole| whole.class)
+        };
+        self.judged.decide(kind, class);
+    }
+
+    /// What the kernel half is to know of kinds.
+    fn set_judged(&mut self, capture: &mut Capture) {
+        for kind in self.judged.take_unwanted() {
+            if let Err(error) = capture.forget_judged(&kind) {
+                tracing::warn!(%error, "the kernel half takes for allowed what did not go well");
+            }
+        }
+        for (kind, class) in self.judged.take_wanted() {
+            if let Err(error) = capture.set_judged(&kind, class) {
+                tracing::debug!(%error, "the kernel half does not know this kind to be allowed");
+            }
+        }
+    }
+
+    fn forget_judged(&mut self, capture: &mut Capture) {
+        self.judged.clear();
+        if let Err(error) = capture.forget_all_judged() {
+            tracing::warn!(%error, "the kernel half goes by what an earlier snapshot allowed");
+        }
     }
 
     /// What the kernel half counts from now on, and what it tells again.
@@ -512,7 +588,12 @@ impl Spine {
         self.fold.tick(now_ns, &mut written);
         self.record(written);
         match capture.counts() {
-            Ok(counts) => self.rescan_due |= self.losses.add_kernel(&counts, self.losses_told, now),
+            Ok(counts) => {
+                if self.losses.have_missed(&counts) {
+                    self.correlate.note_gap(false, now_ns, now_ns);
+                }
+                self.rescan_due |= self.losses.add_kernel(&counts, self.losses_told, now);
+            }
             Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
         self.tell_losses(now);
@@ -626,27 +707,36 @@ impl Spine {
     fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
         self.losses.add_kernel(counts, self.losses_told, now);
         let kinds = ["attempt", "sent", "sent_to"];
-        let seen: u64 = kinds.iter().map(|kind| counts.seen(kind)).sum();
+        let unmatched = self.correlate.unmatched;
+        let seen = kinds.iter().map(|kind| counts.seen(kind)).sum::<u64>().saturating_sub(unmatched.late);
         let lost: u64 = kinds.iter().map(|kind| counts.lost(kind)).sum();
         let events = self.registry.events.get_all();
-        let decoded: u64 = kinds.iter().filter_map(|kind| events.get(*kind)).sum();
+        let decoded = kinds.iter().filter_map(|kind| events.get(*kind)).sum::<u64>();
+        let decoded = decoded.saturating_sub(unmatched.late);
+        let shed = counts.shed.iter().map(|(_, shed)| shed).sum::<u64>();
         // What was passed over is counted at its handshake, or told by another event. What is told that way beyond it had
         // been refused by a full ring, or began before the hooks were attached.
         self.passed_over = counts.passed_over;
-        let unmatched = self.correlate.unmatched;
         let told = self.repeats.egress + unmatched.unannounced;
         let passed_over = counts.passed_over + unmatched.passed_over;
         let beyond = told.saturating_sub(passed_over);
         let recovered = beyond.min(lost);
-        let all = seen + counts.passed_over + (beyond - recovered);
+        let all = seen + shed + counts.passed_over + (beyond - recovered);
         self.registry.attempts_seen.add(all.saturating_sub(unmatched.adopted));
-        self.registry.attempts_lost.add("outcome_not_seen", passed_over.saturating_sub(told));
+        let not_seen = passed_over.saturating_sub(told);
+        self.registry.attempts_lost.add("outcome_not_seen", not_seen);
+        if not_seen > 0 {
+            let (stage, cause) = (LossStage::Correlate, LossCause::OutcomeNotSeen);
+            self.losses.add(stage, cause, "attempt", None, not_seen, now);
+        }
+        self.registry.attempts_lost.add("overload", shed);
         self.registry.attempts_lost.add("ring_full", lost - recovered);
         self.registry.attempts_lost.add("unknown_event", seen.saturating_sub(lost).saturating_sub(decoded));
         for (kind, lost) in &counts.lost {
             self.registry.kernel_losses.set(kind, *lost);
         }
         self.registry.kernel_losses.set("cgroup", counts.cgroup_lost);
+        self.registry.kernel_losses.set("overload", shed + counts.shed_closes);
         let missed = counts.missed.iter().map(|(_, missed)| missed).sum();
         self.registry.kernel_losses.set("hook_busy", missed);
         self.registry.kernel_losses.set("unreadable", counts.unreadable);
@@ -720,6 +810,7 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         bytes_sent: totals.map(|totals| totals.bytes_sent),
         bytes_received: totals.map(|totals| totals.bytes_received),
         retransmits: totals.map(|totals| totals.retransmits),
+        srtt: totals.map(|totals| totals.srtt).unwrap_or_default(),
         connect_ns: tried.connect_ns,
         source: ends.source,
         destination: ends.destination,

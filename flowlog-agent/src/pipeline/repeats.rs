@@ -7,7 +7,7 @@
 use super::correlate::{Origin, Totals, Tried};
 use super::fold;
 use crate::capture::{Repeat, RepeatCounts, Slot};
-use crate::model::{Direction, Endpoint, Flow, FlowId, Protocol, State};
+use crate::model::{Direction, Endpoint, Flow, FlowId, Protocol, RoundTrip, State};
 use foldhash::{HashMap, HashMapExt, HashSet};
 use jiff::Timestamp;
 use lru::LruCache;
@@ -132,12 +132,7 @@ impl Repeats {
         if !self.on || !plain || !fixed || flow.protocol != Protocol::Tcp {
             return None;
         }
-        let (direction, far) = match tried.origin {
-            Origin::Opener => (Direction::Egress, tried.requested),
-            Origin::Listener => (Direction::Ingress, listener_key(tried)?),
-            Origin::Packet => return None,
-        };
-        Some(Repeat { cgroup_id: tried.cgroup_id?, direction, protocol: flow.protocol, far })
+        place_of(tried, flow)
     }
 
     /// What the kernel half is to count from now on.
@@ -315,16 +310,17 @@ impl Counted {
         for counts in [&mut self.base, &mut self.told] {
             counts.established = counts.established.wrapping_add(1);
         }
-        self.base.established_ns_sum = self.base.established_ns_sum.wrapping_add(at_ns);
+        self.base.open_ns_sum = self.base.open_ns_sum.wrapping_sub(at_ns);
     }
 
     fn closed(&mut self, totals: &Totals, at_ns: u64) {
         let base = &mut self.base;
         base.closed = base.closed.wrapping_add(1);
-        base.closed_ns_sum = base.closed_ns_sum.wrapping_add(at_ns);
+        base.open_ns_sum = base.open_ns_sum.wrapping_add(at_ns);
         base.bytes_sent = base.bytes_sent.wrapping_add(totals.bytes_sent);
         base.bytes_received = base.bytes_received.wrapping_add(totals.bytes_received);
         base.retransmits = base.retransmits.wrapping_add(totals.retransmits);
+        base.srtt_us_sum = base.srtt_us_sum.wrapping_add(totals.srtt.sum_us);
     }
 
     /// What came since it was last told.
@@ -352,12 +348,14 @@ impl Counted {
                 bytes_sent: new.bytes_sent,
                 bytes_received: new.bytes_received,
                 retransmits: new.retransmits,
+                srtt: measured(&new),
             };
             let totals = totals.as_opener(flow.direction);
             flow.duration_ns = totals.duration_ns;
             flow.bytes_sent = Some(totals.bytes_sent);
             flow.bytes_received = Some(totals.bytes_received);
             flow.retransmits = Some(totals.retransmits);
+            flow.srtt = totals.srtt;
         }
         Some(flow)
     }
@@ -366,16 +364,28 @@ impl Counted {
     /// open, all together. In wrapping numbers, since the sums themselves overflow.
     fn take_open_time(&mut self, total: &RepeatCounts, now_ns: u64) -> u64 {
         let open = total.established.wrapping_sub(total.closed);
-        let open_ns = total
-            .closed_ns_sum
-            .wrapping_sub(total.established_ns_sum)
-            .wrapping_add(open.wrapping_mul(now_ns))
-            .cast_signed();
+        let open_ns = total.open_ns_sum.wrapping_add(open.wrapping_mul(now_ns)).cast_signed();
         // A close whose event is still on its way makes the time too long until it comes.
         let new = open_ns.saturating_sub(self.open_told_ns).max(0);
         self.open_told_ns = self.open_told_ns.max(open_ns);
         new.cast_unsigned()
     }
+}
+
+/// MPTCP's outer sockets have none of it.
+fn measured(counts: &RepeatCounts) -> RoundTrip {
+    let connections = if counts.srtt_us_sum > 0 { counts.closed } else { 0 };
+    RoundTrip { sum_us: counts.srtt_us_sum, connections }
+}
+
+/// How the kernel half knows connections like this one, where it saw the socket.
+pub(super) fn place_of(tried: &Tried, flow: &Flow) -> Option<Repeat> {
+    let (direction, far) = match tried.origin {
+        Origin::Opener => (Direction::Egress, tried.requested),
+        Origin::Listener => (Direction::Ingress, listener_key(tried)?),
+        Origin::Packet => return None,
+    };
+    Some(Repeat { cgroup_id: tried.cgroup_id?, direction, protocol: flow.protocol, far })
 }
 
 /// At the listener: who opened, and the listener's port.
@@ -405,12 +415,12 @@ fn minus(one: &RepeatCounts, other: &RepeatCounts) -> RepeatCounts {
 fn each(one: &RepeatCounts, other: &RepeatCounts, of: impl Fn(u64, u64) -> u64) -> RepeatCounts {
     RepeatCounts {
         established: of(one.established, other.established),
-        established_ns_sum: of(one.established_ns_sum, other.established_ns_sum),
         closed: of(one.closed, other.closed),
-        closed_ns_sum: of(one.closed_ns_sum, other.closed_ns_sum),
+        open_ns_sum: of(one.open_ns_sum, other.open_ns_sum),
         bytes_sent: of(one.bytes_sent, other.bytes_sent),
         bytes_received: of(one.bytes_received, other.bytes_received),
         retransmits: of(one.retransmits, other.retransmits),
+        srtt_us_sum: of(one.srtt_us_sum, other.srtt_us_sum),
         last_ns: one.last_ns.max(other.last_ns),
     }
 }

@@ -2,12 +2,13 @@
 
 use super::correlate::{Correlator, Origin, Surroundings, Told, Totals, Tried};
 use super::fold::{Folder, Intervals};
+use super::judged::Judged;
 use super::repeats::Repeats;
 use crate::capture::{Repeat, RepeatCounts, Slot};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
-    Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, State, Task, Tier,
-    TrialVerdict, Verdict,
+    Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, RoundTrip, State, Task,
+    Tier, TrialVerdict, Verdict,
 };
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
@@ -131,6 +132,7 @@ fn seen(boot_ns: u64, fact: Fact) -> Seen {
         cookie: None,
         local: None,
         remote: None,
+        untold: false,
         fact,
     })
 }
@@ -627,6 +629,142 @@ fn attempts_beyond_the_tables_bound_are_told_and_not_lost() {
     assert_eq!(told.len(), 70_000);
 }
 
+fn untold(mut seen: Seen) -> Seen {
+    seen.0.untold = true;
+    seen
+}
+
+#[test]
+fn what_becomes_of_a_lost_attempt_is_told_and_counts_none() {
+    let mut correlator = Correlator::new(true);
+    let mut out = Vec::new();
+    let refused = untold(failed(SECOND, 5, Some(111)).cgroup(POD).ends(OPENER, LISTENER));
+    correlator.observe(refused.0, &Around, &mut out);
+    let told = only(out);
+    assert_eq!((told.outcome.state, told.update, told.untold), (State::Refused, true, true));
+    assert_eq!((correlator.unmatched.unannounced, correlator.unmatched.outcomes), (0, 0));
+    let late = only(tell([untold(sent_to(SECOND, LISTENER))], 9 * SECOND));
+    assert_eq!((late.outcome.state, late.update, late.untold), (State::Sent, true, true));
+}
+
+/// What would have shown that a SYN left may have been lost itself.
+#[test]
+fn no_syn_is_said_to_be_missing_where_events_were_lost_meanwhile() {
+    let evidence = |gap_ns: Option<u64>| {
+        let (mut correlator, mut out) = (Correlator::new(true), Vec::new());
+        correlator.observe(attempt(2 * SECOND, 1, LISTENER).0, &Around, &mut out);
+        if let Some(gap_ns) = gap_ns {
+            correlator.note_gap(false, gap_ns, gap_ns);
+        }
+        correlator.tick(9 * SECOND, &Around, &mut out);
+        only(out).outcome.evidence
+    };
+    assert_eq!(evidence(None), [Evidence::NoSynSent]);
+    assert_eq!(evidence(Some(SECOND)), [Evidence::NoSynSent], "it was over by then");
+    assert_eq!(evidence(Some(3 * SECOND)), [Evidence::None]);
+}
+
+#[test]
+fn while_attempts_are_lost_and_for_as_long_as_linux_tries_a_stray_may_belong_to_one() {
+    let mut correlator = Correlator::new(true);
+    let may = |correlator: &Correlator, at_ns: u64| correlator.may_be_lost(FlowId(u128::from(at_ns) << 64));
+    assert!(!may(&correlator, SECOND));
+    correlator.note_gap(false, 5 * SECOND, 6 * SECOND);
+    assert!(!may(&correlator, 5 * SECOND), "no attempt was lost");
+    correlator.note_gap(true, 9 * SECOND, 10 * SECOND);
+    correlator.note_gap(true, 19 * SECOND, 20 * SECOND);
+    let rows = [(8, false), (9, true), (20, true), (159, true), (161, false)];
+    for (at, expected) in rows {
+        assert_eq!(may(&correlator, at * SECOND), expected, "at {at} s");
+    }
+    correlator.note_gap(true, 500 * SECOND, 501 * SECOND);
+    assert!(!may(&correlator, 300 * SECOND), "the first gap is over");
+}
+
+#[test]
+fn times_to_come_are_as_few_as_what_waits_for_them() {
+    let mut correlator = Correlator::new(true);
+    let mut out = Vec::new();
+    for number in 0..100_000_u64 {
+        let port = 1_024 + number % 60_000;
+        let to = format!("10.0.{}.{}:{port}", number / 60_000, number % 250);
+        correlator.observe(dropped(SECOND + number, OPENER, &to).0, &Around, &mut out);
+        correlator.tick(SECOND + number, &Around, &mut out);
+    }
+    assert!(correlator.times_held() < 80_000, "{}", correlator.times_held());
+}
+
+#[test]
+fn a_kind_gives_way_once_it_came_again_and_no_longer_when_it_does_not_go_well() {
+    let mut judged = Judged::new();
+    let good = allowed();
+    let kind =
+        Repeat { cgroup_id: POD, direction: Direction::Egress, protocol: Protocol::Tcp, far: at(LISTENER) };
+    let tried = told_attempt(SECOND);
+    assert_eq!(judged.see(&tried, &good), None, "most come once");
+    assert_eq!(judged.see(&tried, &good), Some(kind));
+    judged.decide(kind, Some(Class::Allowed));
+    assert_eq!(judged.take_wanted(), [(kind, Class::Allowed)]);
+    assert_eq!(judged.see(&tried, &good), None, "it is known");
+    let bad = Flow { class: Class::BlockedThoughAllowed, ..allowed() };
+    assert_eq!(judged.see(&tried, &bad), None);
+    assert_eq!(judged.take_unwanted(), [kind]);
+    // By a packet that shows no socket.
+    judged.see(&tried, &good);
+    judged.see(&tried, &good);
+    judged.decide(kind, Some(Class::Allowed));
+    judged.see(&Tried { origin: Origin::Packet, cgroup_id: None, ..told_attempt(SECOND) }, &bad);
+    assert_eq!((judged.take_wanted(), judged.take_unwanted()), (Vec::new(), vec![kind]));
+    judged.see(&tried, &good);
+    judged.see(&tried, &good);
+    judged.decide(kind, None);
+    assert_eq!(judged.see(&tried, &good), None, "another backend is not allowed");
+    judged.clear();
+    assert_eq!(judged.see(&tried, &good), None, "another snapshot begins anew");
+    assert_eq!(judged.see(&tried, &good), Some(kind));
+}
+
+#[test]
+fn only_what_is_allowed_whatever_is_asked_gives_way() {
+    let with = |change: &dyn Fn(&mut Flow)| {
+        let mut flow = allowed();
+        change(&mut flow);
+        flow
+    };
+    let trial = |decision| {
+        let (egress, ingress) = (direction_verdict(), direction_verdict());
+        Some(TrialVerdict { decision, egress, ingress })
+    };
+    let rows = [
+        ("allowed", allowed(), true),
+        ("unrestricted", with(&|flow| flow.class = Class::Unrestricted), true),
+        ("denied", with(&|flow| flow.class = Class::DeniedAttempt), false),
+        ("not enforced", with(&|flow| flow.class = Class::PolicyNotEnforced), false),
+        ("not known", with(&|flow| flow.class = Class::Undetermined), false),
+        ("sent, perhaps to nobody", with(&|flow| flow.class = Class::Failed), false),
+        ("a policy has just changed", with(&|flow| flow.verdict.settling = true), false),
+        ("allowed in trial, too", with(&|flow| flow.verdict.trial = trial(Decision::Allow)), true),
+        ("denied in trial", with(&|flow| flow.verdict.trial = trial(Decision::Deny)), false),
+    ];
+    for (name, flow, expected) in rows {
+        let mut judged = Judged::new();
+        let tried = told_attempt(SECOND);
+        judged.see(&tried, &flow);
+        assert_eq!(judged.see(&tried, &flow).is_some(), expected, "{name}");
+    }
+}
+
+#[test]
+fn connections_whose_close_is_awaited_are_bounded_in_one_key_too() {
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    for id in 0..70_000 {
+        folder.fold(flow(id, Class::Unrestricted, State::Established), 0, &mut written);
+    }
+    assert_eq!(folder.awaited(), 65_536);
+    folder.close(FlowId(1), Timestamp::UNIX_EPOCH, &Totals::default());
+    assert_eq!(folder.closes_unmatched, 1);
+}
+
 fn direction_verdict() -> DirectionVerdict {
     DirectionVerdict {
         decision: Decision::Allow,
@@ -657,6 +795,7 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         bytes_sent: None,
         bytes_received: None,
         retransmits: None,
+        srtt: RoundTrip::default(),
         connect_ns: None,
         source: party(OPENER),
         destination: party(LISTENER),
@@ -737,12 +876,38 @@ fn another_answer_of_the_policies_in_trial_is_another_key() {
 fn a_closes_sums_come_with_the_next_writing_and_count_no_attempt() {
     let (mut folder, mut written) = (folder(false), Vec::new());
     folder.fold(flow(1, Class::Unrestricted, State::Established), 0, &mut written);
-    let totals = Totals { duration_ns: Some(5), bytes_sent: 10, bytes_received: 20, retransmits: 1 };
+    let srtt = RoundTrip { sum_us: 30, connections: 1 };
+    let totals = Totals { duration_ns: Some(5), bytes_sent: 10, bytes_received: 20, retransmits: 1, srtt };
     folder.close(FlowId(1), Timestamp::from_second(9).unwrap(), &totals);
     folder.finish(&mut written);
     assert_eq!(written.len(), 2);
     assert_eq!((written[1].count, written[1].update, written[1].bytes_sent), (0, true, Some(10)));
+    assert_eq!(written[1].srtt.mean_us(), Some(30));
     assert_eq!(folder.closes_unmatched, 0);
+}
+
+/// A pool's connections stay open for hours, and nothing else is told of their key.
+#[test]
+fn a_connection_that_outlives_its_keys_interval_is_told_when_it_closes() {
+    for each in [false, true] {
+        let (mut folder, mut written) = (folder(each), Vec::new());
+        folder.fold(flow(1, Class::Unrestricted, State::Established), 0, &mut written);
+        folder.fold(flow(2, Class::Unrestricted, State::Established), 0, &mut written);
+        (1..=200).for_each(|second| folder.tick(second * SECOND, &mut written));
+        written.clear();
+        folder.fold(flow(3, Class::Unrestricted, State::Established), 200 * SECOND, &mut written);
+        assert_eq!(written.len(), 1, "the key was quiet: the next is written at once");
+        (200..=400).for_each(|second| folder.tick(second * SECOND, &mut written));
+        written.clear();
+        let totals = Totals { bytes_sent: 10, ..Totals::default() };
+        (1..=3).for_each(|id| folder.close(FlowId(id), Timestamp::UNIX_EPOCH, &totals));
+        folder.tick(401 * SECOND, &mut written);
+        assert_eq!(written.len(), 1);
+        assert_eq!((written[0].count, written[0].update, written[0].bytes_sent), (0, true, Some(30)));
+        assert_eq!((folder.closes_unmatched, folder.awaited()), (0, 0));
+        (401..=500).for_each(|second| folder.tick(second * SECOND, &mut written));
+        assert_eq!((written.len(), folder.keys_held()), (1, 0), "forgotten when all have closed");
+    }
 }
 
 #[test]
@@ -803,9 +968,9 @@ fn counts(established: &[u64], closed: &[u64]) -> RepeatCounts {
     let count = |times: &[u64]| u64::try_from(times.len()).unwrap();
     RepeatCounts {
         established: count(established),
-        established_ns_sum: established.iter().sum(),
         closed: count(closed),
-        closed_ns_sum: closed.iter().sum(),
+        open_ns_sum: closed.iter().sum::<u64>().wrapping_sub(established.iter().sum()),
+        srtt_us_sum: 7 * count(closed),
         bytes_sent: 10 * count(closed),
         last_ns: established.iter().copied().max().unwrap_or(0),
         ..RepeatCounts::default()
@@ -859,6 +1024,7 @@ fn counts_become_flows_with_how_long_the_connections_were_open() {
     assert_eq!((first.len(), first[0].count, first[0].bytes_sent), (1, 2, Some(10)));
     // 5 ms of the first, and 80 of the second so far.
     assert_eq!(first[0].duration_ns, Some(85 * MS));
+    assert_eq!(first[0].srtt, RoundTrip { sum_us: 7, connections: 1 });
     let (none, _) = sweep(&mut repeats, 150 * MS, counts(&[10 * MS, 20 * MS], &[15 * MS]));
     assert!(none.is_empty(), "nothing came and nothing went");
     let (last, _) = sweep(&mut repeats, 300 * MS, counts(&[10 * MS, 20 * MS], &[15 * MS, 200 * MS]));
@@ -871,12 +1037,12 @@ fn sums_of_times_may_wrap_around() {
     let (mut repeats, _) = counting(&[]);
     let wrapped = RepeatCounts {
         established: 2,
-        established_ns_sum: u64::MAX - 9,
-        closed: 2,
-        closed_ns_sum: 20,
+        closed: 1,
+        // Established at 10 and 40, closed at 30.
+        open_ns_sum: 20_u64.wrapping_neg(),
         ..RepeatCounts::default()
     };
-    assert_eq!(sweep(&mut repeats, SECOND, wrapped).0[0].duration_ns, Some(30));
+    assert_eq!(sweep(&mut repeats, SECOND, wrapped).0[0].duration_ns, Some(SECOND - 20));
 }
 
 /// Told before, closed in the kernel's count; and counted, but closed by an event after its kind had gone.
@@ -895,7 +1061,7 @@ fn a_connection_is_counted_once_whichever_way_its_ends_are_told() {
     assert!(early.is_empty(), "a program may be counting still");
     let (_, free) = sweep(&mut repeats, 100 * MS + SECOND, counts(&[50 * MS], &[90 * MS]));
     assert_eq!(free, [Slot::from(0)]);
-    let totals = Totals { duration_ns: None, bytes_sent: 3, bytes_received: 4, retransmits: 0 };
+    let totals = Totals { bytes_sent: 3, bytes_received: 4, ..Totals::default() };
     let mut out = Vec::new();
     assert!(repeats.close(&repeat, &totals, 2 * SECOND, Timestamp::UNIX_EPOCH, &mut out));
     assert_eq!((out[0].count, out[0].bytes_sent, out[0].bytes_received), (0, Some(3), Some(4)));

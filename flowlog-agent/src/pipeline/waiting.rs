@@ -130,6 +130,7 @@ mod tests {
             update: false,
             existing: false,
             unannounced: false,
+            untold: false,
         })
     }
 

@@ -164,6 +164,9 @@ pub(super) struct FlowPart {
     /// Segments retransmitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u64>,
+    /// Smoothed round trip, microseconds, as it was when the connection closed; the mean, where several did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    srtt_us: Option<u64>,
     /// From the connect call to the handshake's end, whole microseconds; of the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     connect_us: Option<u64>,
@@ -664,6 +667,7 @@ impl FlowPart {
             bytes_sent: flow.bytes_sent,
             bytes_received: flow.bytes_received,
             retransmits: flow.retransmits,
+            srtt_us: flow.srtt.mean_us(),
             connect_us: flow.connect_ns.map(|ns| ns / 1_000),
         }
     }

@@ -2,8 +2,8 @@ use super::*;
 use crate::model::{
     Attribution, Basis, Container, Decision, Dialed, Direction, DirectionVerdict, Drop, DropPlace, Endpoint,
     Evidence, External, FlowId, Labels, LossCause, LossStage, Mixed, Name, NameSource, Names, Node, Outcome,
-    Party, Pod, PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, State, Tier, TrialVerdict,
-    Verdict, Workload,
+    Party, Pod, PolicyKind, PolicyRef, Process, Protocol, RoundTrip, Service, ServiceNote, State, Tier,
+    TrialVerdict, Verdict, Workload,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -77,6 +77,7 @@ fn flow() -> Flow {
         bytes_sent: None,
         bytes_received: None,
         retransmits: None,
+        srtt: RoundTrip::default(),
         connect_ns: None,
         source: Party {
             endpoint: Endpoint::Pod(Arc::new(pod("web-6d4cf56db6-x7k2p"))),
@@ -174,6 +175,7 @@ fn full(text: &str) -> Flow {
         bytes_sent: Some(u64::MAX),
         bytes_received: Some(u64::MAX),
         retransmits: Some(u64::MAX),
+        srtt: RoundTrip { sum_us: u64::MAX, connections: 1 },
         connect_ns: Some(u64::MAX),
         source: end("a"),
         destination: end("b"),

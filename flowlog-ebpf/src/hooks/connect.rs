@@ -4,12 +4,14 @@
 //! they have found, just to learn the route. It is noted, and the first send makes it an event (`send.rs`).
 //!
 //! An attempt whose key the agent has given us to count is no event: its handshake is counted (`outcome.rs`),
-//! and whatever else becomes of it is an event that stands for itself.
+//! and whatever else becomes of it is an event that stands for itself. One that gives way while the ring fills up is
+//! lost, and its socket marked (`shed.rs`).
 
 use crate::{
     emit::{counters, emit, fill_task, refuse},
     maps::{SEND_HOOK, UNSENT},
     repeats,
+    shed::{self, Mark},
     sockaddr::{Requested, context_word, requested4, requested6},
 };
 use aya_ebpf::{
@@ -67,7 +69,12 @@ fn attempt(ctx: &SockAddrContext, requested: Requested) {
         }
         return;
     }
-    emit(ctx, ATTEMPT, |event| {
+    if let Some(step) = shed::find(&key) {
+        shed::lose(step);
+        shed::mark(cookie, Mark::Shed);
+        return;
+    }
+    let told = emit(ctx, ATTEMPT, |event| {
         event.family = requested.family;
         event.remote = requested.address;
         event.remote_port = requested.port;
@@ -76,6 +83,9 @@ fn attempt(ctx: &SockAddrContext, requested: Requested) {
         event.cookie = cookie;
         fill_task(event);
     });
+    if !told {
+        shed::mark(cookie, Mark::Refused);
+    }
 }
 
 /// A second connect of the same socket, to another peer, makes its next send a first one again.

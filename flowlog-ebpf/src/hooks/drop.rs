@@ -11,11 +11,12 @@ use crate::{
         SKB_HEAD, SKB_NETWORK_HEADER, SKB_PROTOCOL, SKB_SK, SKC_COOKIE, SKC_NUM, load, probe,
         socket_cgroup_id,
     },
+    shed,
     sockaddr::{AF_INET, AF_INET6, mapped},
 };
 use aya_ebpf::{cty::c_void, programs::BtfTracePointContext};
 use flowlog_common::{
-    event::{Address, DROP, FLAG_NO_SOCKET},
+    event::{Address, DROP, FLAG_NO_SOCKET, FLAG_UNTOLD},
     settings::{REASON_IGNORED, REASON_NO_SOCKET, REASONS},
 };
 
@@ -61,6 +62,9 @@ pub(crate) fn observe(ctx: &BtfTracePointContext, packet: *const c_void, reason:
         } else if let Some((cookie, cgroup)) = sender(packet, headers.source_port) {
             event.cookie = cookie;
             event.cgroup_id = cgroup;
+            if shed::mark_of(cookie).is_some() {
+                event.flags |= FLAG_UNTOLD;
+            }
         }
     });
 }

@@ -14,6 +14,7 @@ use crate::{
         TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SRTT_US, TCP_TOTAL_RETRANS, cgroup_of, load, probe,
     },
     repeats,
+    shed::{self, Mark},
     sockaddr::{Ends, fill_socket},
 };
 use aya_ebpf::{
@@ -22,7 +23,7 @@ use aya_ebpf::{
     programs::BtfTracePointContext,
 };
 use flowlog_common::event::{
-    CLOSED, ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, INBOUND, SYN_RETRANSMIT,
+    CLOSED, ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_UNTOLD, INBOUND, SYN_RETRANSMIT,
 };
 
 // include/net/tcp_states.h
@@ -70,16 +71,28 @@ fn inbound(ctx: &BtfTracePointContext, sock: Sock) {
         return;
     }
     let cgroup_id = cgroup_of(sock);
+    let key = repeats::key_of_listener(cgroup_id, ends.remote, ends.local_port);
+    let slot = repeats::find(&key);
+    // Without a cookie its close is left alone, too.
+    if slot.is_none()
+        && let Some(step) = shed::find(&key)
+    {
+        shed::lose(step);
+        return;
+    }
     let cookie = cookie_of_child(sock, &ends, cgroup_id);
-    if let Some(slot) = repeats::find(&repeats::key_of_listener(cgroup_id, ends.remote, ends.local_port)) {
+    if let Some(slot) = slot {
         slot.add_established();
         return;
     }
-    emit(ctx, INBOUND, |event| {
+    let told = emit(ctx, INBOUND, |event| {
         event.cookie = cookie;
         event.cgroup_id = cgroup_id;
         fill_tcp(event, &ends, sock);
     });
+    if !told {
+        shed::mark(cookie, Mark::Refused);
+    }
 }
 
 /// Its cookie, made here, or what stands in for one.
@@ -121,6 +134,12 @@ fn mix(mixed: u64, word: u64) -> u64 {
 fn established(ctx: &BtfTracePointContext, sock: Sock) {
     let Some(known) = Known::read(sock) else { return };
     let ends = &known.ends;
+    match known.mark {
+        // What is told of the listener's side would belong to nothing.
+        Some(Mark::Shed) => return repeats::note_shed(ends),
+        Some(Mark::Refused) => return known.emit(ctx, ESTABLISHED, sock, |_| {}),
+        None => {}
+    }
     let key = repeats::key_of_opener(known.cgroup_id, ends.remote, ends.remote_port);
     if let Some(slot) = repeats::find(&key)
         && retransmits(sock) == 0
@@ -144,13 +163,22 @@ fn failed(ctx: &BtfTracePointContext, sock: Sock) {
             event.flags |= FLAG_ERROR_CONSUMED;
         }
     });
+    if known.mark.is_some() {
+        shed::unmark(known.cookie);
+    }
 }
 
 #[inline(always)]
 fn closed(ctx: &BtfTracePointContext, sock: Sock) {
     let Some(known) = Known::read_last(sock) else { return };
+    if known.mark.is_some() {
+        return shed::unmark(known.cookie);
+    }
     if let Some(slot) = counted(&known, sock) {
         slot.add_closed(&Sums::read(sock));
+        return;
+    }
+    if shed::lose_close() {
         return;
     }
     known.emit(ctx, CLOSED, sock, |_| {});
@@ -202,8 +230,11 @@ fn emit_error(ctx: &BtfTracePointContext, sock: Sock, protocol: u8) {
     if errno == 0 && protocol == IPPROTO_UDP {
         return;
     }
+    let cookie: u64 = load(sock, &SKC_COOKIE);
+    let mark = shed::mark_of(cookie);
     emit(ctx, ERROR, |event| {
-        event.cookie = load(sock, &SKC_COOKIE);
+        event.cookie = cookie;
+        event.flags = flags_of(mark);
         event.cgroup_id = cgroup_of(sock);
         fill_socket(event, sock);
         event.protocol = protocol;
@@ -228,6 +259,7 @@ struct Known {
     cookie: u64,
     cgroup_id: u64,
     ends: Ends,
+    mark: Option<Mark>,
 }
 
 impl Known {
@@ -237,7 +269,8 @@ impl Known {
         if cookie == 0 {
             return None;
         }
-        Some(Self { cookie, cgroup_id: cgroup_of(sock), ends: Ends::read(sock) })
+        let mark = shed::mark_of(cookie);
+        Some(Self { cookie, cgroup_id: cgroup_of(sock), ends: Ends::read(sock), mark })
     }
 
     /// The same of a socket that closes, also where a number stands in for its cookie.
@@ -249,7 +282,7 @@ impl Known {
         let (cgroup_id, ends) = (cgroup_of(sock), Ends::read(sock));
         let cookie = stand_in(sock, &ends, cgroup_id);
         CHILDREN.remove(cookie).ok()?;
-        Some(Self { cookie, cgroup_id, ends })
+        Some(Self { cookie, cgroup_id, ends, mark: shed::mark_of(cookie) })
     }
 
     #[inline(always)]
@@ -257,10 +290,16 @@ impl Known {
         emit(ctx, kind, |event| {
             event.cookie = self.cookie;
             event.cgroup_id = self.cgroup_id;
+            event.flags = flags_of(self.mark);
             fill_tcp(event, &self.ends, sock);
             fill(event);
         });
     }
+}
+
+#[inline(always)]
+fn flags_of(mark: Option<Mark>) -> u32 {
+    if mark.is_some() { FLAG_UNTOLD } else { 0 }
 }
 
 #[inline(always)]
@@ -297,7 +336,7 @@ pub(crate) struct Sums {
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) retransmits: u32,
-    srtt_us: u32,
+    pub(crate) srtt_us: u32,
 }
 
 impl Sums {

@@ -6,7 +6,9 @@ use crate::{
     hooks::answer,
     maps::{RECV_HOOK, UNANSWERED, UNSENT},
     offsets::{SK_PROTOCOL, SKC_COOKIE, SKC_DPORT, Sock, load},
-    sockaddr::fill_socket,
+    peers,
+    shed::{self, Mark},
+    sockaddr::{Ends, fill_socket},
 };
 use aya_ebpf::{helpers::generated::bpf_get_current_cgroup_id, programs::BtfTracePointContext};
 use flowlog_common::event::{ANSWERED, SENT};
@@ -29,15 +31,32 @@ pub(crate) fn observe(ctx: &BtfTracePointContext, sock: Sock, result: i32) {
     if cookie == 0 || UNSENT.remove(cookie).is_err() {
         return;
     }
-    emit(ctx, SENT, |event| {
-        fill_socket(event, sock);
+    let ends = Ends::read(sock);
+    // SAFETY: a helper without arguments, in process context.
+    let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    let key = peers::key_of_opener(cgroup_id, ends.remote, ends.remote_port);
+    if result >= 0
+        && let Some(step) = shed::find(&key)
+    {
+        shed::lose(step);
+        shed::mark(cookie, Mark::Shed);
+        return;
+    }
+    let told = emit(ctx, SENT, |event| {
+        ends.fill(event);
         event.protocol = IPPROTO_UDP;
         event.cookie = cookie;
-        // SAFETY: a helper without arguments, in process context.
-        event.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+        event.cgroup_id = cgroup_id;
         event.errno = if result < 0 { EPERM as u16 } else { 0 };
         fill_task(event);
     });
+    if !told {
+        return shed::mark(cookie, Mark::Refused);
+    }
+    // It may have sent to another peer before.
+    if shed::mark_of(cookie).is_some() {
+        shed::unmark(cookie);
+    }
     if RECV_HOOK.load() != 0 && UNANSWERED.insert(cookie, 1, 0).is_err() {
         refuse();
     }

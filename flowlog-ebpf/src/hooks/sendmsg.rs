@@ -5,10 +5,11 @@
 //! that came first is one. Neither is an attempt. So the four are attached together, or none.
 
 use crate::{
-    emit::{emit, fill_task, refuse},
+    emit::{emit, emit_again, fill_task, refuse},
     hooks::{answer, send::IPPROTO_UDP},
     maps::{RECV_HOOK, SEND_HOOK, UNSENT},
-    peers::{self, Begun},
+    peers::{self, Begun, Peer},
+    shed,
     sockaddr::{AF_INET, Requested, context_word, mapped, requested4, requested6},
 };
 use aya_ebpf::{
@@ -19,8 +20,9 @@ use aya_ebpf::{
 };
 use core::mem::offset_of;
 use flowlog_common::{
-    event::{ANSWERED, Address, RECEIVED, SENT_TO},
+    event::{ANSWERED, Address, Event, FLAG_UNTOLD, RECEIVED, SENT_TO},
     peer::{ANSWER_NS, QUIET_NS},
+    repeat::RepeatKey,
 };
 
 /// `TCP_ESTABLISHED`, also the state of a datagram socket that is connected.
@@ -68,6 +70,7 @@ fn observe_sent(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) 
     let known = peers::find(&key);
     if let Some(known) = known.filter(|known| known.is_within(now_ns, QUIET_NS)) {
         known.add(1, 0, now_ns);
+        tell_late(SENT_TO, known, &near, &peer, cgroup_id);
         return;
     }
     let opener = peers::find(&peers::key_of_listener(cgroup_id, peer.address, near.port));
@@ -76,7 +79,7 @@ fn observe_sent(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) 
         return;
     }
     match peers::begin(&key, known, now_ns, 1, 0) {
-        Begun::First => tell(ctx, SENT_TO, &near, &peer, cgroup_id),
+        Begun::First => tell_first(ctx, SENT_TO, &key, &near, &peer),
         Begun::Known => {}
         Begun::Refused => refuse(),
     }
@@ -97,7 +100,7 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
     if let Some(listener) = listener.filter(|listener| listener.is_within(now_ns, ANSWER_NS)) {
         listener.add(0, 1, now_ns);
         if listener.take_first_answer() {
-            tell(ctx, ANSWERED, &near, &peer, cgroup_id);
+            emit(ctx, ANSWERED, |event| fill(event, &near, &peer, cgroup_id));
         }
         // Of whom nothing was asked, nothing is believed.
         if answer::comes_from(peer.port) {
@@ -109,10 +112,11 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
     let known = peers::find(&key);
     if let Some(known) = known.filter(|known| known.is_within(now_ns, QUIET_NS)) {
         known.add(0, 1, now_ns);
+        tell_late(RECEIVED, known, &near, &peer, cgroup_id);
         return;
     }
     match peers::begin(&key, known, now_ns, 0, 1) {
-        Begun::First => tell(ctx, RECEIVED, &near, &peer, cgroup_id),
+        Begun::First => tell_first(ctx, RECEIVED, &key, &near, &peer),
         Begun::Known => {}
         Begun::Refused => refuse(),
     }
@@ -184,18 +188,48 @@ fn socket_word(sock: *const bpf_sock, offset: usize) -> u32 {
     unsafe { at.read_volatile() }
 }
 
+/// The first datagram of a peer. Where it gives way while the ring fills up, nothing is told of the peer until both are
+/// silent for a while; where the ring is full, a later datagram is told in its place.
 #[inline(always)]
-fn tell(ctx: &SockAddrContext, kind: u8, near: &Near, peer: &Requested, cgroup_id: u64) {
-    emit(ctx, kind, |event| {
-        event.family = peer.family;
-        event.protocol = IPPROTO_UDP;
-        event.local = UNBOUND;
-        event.local_port = near.port;
-        event.remote = peer.address;
-        event.remote_port = peer.port;
-        event.cgroup_id = cgroup_id;
-        fill_task(event);
+fn tell_first(ctx: &SockAddrContext, kind: u8, key: &RepeatKey, near: &Near, peer: &Requested) {
+    if let Some(step) = shed::find(key) {
+        shed::lose(step);
+        if let Some(known) = peers::find(key) {
+            known.silence();
+        }
+        return;
+    }
+    let told = emit(ctx, kind, |event| fill(event, near, peer, key.cgroup_id));
+    if !told && let Some(known) = peers::find(key) {
+        known.set_told(false);
+    }
+}
+
+/// A later datagram, where the first was refused and is counted as lost.
+#[inline(always)]
+fn tell_late(kind: u8, known: Peer, near: &Near, peer: &Requested, cgroup_id: u64) {
+    if known.is_told() {
+        return;
+    }
+    let told = emit_again(kind, |event| {
+        fill(event, near, peer, cgroup_id);
+        event.flags |= FLAG_UNTOLD;
     });
+    if told {
+        known.set_told(true);
+    }
+}
+
+#[inline(always)]
+fn fill(event: &mut Event, near: &Near, peer: &Requested, cgroup_id: u64) {
+    event.family = peer.family;
+    event.protocol = IPPROTO_UDP;
+    event.local = UNBOUND;
+    event.local_port = near.port;
+    event.remote = peer.address;
+    event.remote_port = peer.port;
+    event.cgroup_id = cgroup_id;
+    fill_task(event);
 }
 
 /// The near address, which is not known.

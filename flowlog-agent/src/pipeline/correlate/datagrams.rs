@@ -100,6 +100,7 @@ impl Correlator {
     /// The first datagram to a peer, for a while at least.
     pub(super) fn sent_to(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let (Some(far), Some(cgroup_id)) = (seen.remote, seen.cgroup_id) else { return };
+        self.unmatched.late += u64::from(seen.untold);
         if let Some(before) = self.peers.get(cgroup_id, far) {
             if let Some(entry) = self.sockets.peek_mut(&before).filter(|entry| entry.told.is_none()) {
                 tell(entry, out);

@@ -1,11 +1,10 @@
 //! A burst of connects: every one is accounted for, exactly, whether or not the kernel half could hand it over.
 
-use crate::stage::{API, Family, Net, Stage, allow_ports, count_of, end, number, small, sum};
-use flowlog_tests::{Ended, Server, Step, wait};
+use crate::stage::{API, Family, Net, Stage, allow_ports, count_of, end, number, small, stand_still, sum};
+use flowlog_tests::{Ended, Server, Step};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 const BURST: u64 = 20_000;
 
@@ -123,15 +122,7 @@ fn a_burst_of_connects_is_told_one_by_one_where_that_is_asked_for() {
 fn what_does_not_fit_into_the_ring_is_counted_and_told() {
     let (net, stage, _server, _alone) = stage();
     let agent = stage.agent(&["--events-ring-bytes", "65536"]);
-    let stopped = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
-        stat.rsplit_once(") ").unwrap().1.starts_with('T')
-    };
-    let hold = || {
-        agent.signal(Signal::SIGSTOP).unwrap();
-        wait::until("the agent stands still", Duration::from_secs(5), || Ok(stopped())).unwrap();
-    };
-    burst(&stage, net, hold, || agent.signal(Signal::SIGCONT).unwrap());
+    burst(&stage, net, || stand_still(&agent), || agent.signal(Signal::SIGCONT).unwrap());
     let ended = end(agent);
     assert!(lost(&ended, "attempt") > BURST / 2, "{:#}", counters(&ended));
     check_burst(&ended);

@@ -34,4 +34,8 @@ mod services;
 #[cfg(test)]
 mod stage;
 #[cfg(test)]
+mod storms;
+#[cfg(test)]
 mod udp;
+#[cfg(test)]
+mod untouched;

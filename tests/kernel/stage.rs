@@ -3,7 +3,8 @@
 
 use flowlog_tests::manifests::Cluster;
 use flowlog_tests::world::Plan;
-use flowlog_tests::{Actor, Agent, Ended, Listen, Outcome, Place, Server, Step, World, agent, program};
+use flowlog_tests::{Actor, Agent, Ended, Listen, Outcome, Place, Server, Step, World, agent, program, wait};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -242,6 +243,17 @@ pub(crate) fn do_step(actor: &mut Actor, step: &Step, outcome: Outcome) -> flowl
 #[track_caller]
 pub(crate) fn told(agent: &Agent, part: &Value) -> Value {
     agent.wait_for(part, SOON).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// Hold the agent still, until it is sent SIGCONT.
+#[track_caller]
+pub(crate) fn stand_still(agent: &Agent) {
+    agent.signal(Signal::SIGSTOP).unwrap();
+    let stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", agent.pid())).unwrap();
+        stat.rsplit_once(") ").unwrap().1.starts_with('T')
+    };
+    wait::until("the agent stands still", SOON, || Ok(stopped())).unwrap();
 }
 
 /// Stop the agent and check everything that holds for every run: it ends well, and the lines and the books are

@@ -1,6 +1,6 @@
-//! Many connections as fast as the machine can.
+//! Many connections, or exchanges of datagrams, as fast as the machine can.
 
-use crate::steps::{Failure, abort_on_close, begin, name_of, open};
+use crate::steps::{Attempt, Failure, abort_on_close, begin, name_of, open, receive_all, send_all};
 use anyhow::{Result, anyhow};
 use nix::sys::socket::SockType;
 use std::collections::BTreeMap;
@@ -9,18 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Connect `count` times by `threads` threads; how many ended how.
+/// Do it `count` times by `threads` threads; how many ended how.
 pub(crate) fn burst(
-    to: SocketAddr,
     count: u64,
     threads: usize,
-    timeout_ms: u64,
+    once: impl Fn() -> Result<String> + Sync,
 ) -> Result<BTreeMap<String, u64>> {
     let left = AtomicU64::new(count);
     let work = || -> Result<BTreeMap<String, u64>> {
         let mut counts = BTreeMap::new();
         while take(&left) {
-            *counts.entry(one(to, timeout_ms)?).or_default() += 1;
+            *counts.entry(once()?).or_default() += 1;
         }
         Ok(counts)
     };
@@ -39,14 +38,37 @@ fn take(left: &AtomicU64) -> bool {
     left.try_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
 }
 
-fn one(to: SocketAddr, timeout_ms: u64) -> Result<String> {
+/// A TCP connection, closed by RST.
+pub(crate) fn connect(to: SocketAddr, timeout_ms: u64) -> Result<String> {
     let socket = open(to, SockType::Stream)?;
     abort_on_close(&socket)?;
-    Ok(match begin(&socket, to, Instant::now() + Duration::from_millis(timeout_ms)) {
-        Ok(()) => "established".to_owned(),
+    Ok(end_of(begin(&socket, to, deadline(timeout_ms)), "established"))
+}
+
+/// A datagram of a connected socket and its answer, or only the socket.
+pub(crate) fn exchange(to: SocketAddr, send: bool, timeout_ms: u64) -> Result<String> {
+    let socket = open(to, SockType::Datagram)?;
+    let deadline = deadline(timeout_ms);
+    let connected = begin(&socket, to, deadline);
+    if !send {
+        return Ok(end_of(connected, "connected"));
+    }
+    let exchanged = connected
+        .and_then(|()| send_all(&socket, 1, deadline))
+        .and_then(|()| receive_all(&socket, 1, deadline));
+    Ok(end_of(exchanged, "answered"))
+}
+
+fn end_of(attempt: Attempt, success: &str) -> String {
+    match attempt {
+        Ok(()) => success.to_owned(),
         Err(Failure::Timeout) => "timeout".to_owned(),
         Err(Failure::Errno(errno)) => name_of(errno),
-    })
+    }
+}
+
+fn deadline(timeout_ms: u64) -> Instant {
+    Instant::now() + Duration::from_millis(timeout_ms)
 }
 
 #[cfg(test)]
@@ -58,7 +80,7 @@ mod tests {
     fn every_connection_of_a_burst_is_counted_once() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let to = listener.local_addr().unwrap();
-        let counts = burst(to, 100, 3, 2_000).unwrap();
+        let counts = burst(100, 3, || connect(to, 2_000)).unwrap();
         assert_eq!(counts, BTreeMap::from([("established".to_owned(), 100)]));
     }
 }

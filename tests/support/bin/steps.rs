@@ -93,7 +93,11 @@ impl Hands {
                 told(Ok(()), Outcome::Done, None)
             }
             Step::Burst { to, count, threads, timeout_ms } => {
-                let counts = burst::burst(*to, *count, *threads, *timeout_ms)?;
+                let counts = burst::burst(*count, *threads, || burst::connect(*to, *timeout_ms))?;
+                Answer { counts, ..told(Ok(()), Outcome::Done, None) }
+            }
+            Step::UdpBurst { to, count, threads, send, timeout_ms } => {
+                let counts = burst::burst(*count, *threads, || burst::exchange(*to, *send, *timeout_ms))?;
                 Answer { counts, ..told(Ok(()), Outcome::Done, None) }
             }
             Step::Release => {
@@ -240,7 +244,7 @@ fn udp_probe(to: SocketAddr) -> Result<Answer> {
     Ok(told(attempt, Outcome::Done, UdpSocket::from(socket).local_addr().ok()))
 }
 
-fn send_all(socket: &OwnedFd, bytes: usize, deadline: Instant) -> Attempt {
+pub(crate) fn send_all(socket: &OwnedFd, bytes: usize, deadline: Instant) -> Attempt {
     let block = vec![b'x'; bytes.min(64 << 10)];
     let mut left = bytes;
     while left > 0 {
@@ -251,7 +255,7 @@ fn send_all(socket: &OwnedFd, bytes: usize, deadline: Instant) -> Attempt {
 }
 
 /// The far end closing early is told as ECONNRESET: the bytes did not come.
-fn receive_all(socket: &OwnedFd, bytes: usize, deadline: Instant) -> Attempt {
+pub(crate) fn receive_all(socket: &OwnedFd, bytes: usize, deadline: Instant) -> Attempt {
     let mut buffer = vec![0; 64 << 10];
     let mut left = bytes;
     while left > 0 {

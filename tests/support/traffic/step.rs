@@ -129,6 +129,22 @@ pub enum Step {
         #[serde(default = "default_timeout")]
         timeout_ms: u64,
     },
+    /// Many connected UDP sockets, one after the other on each thread: each sends a datagram and waits for the answer, or
+    /// sends nothing.
+    UdpBurst {
+        /// Where to.
+        to: SocketAddr,
+        /// How many in all.
+        count: u64,
+        /// By how many threads.
+        #[serde(default = "one")]
+        threads: usize,
+        /// Send at all.
+        send: bool,
+        /// Wait for an answer this long.
+        #[serde(default = "default_timeout")]
+        timeout_ms: u64,
+    },
     /// Close what `keep` kept.
     Release,
 }
@@ -179,7 +195,8 @@ impl Step {
             Self::Connect { timeout_ms, .. }
             | Self::UdpConnected { timeout_ms, .. }
             | Self::UdpSendto { timeout_ms, .. }
-            | Self::Burst { timeout_ms, .. } => *timeout_ms = limit_ms,
+            | Self::Burst { timeout_ms, .. }
+            | Self::UdpBurst { timeout_ms, .. } => *timeout_ms = limit_ms,
             Self::UdpMany { .. }
             | Self::UdpProbe { .. }
             | Self::UdpKeep { .. }
@@ -204,7 +221,8 @@ impl Step {
             | Self::UdpKeep { to }
             | Self::Forge { to, .. }
             | Self::Ask { server: to, .. }
-            | Self::Burst { to, .. } => Some(*to),
+            | Self::Burst { to, .. }
+            | Self::UdpBurst { to, .. } => Some(*to),
             Self::Speak | Self::Resolve { .. } | Self::LookUp { .. } | Self::Release => None,
         }
     }
@@ -216,7 +234,7 @@ impl Step {
                 timeout_ms.saturating_mul(3).saturating_add(*hold_ms)
             }
             Self::UdpConnected { timeout_ms, .. } | Self::UdpSendto { timeout_ms, .. } => *timeout_ms,
-            Self::Burst { .. } | Self::UdpMany { .. } => 120_000,
+            Self::Burst { .. } | Self::UdpBurst { .. } | Self::UdpMany { .. } => 120_000,
             Self::LookUp { .. } | Self::Ask { .. } => 10_000,
             Self::UdpProbe { .. } | Self::UdpKeep { .. } | Self::Forge { .. } => 0,
             Self::Speak | Self::Resolve { .. } | Self::Release => 0,
@@ -257,7 +275,7 @@ pub struct Answer {
     /// What a name stands for, as the C library sorted it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<IpAddr>,
-    /// Of a burst: how many ended how (`established`, an error's name, `timeout`).
+    /// Of a burst: how many ended how (`established`, `answered`, `connected`, an error's name, `timeout`).
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counts: BTreeMap<String, u64>,
 }

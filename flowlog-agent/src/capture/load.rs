@@ -62,6 +62,12 @@ pub enum LoadError {
         /// `struct.member`.
         member: String,
     },
+    /// The kernel has not what events travel in.
+    #[error(
+        "this kernel has no ring buffer for BPF programs (5.8 has); boot a kernel of version 5.10 or newer: \
+         `flowlog check` tells what this host lacks"
+    )]
+    NoRing,
     /// The kernel refuses the object or a map.
     #[error(
         "load the kernel half: {what}; needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN: `flowlog check` tells"
@@ -147,6 +153,9 @@ impl Capture {
             return Err(LoadError::NoSuchHook { name: name.clone() });
         }
         let types = KernelTypes::read(&options.btf)?;
+        if !has_rings(&types) {
+            return Err(LoadError::NoRing);
+        }
         let mut ebpf = load_object(options, &types)?;
         let logger = options.debug.then(|| EbpfLogger::init(&mut ebpf)).transpose().map_err(|error| {
             LoadError::Object { what: format!("the kernel half's debug lines: {}", chain(&error)) }
@@ -337,6 +346,10 @@ macro_rules! rows {
 
 for_each_offset!(rows);
 
+fn has_rings(types: &KernelTypes) -> bool {
+    types.find_enum("bpf_map_type").iter().any(|(name, _)| name == "BPF_MAP_TYPE_RINGBUF")
+}
+
 /// What `bpf_get_socket_cookie` is for programs at tracepoints (kernel 5.12).
 const COOKIES_IN_TRACEPOINTS: &str = "bpf_get_socket_ptr_cookie";
 
@@ -465,7 +478,8 @@ fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        COOKIES_IN_TRACEPOINTS, OBJECT, OBJECT_SOURCE, OFFSETS, offset_of, reason_names, reason_table,
+        COOKIES_IN_TRACEPOINTS, OBJECT, OBJECT_SOURCE, OFFSETS, has_rings, offset_of, reason_names,
+        reason_table,
     };
     use crate::capture::btf::{KernelTypes, VMLINUX};
     use crate::capture::hooks::{DROP_REASONS, HOOKS};
@@ -497,9 +511,9 @@ mod tests {
     /// A kernel as new as those that tests run on: else accepted connections would be followed by a number that
     /// stands in.
     #[test]
-    fn the_running_kernel_gives_cookies_at_tracepoints() {
+    fn the_running_kernel_has_rings_and_gives_cookies_at_tracepoints() {
         let types = KernelTypes::read(Path::new(VMLINUX)).unwrap();
-        assert!(types.has_function(COOKIES_IN_TRACEPOINTS));
+        assert!(types.has_function(COOKIES_IN_TRACEPOINTS) && has_rings(&types));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Every hook can be switched off; the kernel's verifier takes what is left, and the start record says what is
 //! missing.
 
-use crate::stage::{API, FAMILIES, Family, Net, Stage, allow_ports, do_step, end, small, told};
+use crate::stage::{
+    API, FAMILIES, Family, Net, Stage, allow_ports, do_step, end, missing_hooks, small, told,
+};
 use flowlog_tests::{Agent, Outcome, Step};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -40,7 +42,7 @@ fn start_record(agent: &Agent) -> Value {
     told(agent, &json!({"kind": "agent", "agent": {"event": "start"}}))
 }
 
-/// The named hooks are off, with what is missing without them; all others are attached.
+/// The named hooks are off, with what is missing without them; all others that this kernel has are attached.
 #[track_caller]
 fn check_hooks(start: &Value, off: &[&str]) {
     let hooks = start["agent"]["hooks"].as_array().unwrap();
@@ -48,7 +50,8 @@ fn check_hooks(start: &Value, off: &[&str]) {
     for hook in hooks {
         let name = hook["name"].as_str().unwrap();
         let parted = DATAGRAM.contains(&name) && off.iter().any(|off| DATAGRAM.contains(off));
-        let (state, told) = match (off.contains(&name), parted) {
+        let missing = parted || missing_hooks().any(|missing| missing == name);
+        let (state, told) = match (off.contains(&name), missing) {
             (true, _) => ("off", true),
             (false, true) => ("missing", true),
             (false, false) => ("attached", false),

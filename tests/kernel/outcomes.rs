@@ -4,10 +4,10 @@
 use crate::cut::cut;
 use crate::stage::{
     API, CLOSED_HOST, FAMILIES, Family, NO_HOST, Net, SOON, Stage, allow_ports, any, do_step, end, internet,
-    place, pod, small, sum, told,
+    missing_hooks, place, pod, small, sum, told,
 };
 use aya::programs::tc::TcAttachType;
-use flowlog_tests::{Agent, Listen, Outcome, Place, Step, matching};
+use flowlog_tests::{Agent, Listen, Outcome, Place, Step, matching, wait};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -77,6 +77,13 @@ impl Row {
 
     fn within(self, within: Duration) -> Self {
         Self { within, ..self }
+    }
+
+    /// Whether a hook that its evidence comes from is missing on this kernel.
+    fn lacks_its_hook(&self) -> bool {
+        let lacks = |hook| missing_hooks().any(|missing| missing == hook);
+        let drop = ["kernel_drop", "far_end_no_socket"].iter().any(|fact| self.evidence.contains(fact));
+        (drop && lacks("drop")) || (matches!(self.step, Step::UdpConnected { .. }) && lacks("send"))
     }
 
     fn target(&self) -> SocketAddr {
@@ -344,10 +351,14 @@ fn run(family: Family, rows: fn(Net, Family) -> Vec<Row>) {
     stage.world.add_outside([internet(family, CLOSED_HOST)]).unwrap();
     let cuts = fence(&stage, family);
     let agent = stage.agent(&[]);
-    act(&stage, &agent, &rows(net, family));
+    let (out, rows): (Vec<Row>, Vec<Row>) = rows(net, family).into_iter().partition(Row::lacks_its_hook);
+    for row in out {
+        eprintln!("left out, since this kernel lacks its hook: {}", row.name);
+    }
+    act(&stage, &agent, &rows);
     drop(cuts);
     let ended = end(agent);
-    for row in rows(net, family) {
+    for row in rows {
         let records = ended.matching(&row.key());
         assert_eq!(sum(&records), 1, "{}: {records:#?}", row.name);
         let updates = usize::from(row.update.is_some());
@@ -489,7 +500,7 @@ fn a_drop_is_told_within_about_a_second_and_its_repeats_are_not() {
     let began = Instant::now();
     let part = json!({"class": "denied_attempt", "destination": {"port": 8001}, "outcome": {"drop": {"reason": "NETFILTER_DROP"}}});
     told(&agent, &part);
-    assert!(began.elapsed() < Duration::from_millis(1_500), "{:?}", began.elapsed());
+    assert!(began.elapsed() < wait::stretched(Duration::from_millis(1_500)), "{:?}", began.elapsed());
     assert_eq!(actor.finish(&step).unwrap().outcome, Outcome::Timeout);
     let ended = end(agent);
     let records = ended.matching(&json!({"kind": "flow", "destination": {"port": 8001}}));

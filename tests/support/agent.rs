@@ -213,7 +213,7 @@ impl Agent {
         limit: Duration,
         mut find: impl FnMut(&[Value]) -> Option<T>,
     ) -> Result<Result<T, Vec<Value>>> {
-        let deadline = Instant::now() + limit;
+        let deadline = Instant::now() + wait::stretched(limit);
         let mut heard = self.ear.heard();
         loop {
             if let Some(line) = &heard.broken {

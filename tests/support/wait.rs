@@ -1,13 +1,24 @@
 //! Waiting for a condition with a deadline.
 
 use anyhow::{Result, bail};
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 /// How often a condition is looked at that nothing announces.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Look at `ready` until it is true; an error names `what` was waited for.
+/// A deadline, as many times longer as `FLOWLOG_PATIENCE` says: where an emulator runs the tests, everything takes
+/// longer, and nothing else changes.
+pub fn stretched(limit: Duration) -> Duration {
+    static FACTOR: LazyLock<u32> = LazyLock::new(|| {
+        std::env::var("FLOWLOG_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+    });
+    limit.saturating_mul(*FACTOR)
+}
+
+/// Look at `ready` until it is true, for no longer than the stretched limit; an error names `what` was waited for.
 pub fn until(what: &str, limit: Duration, mut ready: impl FnMut() -> Result<bool>) -> Result<()> {
+    let limit = stretched(limit);
     let deadline = Instant::now() + limit;
     while !ready()? {
         if Instant::now() >= deadline {

@@ -4,7 +4,7 @@
 //! lives as long as the process is needed (a test's own, or main).
 
 use super::step::{Answer, Listen, Seat, Step};
-use crate::program;
+use crate::{program, wait};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::ffi::OsString;
@@ -195,6 +195,7 @@ fn expect_ready(said: &Receiver<String>) -> Result<()> {
 }
 
 fn next(said: &Receiver<String>, limit: Duration) -> Result<String> {
+    let limit = wait::stretched(limit);
     said.recv_timeout(limit).map_err(|error| match error {
         RecvTimeoutError::Timeout => anyhow::anyhow!("no answer within {limit:?}"),
         RecvTimeoutError::Disconnected => anyhow::anyhow!("it ended (its stderr tells why)"),

@@ -35,7 +35,7 @@ pub(crate) fn docs(write: bool) -> Result<()> {
 }
 
 /// The text with what stands between its two marks replaced.
-fn between(text: &str, mark: &str, new: &str) -> Result<String> {
+pub(crate) fn between(text: &str, mark: &str, new: &str) -> Result<String> {
     match text.split(mark).collect::<Vec<_>>()[..] {
         [head, _, tail] => Ok([head, new, tail].join(mark)),
         _ => bail!("the mark `{}` does not stand there twice", mark.trim_end()),

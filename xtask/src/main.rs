@@ -13,6 +13,7 @@ mod layers;
 mod lint;
 mod setup;
 mod test;
+mod vm;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -42,6 +43,8 @@ enum Task {
     Demo(demo::DemoArgs),
     /// Run every test, kernel tests included (root).
     Test(test::TestArgs),
+    /// Run the kernel tests on Debian's kernels from 5.10 on, in an emulator (root).
+    Vm(vm::VmArgs),
     /// What CI runs: set-up, lints, layers, documents, tests.
     Ci,
     /// Hold the agent's imports against the house's floors.
@@ -97,6 +100,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bpf => setup::setup().and_then(|()| build::kernel_half()),
         Task::Demo(args) => demo::demo(&args),
         Task::Test(args) => setup::setup().and_then(|()| test::test(&args)),
+        Task::Vm(args) => vm::vm(&args),
         Task::Ci => ci::ci(),
         Task::Layers => layers::layers(),
         Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),

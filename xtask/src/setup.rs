@@ -18,13 +18,23 @@ const LINKER_LLVM: [u32; 3] = [21, 22, 23];
 /// Commands that the tests and the demo run, with their packages.
 const COMMANDS: [(&str, &str); 2] = [("nft", "nftables"), ("ip", "iproute2")];
 
+/// Commands that booting other kernels takes, with their packages.
+const EMULATOR_COMMANDS: [(&str, &str); 4] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("depmod", "kmod"),
+    ("strip", "binutils"),
+    ("setpriv", "util-linux"),
+];
+
+/// Install what is missing, for booting other kernels too.
+pub(crate) fn setup_emulator() -> Result<()> {
+    setup()?;
+    install_commands(&EMULATOR_COMMANDS, "to boot other kernels")
+}
+
 /// Install what is missing.
 pub(crate) fn setup() -> Result<()> {
-    let missing: Vec<_> =
-        COMMANDS.iter().filter(|(name, _)| !is_installed(name)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        install_packages(&missing, "to make and filter the networks of tests and demo")?;
-    }
+    install_commands(&COMMANDS, "to make and filter the networks of tests and demo")?;
     // A compiler that is there may be older than any LLVM that the linker knows.
     let toolchain = match bpf::find_toolchain() {
         Ok(toolchain) if has_known_llvm(&toolchain) => toolchain,
@@ -35,6 +45,12 @@ pub(crate) fn setup() -> Result<()> {
         install_linker(&repository, &toolchain)?;
     }
     Ok(())
+}
+
+fn install_commands(commands: &[(&str, &'static str)], purpose: &str) -> Result<()> {
+    let missing: Vec<_> =
+        commands.iter().filter(|(name, _)| !is_installed(name)).map(|(_, package)| *package).collect();
+    if missing.is_empty() { Ok(()) } else { install_packages(&missing, purpose) }
 }
 
 fn has_known_llvm(toolchain: &bpf::Toolchain) -> bool {

@@ -1,0 +1,88 @@
+//! Which tests say something only where a hook is there, and which few are enough for a look.
+//!
+//! A test that is about a hook cannot pass on a kernel without it, and must not pass by asserting less. The other
+//! tests hold on every kernel: what they expect of one that lacks a hook they ask `FLOWLOG_HOOKS_MISSING`.
+
+use anyhow::{Result, bail};
+
+/// Test, the hooks that it cannot do without, what it would wait for in vain.
+const NEEDS: [(&str, &[&str], &str); 14] = [
+    (
+        "addresses::a_dual_stack_opener_is_told_by_ipv4_addresses",
+        &["send", "recv"],
+        "connected UDP, answered",
+    ),
+    ("attribution::an_attempt_that_still_waits_at_the_end_is_told", &["drop"], "a drop"),
+    (
+        "hooks::without_the_recv_hook_no_answer_to_a_connected_socket_is_claimed",
+        &["send"],
+        "connected UDP as sent",
+    ),
+    ("hooks::without_the_send_hook_refused_datagrams_are_told_still", &["error_report"], "refused UDP"),
+    ("outcomes::a_drop_is_told_within_about_a_second_and_its_repeats_are_not", &["drop"], "a drop"),
+    ("outcomes::a_drop_of_a_packet_that_was_to_reach_a_pod_is_told_at_its_end", &["drop"], "a drop"),
+    (
+        "outcomes::each_end_of_a_datagram_is_told_in_both_families",
+        &["drop", "error_report"],
+        "drops and errors of UDP",
+    ),
+    ("repeats::what_fails_among_counted_repeats_is_told_for_itself", &["drop"], "a drop"),
+    (
+        "resolver::a_connect_that_sends_nothing_is_no_flow_and_the_first_datagram_is",
+        &["send"],
+        "a first send",
+    ),
+    ("resolver::the_c_librarys_probes_are_no_flows", &["send"], "a first send"),
+    ("udp::a_closed_port_on_this_node_refuses_an_unconnected_datagram", &["drop"], "the far end's NO_SOCKET"),
+    (
+        "udp::a_connected_sockets_datagram_that_is_taken_on_this_node_is_one_flow",
+        &["send", "recv"],
+        "a first send",
+    ),
+    ("udp::a_denied_datagram_is_one_flow_with_the_kernels_reason", &["drop"], "a drop"),
+    ("udp::a_dropped_answer_is_no_attempt_and_the_arrival_is_told", &["drop"], "a drop"),
+];
+
+/// Few and quick: attaching, closes, inbound connections.
+pub(super) const BRIEF: [&str; 3] = [
+    "hooks::with_all_hooks_on_all_are_attached",
+    "services::a_closed_connection_tells_its_bytes_at_the_openers_count",
+    "services::a_connection_from_outside_is_told_at_the_listener",
+];
+
+/// Tests that say nothing on a kernel that lacks these hooks, with the reason. A name of ours that is no test is an
+/// error: it would leave out nothing, and nobody would know.
+pub(super) fn left_out(names: &[String], lacks: &[&str]) -> Result<Vec<(String, String)>> {
+    let ours = NEEDS.iter().map(|(name, _, _)| *name).chain(BRIEF);
+    if let Some(name) = ours.into_iter().find(|name| names.iter().all(|test| test != name)) {
+        bail!("there is no kernel test {name}: mend xtask/src/vm/needs.rs");
+    }
+    Ok(NEEDS
+        .iter()
+        .filter_map(|(name, hooks, what)| {
+            let missing: Vec<&str> = hooks.iter().copied().filter(|hook| lacks.contains(hook)).collect();
+            let reason = format!("{what}: this kernel lacks {}", missing.join(", "));
+            (!missing.is_empty()).then(|| ((*name).to_owned(), reason))
+        })
+        .collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BRIEF, NEEDS, left_out};
+
+    #[test]
+    fn a_test_is_left_out_where_one_of_its_hooks_is_missing() {
+        let names: Vec<String> =
+            NEEDS.iter().map(|(name, _, _)| *name).chain(BRIEF).map(str::to_owned).collect();
+        assert!(left_out(&names, &[]).unwrap().is_empty());
+        let out = left_out(&names, &["recv"]).unwrap();
+        assert_eq!(out[0].0, "addresses::a_dual_stack_opener_is_told_by_ipv4_addresses");
+        assert!(out[0].1.ends_with("lacks recv"), "{out:?}");
+    }
+
+    #[test]
+    fn a_name_that_is_no_test_is_refused() {
+        assert!(left_out(&["something else".to_owned()], &[]).is_err());
+    }
+}

@@ -67,7 +67,13 @@ enum Task {
 #[derive(Subcommand)]
 enum Bench {
     /// What connect+accept+close on loopback costs with the agent attached, as a ratio (root).
-    Connect(bench::ConnectArgs),
+    Connect(bench::RoundArgs),
+    /// What a datagram of an unconnected socket costs with the agent attached: sent, taken, sent to many (root).
+    Udp(bench::RoundArgs),
+    /// What bytes over one TCP connection cost with the agent attached (root).
+    Bulk(bench::RoundArgs),
+    /// What a datagram that a filter drops costs with the agent attached (root).
+    Drop(bench::RoundArgs),
     /// What the policy engine costs: a question, a load, an update, memory, and how they grow.
     Policy(bench::PolicyArgs),
     /// What a flow costs the agent from the ring to a JSON line, and how many a core takes a second (root).
@@ -105,6 +111,9 @@ fn run(task: Task) -> Result<()> {
         Task::Layers => layers::layers(),
         Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),
         Task::Bench(Bench::Connect(args)) => bench::connect(&args),
+        Task::Bench(Bench::Udp(args)) => bench::udp(&args),
+        Task::Bench(Bench::Bulk(args)) => bench::bulk(&args),
+        Task::Bench(Bench::Drop(args)) => bench::drop(&args),
         Task::Bench(Bench::Policy(args)) => bench::policy(&args),
         Task::Bench(Bench::Ring(args)) => bench::ring(&args),
         Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),

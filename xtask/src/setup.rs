@@ -131,7 +131,8 @@ fn find_llvm(major: u32) -> Result<PathBuf> {
     Ok(prefix)
 }
 
-fn install_packages(packages: &[&str], purpose: &str) -> Result<()> {
+/// Install Debian's packages, saying so; elsewhere an error names them.
+pub(crate) fn install_packages(packages: &[&str], purpose: &str) -> Result<()> {
     let list = packages.join(" ");
     if !is_debian() {
         bail!(

@@ -51,16 +51,9 @@ enum Task {
         #[arg(trailing_var_arg = true, required = true)]
         program: Vec<OsString>,
     },
-    /// Say `ready`; for each line on stdin, time connect+accept+close within this process and print the
-    /// nanoseconds per connection.
-    BenchConnect {
-        /// Where to listen and connect to.
-        #[arg(long)]
-        to: SocketAddr,
-        /// Connections a round.
-        #[arg(long)]
-        count: u32,
-    },
+    /// Say `ready`; for each line on stdin, do a round of work and print the nanoseconds of one operation, by the clock and
+    /// of CPU time, of each figure.
+    Bench(bench::BenchArgs),
 }
 
 #[derive(Args)]
@@ -87,7 +80,7 @@ fn main() -> Result<()> {
         Task::Serve(ServeArgs { tcp, udp }) => serve::serve(&tcp, &udp),
         Task::Dns { at, ttl, record } => dns::serve(at, &record, ttl),
         Task::Exec { program } => exec(&program),
-        Task::BenchConnect { to, count } => bench::rounds(to, count),
+        Task::Bench(args) => bench::bench(&args),
     }
 }
 

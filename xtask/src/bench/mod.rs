@@ -1,275 +1,166 @@
-//! Benchmarks: the stage they share, the rounds they are made of, and what is said of them.
+//! Benchmarks: the stage they share (`stage.rs`), the rounds they are made of (here), what is said of them
+//! (`summary.rs`), what else may be attached (`rivals.rs`), and where the time goes (`programs.rs`).
 //!
-//! Rounds with and without the agent take turns, in an order that changes from pair to pair, and each pair
-//! gives one ratio: what drifts (clock speed, other load) meets both rounds of a pair alike.
+//! Rounds with and without the agent take turns, in an order that changes from set to set, and each set
+//! gives one ratio: what drifts (clock speed, other load) meets all rounds of a set alike.
 
+mod bulk;
 mod connect;
+mod drop;
 mod policy;
+mod programs;
 mod ring;
+mod rivals;
+mod stage;
+mod summary;
+mod udp;
 
-pub(crate) use connect::{ConnectArgs, connect};
+pub(crate) use bulk::bulk;
+pub(crate) use connect::connect;
+pub(crate) use drop::drop;
 pub(crate) use policy::{PolicyArgs, policy};
 pub(crate) use ring::{RingArgs, ring};
+pub(crate) use udp::udp;
 
-use crate::command;
-use crate::command::{run, say, target};
-use anyhow::{Context, Result, bail};
-use flowlog_tests::agent;
-use flowlog_tests::cgroup::{self, Naming, Qos, Subtree};
-use flowlog_tests::manifests::Cluster;
-use flowlog_tests::netns::Netns;
-use flowlog_tests::traffic::process::{self, Held};
-use flowlog_tests::traffic::step::Seat;
-use serde_json::{Value, json};
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, ChildStdout, Stdio};
-use std::thread::available_parallelism;
+use crate::command::{cargo, need_root, run, say, target};
+use crate::interrupt::Interrupt;
+use crate::{build, setup};
+use anyhow::{Result, bail};
+use clap::Args;
+use rivals::Rival;
+use serde_json::json;
+use stage::Stage;
+use std::path::PathBuf;
+use summary::Set;
 
-const NODE: &str = "bench";
-const UID: &str = "6f0e6f52-9a1f-4c39-8f3d-2f6b1f2f9a01";
-const CONTAINER: &str = "5b1f0c7d9e2a4b6c8d0e1f2a3b4c5d6e7f8091a2b3c4d5e6f708192a3b4c5d6e";
+/// Arguments of the benchmarks that attach the agent.
+#[derive(Args)]
+pub(crate) struct RoundArgs {
+    /// Sets of rounds: one without the agent, one with it.
+    #[arg(long, default_value_t = 61, value_parser = clap::value_parser!(u32).range(1..))]
+    pairs: u32,
+    /// Operations a round, in the place of the benchmark's own number.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(100..))]
+    count: Option<u32>,
+    /// Have everything told on its own (`flowlog run --each`), so that no connection is counted in the kernel.
+    #[arg(long)]
+    each: bool,
+    /// A round with each of the tools that show the same, too (libbpf-tools, bpftrace), installed where missing.
+    #[arg(long)]
+    beside: bool,
+    /// A round with another build of the agent, too, to compare the two.
+    #[arg(long, value_name = "PROGRAM")]
+    against: Option<PathBuf>,
+    /// This build of the agent, in the place of a fresh one.
+    #[arg(long, value_name = "PROGRAM")]
+    program: Option<PathBuf>,
+}
 
-/// The client's pod is the process's own; the address it connects to is another pod's.
-const ADDRESSES: [&str; 2] = ["10.244.1.21", "10.244.1.22"];
+/// What a benchmark measures.
+struct Work {
+    /// Its name: the benchmark's, and the worker's.
+    name: &'static str,
+    /// What each figure of a round is of; the first is the benchmark's own.
+    figures: &'static [&'static str],
+    /// Operations a round.
+    count: u32,
+    /// Attempts of `count` operations that the agent must have seen, or it was not there.
+    seen: fn(count: u32) -> u64,
+    /// nftables of the network that it is done in.
+    filter: &'static str,
+    /// Tools that show the same.
+    rivals: &'static [Rival],
+}
+
+/// What is attached in a round.
+enum Attached<'a> {
+    Nothing,
+    Agent(PathBuf),
+    Rival(&'a Rival),
+}
+
+impl Attached<'_> {
+    fn name(&self) -> String {
+        match self {
+            Self::Nothing => "alone".to_owned(),
+            Self::Agent(program) => format!("with {}", program.display()),
+            Self::Rival(rival) => format!("with {}", rival.name),
+        }
+    }
+}
+
+/// Measure, and print the result as the last line, in JSON.
+fn measure(work: &Work, args: &RoundArgs) -> Result<()> {
+    need_root("the benchmark")?;
+    setup::setup()?;
+    let program = args.program.clone().map_or_else(|| build::agent(true), Ok)?;
+    build::traffic()?;
+    let worker = release_traffic()?;
+    if args.beside {
+        rivals::install(work.rivals)?;
+    }
+    let interrupt = Interrupt::hold()?;
+    let count = args.count.unwrap_or(work.count);
+    let stage = Stage::set_up(work, count, args.each)?;
+    let mut worker = stage.worker(&worker)?;
+    // The first round pays for page faults and cold caches.
+    worker.round()?;
+    let mut attached = vec![Attached::Nothing, Attached::Agent(program.clone())];
+    attached.extend(args.against.clone().map(Attached::Agent));
+    let mut refused = Vec::new();
+    for rival in work.rivals.iter().filter(|_| args.beside) {
+        match stage.round(&Attached::Rival(rival), &mut worker) {
+            Ok(_) => attached.push(Attached::Rival(rival)),
+            Err(error) => {
+                say(&format!("{} is left out: {error:#}", rival.name));
+                refused.push((rival.name, format!("{error:#}")));
+            }
+        }
+    }
+    let mut sets = Vec::new();
+    for number in 0..args.pairs {
+        let mut set: Set = vec![Vec::new(); attached.len()];
+        for turn in 0..attached.len() {
+            interrupt.check()?;
+            let index = (turn + usize::try_from(number)?) % attached.len();
+            let (Some(what), Some(costs)) = (attached.get(index), set.get_mut(index)) else { continue };
+            *costs = stage.round(what, &mut worker)?;
+        }
+        say(&format!("set {} of {}: {}", number + 1, args.pairs, told(&attached, &set)));
+        sets.push(set);
+    }
+    let mut summary = summary::of(work.figures, &sets, 1);
+    summary["bench"] = work.name.into();
+    summary["rounds"] = sets.len().into();
+    summary["each"] = args.each.into();
+    for (index, other) in attached.iter().enumerate().skip(2) {
+        let part = summary::of(work.figures, &sets, index);
+        match other {
+            Attached::Rival(rival) => summary["beside"][rival.name] = part,
+            Attached::Agent(_) | Attached::Nothing => summary["against"] = part,
+        }
+    }
+    for (name, error) in refused {
+        summary["beside"][name] = json!({"error": error});
+    }
+    summary["programs"] = programs::look(&stage, &program, &mut worker)?;
+    println!("{summary}");
+    Ok(())
+}
+
+fn told(attached: &[Attached], set: &Set) -> String {
+    let told = attached.iter().zip(set).map(|(what, costs)| {
+        let wall_ns = costs.first().map_or(0, |cost| cost.wall_ns);
+        format!("{wall_ns} ns {}", what.name())
+    });
+    told.collect::<Vec<_>>().join(", ")
+}
 
 fn release_traffic() -> Result<PathBuf> {
-    run(command::cargo()?.args(["build", "--locked", "--release", "--package", "flowlog-tests", "--bins"]))?;
-    Ok(target()?.join("release/flowlog-traffic"))
-}
-
-/// Of one connection.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    wall_ns: u32,
-    cpu_ns: u32,
-}
-
-/// Two rounds, one after the other.
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    base: Cost,
-    with: Cost,
-}
-
-struct Bench<'args> {
-    args: &'args ConnectArgs,
-    program: PathBuf,
-    netns: Netns,
-    subtree: Subtree,
-    manifests: tempfile::TempDir,
-    cpus: usize,
-}
-
-impl<'args> Bench<'args> {
-    fn stage(args: &'args ConnectArgs, program: PathBuf, worker: &Path) -> Result<Self> {
-        if !worker.is_file() {
-            bail!("cargo built no {}", worker.display());
-        }
-        let netns = Netns::create("the benchmark")?;
-        netns.ip(&ADDRESSES.map(|address| format!("addr add {address}/32 dev lo")))?;
-        let subtree = Subtree::create()?;
-        subtree.make(container())?;
-        let manifests = tempfile::tempdir().context("make a folder for manifests")?;
-        Cluster::from_objects(objects()).write(manifests.path())?;
-        let cpus = available_parallelism().context("count CPUs")?.get();
-        if cpus < 2 {
-            say("only one CPU: the agent's own work is counted in");
-        }
-        Ok(Self { args, program, netns, subtree, manifests, cpus })
+    run(cargo()?.args(["build", "--locked", "--release", "--package", "flowlog-tests", "--bins"]))?;
+    let worker = target()?.join("release/flowlog-traffic");
+    if !worker.is_file() {
+        bail!("cargo built no {}", worker.display());
     }
-
-    fn worker(&self, program: &Path) -> Result<Worker> {
-        let seat = Seat {
-            cgroup: Some(self.subtree.top().join(container())),
-            netns: Some(self.netns.path()),
-            comm: Some("bench".to_owned()),
-            cpu: Some(0),
-        };
-        let mut child = process::command_of(program, &seat)
-            .args([
-                "bench-connect",
-                "--to",
-                &format!("{}:8080", ADDRESSES[1]),
-                "--count",
-                &self.args.count.to_string(),
-            ])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .context("start the worker")?;
-        let (stdin, stdout) = (child.stdin.take(), child.stdout.take());
-        let process = Held::new(child);
-        let mut worker = Worker {
-            stdin: stdin.context("stdin of the worker")?,
-            stdout: BufReader::new(stdout.context("stdout of the worker")?),
-            _process: process,
-        };
-        match worker.line()?.as_str() {
-            "ready" => Ok(worker),
-            other => bail!("the worker says `{other}` instead of `ready`"),
-        }
-    }
-
-    /// Attach, measure, detach; a round that the agent did not see measures nothing.
-    fn round_with_agent(&self, worker: &mut Worker) -> Result<Cost> {
-        let mut args: Vec<OsString> = vec![
-            "run".into(),
-            "--node".into(),
-            NODE.into(),
-            "--manifests".into(),
-            self.manifests.path().into(),
-            "--cgroup-root".into(),
-            self.subtree.top().into(),
-        ];
-        if self.args.each {
-            args.push("--each".into());
-        }
-        let seat = Seat { cpu: (self.cpus > 1).then_some(1), ..Seat::default() };
-        let agent = agent::Start::new(args).program(self.program.clone()).seat(seat).start()?;
-        // The first of its kind are told, the rest are counted: what is measured is the long run.
-        worker.round()?;
-        let cost = worker.round()?;
-        let ended = agent.stop()?;
-        let attempts = &ended.stop_record()?["agent"]["counters"]["attempts"];
-        let seen =
-            attempts["seen"].as_u64().context("the stop record has no agent.counters.attempts.seen")?;
-        if seen < 2 * u64::from(self.args.count) {
-            bail!("the agent saw {seen} of {} connections: {}", 2 * self.args.count, ended.stderr);
-        }
-        Ok(cost)
-    }
-}
-
-struct Worker {
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    _process: Held,
-}
-
-impl Worker {
-    fn round(&mut self) -> Result<Cost> {
-        writeln!(self.stdin, "go").context("tell the worker to go")?;
-        let line = self.line()?;
-        let numbers =
-            line.split_once(' ').and_then(|(wall, cpu)| Some((wall.parse().ok()?, cpu.parse().ok()?)));
-        let (wall_ns, cpu_ns) = numbers.with_context(|| format!("the worker says `{line}`"))?;
-        Ok(Cost { wall_ns, cpu_ns })
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        if self.stdout.read_line(&mut line).context("listen to the worker")? == 0 {
-            bail!("the worker ended");
-        }
-        Ok(line.trim_end().to_owned())
-    }
-}
-
-fn container() -> PathBuf {
-    cgroup::pod_path(Naming::Cgroupfs, Qos::Burstable, UID).join(CONTAINER)
-}
-
-/// Two pods and a policy, so that the agent goes the whole way of a flow.
-fn objects() -> Vec<Value> {
-    let pod = |name: &str, uid: &str, address: &str, container: &str| {
-        json!({
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"namespace": "bench", "name": name, "uid": uid, "labels": {"app": name}},
-            "spec": {"nodeName": NODE, "containers": [{"name": "main", "image": "bench.example/main:1"}]},
-            "status": {
-                "phase": "Running",
-                "podIP": address,
-                "podIPs": [{"ip": address}],
-                "containerStatuses": [{
-                    "name": "main", "image": "bench.example/main:1", "imageID": "", "ready": true, "restartCount": 0,
-                    "containerID": format!("containerd://{container}"),
-                }],
-            },
-        })
-    };
-    let other = CONTAINER.replace('5', "6");
-    vec![
-        json!({
-            "apiVersion": "v1",
-            "kind": "Node",
-            "metadata": {"name": NODE},
-            "spec": {"podCIDRs": ["10.244.1.0/24"]},
-            "status": {"addresses": [{"type": "InternalIP", "address": "172.18.0.2"}]},
-        }),
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bench"}}),
-        pod("client", UID, ADDRESSES[0], CONTAINER),
-        pod("server", "6f0e6f52-9a1f-4c39-8f3d-2f6b1f2f9a02", ADDRESSES[1], &other),
-        json!({
-            "apiVersion": "networking.k8s.io/v1",
-            "kind": "NetworkPolicy",
-            "metadata": {"namespace": "bench", "name": "server"},
-            "spec": {
-                "podSelector": {"matchLabels": {"app": "server"}},
-                "policyTypes": ["Ingress"],
-                "ingress": [{"from": [{"podSelector": {"matchLabels": {"app": "client"}}}], "ports": [{"port": 8080}]}],
-            },
-        }),
-    ]
-}
-
-/// Medians, and the spread of the pairs' ratios; the last line that a script reads. `cpu_ratio` leaves out
-/// the time in which the worker waited for a CPU: where it differs much, the machine was busy.
-fn summary(pairs: &[Pair]) -> Value {
-    let ratios = sorted(pairs.iter().map(|pair| f64::from(pair.with.wall_ns) / f64::from(pair.base.wall_ns)));
-    let cpu_ratios =
-        sorted(pairs.iter().map(|pair| f64::from(pair.with.cpu_ns) / f64::from(pair.base.cpu_ns)));
-    let base = sorted(pairs.iter().map(|pair| f64::from(pair.base.wall_ns) / 1000.0));
-    let with = sorted(pairs.iter().map(|pair| f64::from(pair.with.wall_ns) / 1000.0));
-    json!({
-        "bench": "connect",
-        "ratio": quantile(&ratios, 2),
-        "ratio_p25": quantile(&ratios, 1),
-        "ratio_p75": quantile(&ratios, 3),
-        "cpu_ratio": quantile(&cpu_ratios, 2),
-        "base_us": quantile(&base, 2),
-        "with_us": quantile(&with, 2),
-        "rounds": pairs.len(),
-    })
-}
-
-fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut values: Vec<f64> = values.collect();
-    values.sort_by(f64::total_cmp);
-    values
-}
-
-/// The value at so many quarters of the way, the nearest there is, to four digits.
-fn quantile(sorted: &[f64], quarters: usize) -> Option<f64> {
-    let at = (sorted.len().checked_sub(1)? * quarters + 2) / 4;
-    sorted.get(at).map(|value| (value * 10_000.0).round() / 10_000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn pair((base, with): (u32, u32)) -> Pair {
-        let cost = |ns| Cost { wall_ns: ns, cpu_ns: ns / 2 };
-        Pair { base: cost(base), with: cost(with) }
-    }
-
-    #[test]
-    fn the_summary_is_of_pairs_not_of_sums() {
-        let pairs =
-            [(30_000, 33_000), (60_000, 63_000), (30_000, 31_500), (30_000, 30_000), (30_000, 36_000)];
-        let expected = json!({
-            "bench": "connect", "ratio": 1.05, "ratio_p25": 1.05, "ratio_p75": 1.1, "cpu_ratio": 1.05,
-            "base_us": 30.0, "with_us": 33.0, "rounds": 5,
-        });
-        assert_eq!(summary(&pairs.map(pair)), expected);
-    }
-
-    #[test]
-    fn one_pair_is_its_own_median() {
-        assert_eq!(summary(&[pair((10_000, 11_000))])["ratio"], 1.1);
-        assert_eq!(quantile(&[], 2), None);
-    }
+    Ok(worker)
 }

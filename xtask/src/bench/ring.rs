@@ -3,7 +3,8 @@
 //! Real events of real connections: the agent is stopped (SIGSTOP) while they are made, so that making them and
 //! reading them do not share a CPU, then goes on, and its CPU time is read from the kernel's own account of it.
 
-use super::{ADDRESSES, NODE, container, objects, quantile, sorted};
+use super::stage::{ADDRESSES, NODE, container, objects};
+use super::summary::{quantile, sorted};
 use crate::command::{need_root, say};
 use crate::interrupt::Interrupt;
 use crate::{build, setup};

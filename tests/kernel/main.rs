@@ -24,6 +24,8 @@ mod outcomes;
 #[cfg(test)]
 mod outputs;
 #[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod repeats;

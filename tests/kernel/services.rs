@@ -198,3 +198,58 @@ fn a_closed_connection_tells_its_bytes_at_the_openers_count() {
     let ended = end(agent);
     assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 1, "{:#?}", ended.lines);
 }
+
+const MASQUERADE: &str = "table inet translate {
+    chain leave {
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname cbr0 masquerade
+    }
+}";
+
+/// Where the node puts its own address in the opener's place, nothing that the hooks see joins the two ends: each is told,
+/// the listener's with the address that it saw. So it is where a pod reaches itself by its service.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_connection_whose_source_is_translated_is_told_at_both_ends() {
+    let net = Net::new();
+    let mut objects = small(net);
+    objects.push(pod(net, "web-a", 31));
+    objects.extend(service(net, &[31]));
+    let mut stage = Stage::new(net, &objects);
+    let _server = stage.serve_api();
+    let _web =
+        stage.world.serve(&place("web-a"), Some("web"), &Listen::tcp("[::]:8080".parse().unwrap())).unwrap();
+    stage.world.enforce(MASQUERADE).unwrap();
+    let agent = stage.agent(&[]);
+    for family in FAMILIES {
+        let by_service = SocketAddr::new(net.service(family, 10), 80);
+        for (from, to, at) in [
+            ("client", net.at(family, API, 8080), json!({"pod": "api", "port": 8080})),
+            (
+                "web-a",
+                by_service,
+                json!({"kind": "service", "ip": by_service.ip(), "service": {"name": "web"}}),
+            ),
+        ] {
+            do_step(&mut stage.actor(from), &Step::connect(to), Outcome::Established);
+            let opener = json!({
+                "flow": {"direction": "egress", "count": 1},
+                "source": {"pod": from},
+                "destination": at,
+                "outcome": {"state": "established"},
+            });
+            assert_eq!(told(&agent, &opener)["outcome"]["evidence"], json!(["handshake"]));
+        }
+        for pod in ["api", "web-a"] {
+            let listener = json!({
+                "flow": {"direction": "ingress", "count": 1},
+                "source": {"ip": net.ip(family, 1), "pod": null},
+                "destination": {"pod": pod, "port": 8080},
+                "outcome": {"state": "established", "evidence": ["accepted"]},
+            });
+            told(&agent, &listener);
+        }
+    }
+    let ended = end(agent);
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 8, "{:#?}", ended.lines);
+}

@@ -177,8 +177,6 @@ pub(super) struct Unmatched {
     pub(super) accepts_paired: u64,
     /// Datagrams dropped on their way back.
     pub(super) replies: u64,
-    /// Packets that found no socket and belong to no attempt from here.
-    pub(super) probes: u64,
     /// Repeats of a dropped packet.
     pub(super) repeats: u64,
     /// Not that, but the contrary: attempts that were passed over in the kernel, and made of their outcome.
@@ -631,7 +629,8 @@ impl Correlator {
         self.packets.put(key, orphan);
     }
 
-    /// A packet that belongs to no attempt is a flow of its own, unless it is an answer, or found no socket.
+    /// A packet that belongs to no attempt is a flow of its own, unless it is an answer. One that found no socket is a
+    /// probe of a closed port, from elsewhere.
     fn tell_packet(
         &mut self,
         orphan: &Orphan,
@@ -640,11 +639,9 @@ impl Correlator {
     ) -> Option<(FlowId, State)> {
         let seen = &orphan.observation;
         let (source, destination) = (seen.local?, seen.remote?);
-        if matches!(seen.fact, Fact::Dropped { no_socket: true, .. }) {
-            self.unmatched.probes += 1;
-            return None;
-        }
-        if seen.protocol == Protocol::Udp && around.serves(source, seen.protocol) {
+        let late = matches!(seen.fact, Fact::Dropped { no_socket: true, .. })
+            && looks_like_an_answer(source, destination);
+        if seen.protocol == Protocol::Udp && (late || around.serves(source, seen.protocol)) {
             self.unmatched.replies += 1;
             return None;
         }
@@ -799,6 +796,14 @@ impl Correlator {
         u64::MAX - self.next_packet
     }
 }
+
+/// A datagram to a port where nobody is any more: a resolver that was too slow answers a socket that was closed.
+fn looks_like_an_answer(source: SocketAddr, destination: SocketAddr) -> bool {
+    source.port() < FIRST_EPHEMERAL && destination.port() >= FIRST_EPHEMERAL
+}
+
+/// Ports below are given to nobody who asks for any (`PROT_SOCK`).
+const FIRST_EPHEMERAL: u16 = 1_024;
 
 fn bound(most: usize) -> NonZeroUsize {
     NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN)

@@ -2,8 +2,8 @@
 //! interval. A connection's sums come when it closes, and are added to its key's.
 
 use crate::model::{
-    Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Flow, FlowId, Party,
-    PolicyRefs, Protocol, RoundTrip, State,
+    Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence, Flow, FlowId,
+    Party, PolicyRefs, Protocol, RoundTrip, State,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -298,6 +298,8 @@ fn add(folded: &mut Folded, flow: &Flow) {
         sum.connect_ns = flow.connect_ns;
         sum.source.port = flow.source.port;
         sum.names = Arc::clone(&flow.names);
+        // Not part of every key.
+        sum.destination.port = flow.destination.port;
         sum.process = flow.process.clone();
         sum.verdict = flow.verdict.clone();
         sum.outcome = flow.outcome.clone();
@@ -340,7 +342,8 @@ fn key_of(flow: &Flow) -> Key {
         source: end_of(&flow.source),
         container: flow.process.as_ref().and_then(|process| process.container.clone()),
         destination: end_of(&flow.destination),
-        port: flow.destination.port,
+        // A scan is one flow, not as many as there are ports.
+        port: flow.destination.port.filter(|_| !is_probe(flow)),
         protocol: flow.protocol,
         class: flow.class,
         state: flow.outcome.state,
@@ -352,6 +355,13 @@ fn key_of(flow: &Flow) -> Key {
         existing: flow.existing,
         attribution: flow.attribution.clone(),
     }
+}
+
+/// A packet from elsewhere that reached a pod here and found nobody: no opener's socket was seen, nor a listener's.
+fn is_probe(flow: &Flow) -> bool {
+    flow.direction == Direction::Ingress
+        && flow.outcome.state == State::Refused
+        && flow.outcome.evidence == [Evidence::FarEndNoSocket]
 }
 
 fn named(egress: &DirectionVerdict, ingress: &DirectionVerdict) -> [PolicyRefs; 2] {

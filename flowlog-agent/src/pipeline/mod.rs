@@ -760,7 +760,6 @@ impl Spine {
                 ("kinds_crowded", self.repeats.crowded),
                 ("repeats_counted", self.repeats.egress + self.repeats.ingress),
                 ("replies_dropped", unmatched.replies),
-                ("probes", unmatched.probes),
                 ("drops_repeated", unmatched.repeats),
                 ("flows_folded", self.fold.folded),
                 ("closes_unmatched", self.fold.closes_unmatched),

@@ -597,8 +597,16 @@ fn nothing_is_kept_of_unconnected_flows_when_their_time_is_over() {
 }
 
 #[test]
-fn a_stray_packet_without_a_socket_is_no_flow() {
-    assert!(tell([no_socket(1, OPENER, LISTENER).udp()], SECOND).is_empty());
+fn a_packet_that_found_no_socket_is_a_probe_unless_it_is_a_late_answer() {
+    for seen in
+        [no_socket(1, "198.51.100.9:40000", LISTENER), no_socket(1, "198.51.100.10:40000", LISTENER).udp()]
+    {
+        let probe = only(tell([seen], SECOND));
+        assert_eq!((probe.origin, probe.requested), (Origin::Packet, at(LISTENER)));
+        assert_eq!(probe.outcome.state, State::Refused);
+        assert_eq!(probe.outcome.evidence, [Evidence::FarEndNoSocket]);
+    }
+    assert!(tell([no_socket(1, "198.51.100.10:53", OPENER).udp()], SECOND).is_empty());
 }
 
 #[test]
@@ -1175,4 +1183,26 @@ fn a_socket_that_was_found_and_whose_attempt_was_seen_is_told_by_that_alone() {
     assert_eq!(one.outcome.evidence, [Evidence::Handshake, Evidence::Accepted]);
     let unmatched = correlator.unmatched;
     assert_eq!((unmatched.existing_known, unmatched.existing_paired, unmatched.accepts_paired), (1, 1, 1));
+}
+
+/// With folding a scan is one flow for each pod and source, whatever the ports.
+#[test]
+fn a_scan_of_closed_ports_is_folded_into_one_flow_and_what_listens_is_not() {
+    let probe = |id: u16| {
+        let mut flow = flow(id.into(), Class::PolicyNotEnforced, State::Refused);
+        flow.direction = Direction::Ingress;
+        flow.outcome.evidence = vec![Evidence::FarEndNoSocket];
+        flow.destination.port = Some(id);
+        flow
+    };
+    let (mut folder, mut written) = (folder(false), Vec::new());
+    for port in 1..=10_000 {
+        folder.fold(probe(port), 0, &mut written);
+    }
+    let mut refused = probe(7);
+    refused.outcome.evidence.push(Evidence::Reset);
+    folder.fold(refused, 0, &mut written);
+    folder.finish(&mut written);
+    let counts: Vec<_> = written.iter().map(|flow| (flow.destination.port, flow.count)).collect();
+    assert_eq!(counts, [(Some(1), 1), (Some(7), 1), (Some(2), 9_999)]);
 }

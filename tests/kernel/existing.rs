@@ -47,7 +47,7 @@ fn connections_that_are_older_than_the_agent_are_told_with_their_ends_and_their_
     let mut stage = Stage::new(net, &objects);
     let _api = stage.serve_api();
     let hosts = FAMILIES.map(|family| internet(family, 77));
-    let listen = Listen { tcp: hosts.map(|host| SocketAddr::new(host, 443)).to_vec(), udp: Vec::new() };
+    let listen = Listen { tcp: hosts.map(|host| SocketAddr::new(host, 443)).to_vec(), ..Listen::default() };
     let _host = stage.world.serve(&Place::Outside, None, &listen).unwrap();
     let mut client = stage.actor("client");
     let mut outside = stage.world.actor(&Place::Outside, Some("visitor")).unwrap();
@@ -215,7 +215,7 @@ fn an_attempt_that_is_older_than_the_agent_is_pending_until_its_end() {
         });
         told(&agent, &part)
     });
-    let listen = Listen { tcp: steps.each_ref().map(|(to, _)| *to).to_vec(), udp: Vec::new() };
+    let listen = Listen { tcp: steps.each_ref().map(|(to, _)| *to).to_vec(), ..Listen::default() };
     let _host = stage.world.serve(&Place::Outside, None, &listen).unwrap();
     for ((client, (_, step)), pending) in clients.iter_mut().zip(&steps).zip(&pending) {
         assert_eq!(client.finish(step).unwrap().outcome, Outcome::Established);

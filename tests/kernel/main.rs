@@ -34,6 +34,8 @@ mod resolver;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
+mod special;
+#[cfg(test)]
 mod stage;
 #[cfg(test)]
 mod storms;

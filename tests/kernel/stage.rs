@@ -220,7 +220,7 @@ impl Stage {
 
     /// The API listens on 8080, TCP and UDP, both families.
     pub(crate) fn serve_api(&mut self) -> Server {
-        let both = Listen { tcp: vec![any(8080)], udp: vec![any(8080)] };
+        let both = Listen { tcp: vec![any(8080)], udp: vec![any(8080)], ..Listen::default() };
         self.world.serve(&place("api"), Some("api"), &both).unwrap()
     }
 }

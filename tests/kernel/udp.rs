@@ -233,7 +233,7 @@ fn datagrams_to_one_peer_are_one_event() {
     let mut stage = Stage::new(net, &small(net));
     let _server = stage
         .world
-        .serve(&place("api"), Some("api"), &Listen { tcp: Vec::new(), udp: vec![any(8125)] })
+        .serve(&place("api"), Some("api"), &Listen { udp: vec![any(8125)], ..Listen::default() })
         .unwrap();
     let agent = stage.agent(&["--each"]);
     let to = net.at(Family::V4, API, 8125);

@@ -69,7 +69,8 @@ fn address(text: &str) -> SocketAddr {
 
 /// Both backends, TCP and UDP, both families.
 fn servers(world: &mut World) -> Vec<Server> {
-    let listen = Listen { tcp: vec![address("[::]:8080")], udp: vec![address("[::]:8080")] };
+    let listen =
+        Listen { tcp: vec![address("[::]:8080")], udp: vec![address("[::]:8080")], ..Listen::default() };
     ["shop/api-a", "shop/api-b"]
         .iter()
         .map(|name| world.serve(&Place::Pod((*name).to_owned()), Some("api"), &listen).unwrap())
@@ -93,6 +94,7 @@ fn pods_services_and_the_outside_are_reached_in_both_families() {
     let internet = Listen {
         tcp: vec![address("198.51.100.20:8443"), address("[2001:db8::20]:8443")],
         udp: vec![address("198.51.100.20:53")],
+        ..Listen::default()
     };
     let _internet = world.serve(&Place::Outside, None, &internet).unwrap();
     let mut client = client(&world);

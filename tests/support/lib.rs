@@ -21,5 +21,5 @@ pub mod world;
 
 pub use agent::{Agent, Ended};
 pub use scenario::Scenario;
-pub use traffic::{Actor, Answer, Listen, Outcome, Server, Step};
+pub use traffic::{Actor, Answer, Listen, Outcome, Server, Special, Step};
 pub use world::{Place, World};

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read, Write, stdout};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -14,8 +15,8 @@ struct Sockets {
 }
 
 /// Listen, say `ready`, serve until killed.
-pub(crate) fn serve(tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<()> {
-    let mut sockets = Sockets::bind(tcp, udp)?;
+pub(crate) fn serve(tcp: &[SocketAddr], mptcp: bool, udp: &[SocketAddr]) -> Result<()> {
+    let mut sockets = Sockets::bind(tcp, mptcp, udp)?;
     println!("ready");
     stdout().flush().context("write stdout")?;
     loop {
@@ -24,10 +25,11 @@ pub(crate) fn serve(tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<()> {
 }
 
 impl Sockets {
-    fn bind(tcp: &[SocketAddr], udp: &[SocketAddr]) -> Result<Self> {
+    fn bind(tcp: &[SocketAddr], mptcp: bool, udp: &[SocketAddr]) -> Result<Self> {
         let mut sockets = Self::default();
         for address in tcp {
-            let listener = TcpListener::bind(address).with_context(|| format!("listen on tcp {address}"))?;
+            let listener = if mptcp { listen_mptcp(*address) } else { TcpListener::bind(address) };
+            let listener = listener.with_context(|| format!("listen on tcp {address}"))?;
             listener.set_nonblocking(true).context("set O_NONBLOCK")?;
             sockets.listeners.push(listener);
         }
@@ -65,6 +67,14 @@ impl Sockets {
         poll(&mut polled, PollTimeout::NONE).context("poll")?;
         Ok(polled.iter().map(|fd| fd.revents().is_some_and(|events| !events.is_empty())).collect())
     }
+}
+
+fn listen_mptcp(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::MPTCP))?;
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket.into())
 }
 
 /// Accept until nobody waits; a client that reset before it was accepted is no fault of ours.

@@ -3,7 +3,8 @@
 use crate::{burst, dns};
 use anyhow::{Context, Result, bail};
 use dns_lookup::{AddrInfoHints, getaddrinfo};
-use flowlog_tests::traffic::{Answer, Outcome, Step};
+use flowlog_tests::traffic::step::DEFAULT_TIMEOUT_MS;
+use flowlog_tests::traffic::{Answer, Outcome, Special, Step};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,6 +14,7 @@ use nix::sys::socket::{
     sendto, setsockopt, socket, sockopt,
 };
 use serde_json::json;
+use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io::{BufRead, Write, stdin, stdout};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
@@ -69,6 +71,7 @@ impl Hands {
         let began = Instant::now();
         let mut answer = match step {
             Step::Connect { .. } => self.connect(step)?,
+            Step::Special { to, by } => special(*to, *by)?,
             Step::UdpConnected { to, timeout_ms, count } => udp_connected(*to, *timeout_ms, *count)?,
             Step::UdpSendto { to, timeout_ms } => udp_sendto(*to, *timeout_ms)?,
             Step::UdpMany { to, count, ports } => udp_many(*to, *count, *ports)?,
@@ -197,6 +200,33 @@ pub(crate) fn begin(socket: &OwnedFd, to: SocketAddr, deadline: Instant) -> Atte
 pub(crate) fn abort_on_close(socket: &impl AsFd) -> Result<()> {
     let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     setsockopt(socket, sockopt::Linger, &linger).context("set SO_LINGER")
+}
+
+fn special(to: SocketAddr, by: Special) -> Result<Answer> {
+    let deadline = deadline(DEFAULT_TIMEOUT_MS);
+    let socket: OwnedFd = match by {
+        Special::Mptcp => Socket::new(Domain::for_address(to), Type::STREAM, Some(Protocol::MPTCP))
+            .context("open an MPTCP socket")?
+            .into(),
+        Special::FastOpen | Special::FastOpenConnect => open(to, SockType::Stream)?,
+    };
+    let attempt = match by {
+        Special::Mptcp => begin(&socket, to, deadline).and_then(|()| send_all(&socket, 1, deadline)),
+        Special::FastOpenConnect => {
+            setsockopt(&socket, sockopt::TcpFastOpenConnect, &true).context("set TCP_FASTOPEN_CONNECT")?;
+            begin(&socket, to, deadline).and_then(|()| send_all(&socket, 1, deadline))
+        }
+        Special::FastOpen => {
+            let flags = MsgFlags::from_bits_retain(nix::libc::MSG_FASTOPEN);
+            match sendto(socket.as_raw_fd(), b"x", &SockaddrStorage::from(to), flags) {
+                // Without the server's cookie the SYN goes alone, and the bytes are to be sent again.
+                Err(Errno::EINPROGRESS) => send_all(&socket, 1, deadline),
+                other => other.map(|_| ()).map_err(Failure::Errno),
+            }
+        }
+    };
+    let attempt = attempt.and_then(|()| receive_all(&socket, 1, deadline));
+    Ok(told(attempt, Outcome::Established, TcpStream::from(socket).local_addr().ok()))
 }
 
 fn udp_connected(to: SocketAddr, timeout_ms: u64, count: usize) -> Result<Answer> {

@@ -61,6 +61,9 @@ struct ServeArgs {
     /// A TCP address; may be given more than once.
     #[arg(long)]
     tcp: Vec<SocketAddr>,
+    /// Speak Multipath TCP on the TCP addresses, too.
+    #[arg(long)]
+    mptcp: bool,
     /// A UDP address; may be given more than once.
     #[arg(long)]
     udp: Vec<SocketAddr>,
@@ -77,7 +80,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Script => steps::script(),
-        Task::Serve(ServeArgs { tcp, udp }) => serve::serve(&tcp, &udp),
+        Task::Serve(ServeArgs { tcp, mptcp, udp }) => serve::serve(&tcp, mptcp, &udp),
         Task::Dns { at, ttl, record } => dns::serve(at, &record, ttl),
         Task::Exec { program } => exec(&program),
         Task::Bench(args) => bench::bench(&args),

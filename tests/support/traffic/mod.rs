@@ -4,4 +4,4 @@ pub mod process;
 pub mod step;
 
 pub use process::{Actor, Held, Server};
-pub use step::{Answer, Listen, Outcome, Step};
+pub use step::{Answer, Listen, Outcome, Special, Step};

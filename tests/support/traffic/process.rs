@@ -143,6 +143,9 @@ impl Server {
         listen.udp.iter().for_each(|address| {
             command.arg("--udp").arg(address.to_string());
         });
+        if listen.mptcp {
+            command.arg("--mptcp");
+        }
         Self::of(command).with_context(|| format!("server of {title} on {listen:?}"))
     }
 

@@ -36,6 +36,13 @@ pub enum Step {
         #[serde(default)]
         abort: bool,
     },
+    /// Open a TCP connection by other means than a plain `connect`, send a byte, wait until it comes back, close.
+    Special {
+        /// Where to.
+        to: SocketAddr,
+        /// By which.
+        by: Special,
+    },
     /// Connect a UDP socket, send one datagram, wait for an answer.
     UdpConnected {
         /// Where to.
@@ -161,6 +168,18 @@ pub enum Taking {
     Recvmmsg,
 }
 
+/// Ways to open a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Special {
+    /// A Multipath TCP socket.
+    Mptcp,
+    /// `sendto` with MSG_FASTOPEN: nobody calls connect.
+    FastOpen,
+    /// TCP_FASTOPEN_CONNECT: connect only prepares, the SYN leaves with the first bytes.
+    FastOpenConnect,
+}
+
 fn default_timeout() -> u64 {
     DEFAULT_TIMEOUT_MS
 }
@@ -197,7 +216,8 @@ impl Step {
             | Self::UdpSendto { timeout_ms, .. }
             | Self::Burst { timeout_ms, .. }
             | Self::UdpBurst { timeout_ms, .. } => *timeout_ms = limit_ms,
-            Self::UdpMany { .. }
+            Self::Special { .. }
+            | Self::UdpMany { .. }
             | Self::UdpProbe { .. }
             | Self::UdpKeep { .. }
             | Self::Speak
@@ -214,6 +234,7 @@ impl Step {
     pub fn target(&self) -> Option<SocketAddr> {
         match self {
             Self::Connect { to, .. }
+            | Self::Special { to, .. }
             | Self::UdpConnected { to, .. }
             | Self::UdpSendto { to, .. }
             | Self::UdpMany { to, .. }
@@ -237,6 +258,7 @@ impl Step {
             Self::Burst { .. } | Self::UdpBurst { .. } | Self::UdpMany { .. } => 120_000,
             Self::LookUp { .. } | Self::Ask { .. } => 10_000,
             Self::UdpProbe { .. } | Self::UdpKeep { .. } | Self::Forge { .. } => 0,
+            Self::Special { .. } => DEFAULT_TIMEOUT_MS,
             Self::Speak | Self::Resolve { .. } | Self::Release => 0,
         };
         Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))
@@ -287,6 +309,9 @@ pub struct Listen {
     /// TCP addresses; `[::]:80` takes both families.
     #[serde(default)]
     pub tcp: Vec<SocketAddr>,
+    /// The TCP sockets speak Multipath TCP, too.
+    #[serde(default)]
+    pub mptcp: bool,
     /// UDP addresses; datagrams are sent back.
     #[serde(default)]
     pub udp: Vec<SocketAddr>,
@@ -295,12 +320,12 @@ pub struct Listen {
 impl Listen {
     /// One TCP address.
     pub fn tcp(address: SocketAddr) -> Self {
-        Self { tcp: vec![address], udp: Vec::new() }
+        Self { tcp: vec![address], ..Self::default() }
     }
 
     /// One UDP address.
     pub fn udp(address: SocketAddr) -> Self {
-        Self { tcp: Vec::new(), udp: vec![address] }
+        Self { udp: vec![address], ..Self::default() }
     }
 }
 

@@ -130,7 +130,7 @@ impl Stage {
             comm: Some("bench".to_owned()),
             cpu: Some(0),
         };
-        let listen = Listen { tcp: vec![listener()], udp: Vec::new() };
+        let listen = Listen { tcp: vec![listener()], ..Listen::default() };
         let server = Server::start(&seat, &listen, "the benchmark")?;
         let client = RefCell::new(Actor::start(&seat, "the benchmark")?);
         Ok(Self { _netns: netns, subtree, manifests, _server: server, client, cpus })

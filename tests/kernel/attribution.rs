@@ -199,10 +199,10 @@ fn a_pod_that_went_while_its_attempt_was_outstanding_is_named_as_departed() {
     end(agent);
 }
 
-/// The agent starts while pods run: their cgroups are found by the scan, and a connection of before is no attempt.
+/// The agent starts while pods run: their cgroups are found by the scan, and a connection of before is told as such.
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
-fn pods_of_before_the_start_are_known_and_their_open_connections_are_left_alone() {
+fn pods_of_before_the_start_are_known_and_their_open_connections_too() {
     let net = Net::new();
     let mut stage = Stage::new(net, &small(net));
     let _server = stage.serve_api();
@@ -216,5 +216,15 @@ fn pods_of_before_the_start_are_known_and_their_open_connections_are_left_alone(
         &json!({"source": {"pod": "client"}, "destination": {"ip": net.ip(Family::V6, API)}, "attribution": null}),
     );
     let ended = end(agent);
-    assert_eq!(ended.matching(&json!({"kind": "flow"})).len(), 1, "{:#?}", ended.lines);
+    for (existing, family) in [(json!(true), Family::V4), (Value::Null, Family::V6)] {
+        let part = json!({
+            "kind": "flow",
+            "flow": {"existing": existing, "direction": "egress", "update": null, "count": 1},
+            "source": {"pod": "client"},
+            "destination": {"pod": "api", "ip": net.ip(family, API)},
+            "attribution": null,
+        });
+        assert_eq!(ended.matching(&part).len(), 1, "{:#?}", ended.lines);
+    }
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 2, "{:#?}", ended.lines);
 }

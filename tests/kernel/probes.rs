@@ -57,7 +57,8 @@ fn a_probe_of_a_closed_port_is_told_at_the_pod_that_it_reached() {
     assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 8, "{:#?}", ended.lines);
 }
 
-const PORTS: u16 = 3_000;
+const PORTS: u16 = 2_000;
+const PART: u16 = 200;
 
 /// As few lines as it takes, and each packet in the books; every one where that is asked for.
 #[test]
@@ -67,25 +68,29 @@ fn a_scan_of_many_ports_is_few_lines_unless_each_is_asked_for() {
         let net = Net::new();
         let mut stage = Stage::new(net, &small(net));
         let mut visitor = visitor(&mut stage);
-        let agent = stage.agent(if each { &["--each"] } else { &["--fold-other-ms", "500"] });
+        let agent = stage.agent(if each { &["--each"] } else { &["--fold-other-ms", "300"] });
         let to = net.at(Family::V4, API, 20_000);
-        let scan = Step::UdpMany { to, count: PORTS.into(), ports: PORTS };
-        do_step(&mut visitor, &scan, Outcome::Done);
         let probes = |lines: &[Value]| -> Vec<Value> {
             let told = lines.iter().filter(|line| line["flow"]["direction"] == "ingress");
             told.filter(|line| line["source"]["ip"] == json!(internet(Family::V4, 77))).cloned().collect()
         };
         let count =
             |lines: &[Value]| probes(lines).iter().map(|line| number(&line["flow"]["count"])).sum::<u64>();
-        let all = agent.wait_until(SOON, |lines| (count(lines) == u64::from(PORTS)).then_some(())).unwrap();
-        all.unwrap_or_else(|lines| panic!("{} of {PORTS} probes are told", count(&lines)));
+        // In parts that the kernel's queue between two links takes whole, also on a busy machine.
+        for done in (0..PORTS).step_by(usize::from(PART)) {
+            let to = SocketAddr::new(to.ip(), to.port() + done);
+            do_step(&mut visitor, &Step::UdpMany { to, count: PART.into(), ports: PART }, Outcome::Done);
+            let due = u64::from(done + PART);
+            let all = agent.wait_until(SOON, |lines| (count(lines) == due).then_some(())).unwrap();
+            all.unwrap_or_else(|lines| panic!("{} of {due} probes are told", count(&lines)));
+        }
         let ended = end(agent);
         let lines = probes(&ended.lines);
         assert!(lines.iter().all(|line| line["outcome"]["state"] == "refused"), "{:#?}", lines.first());
         if each {
             assert_eq!(lines.len(), usize::from(PORTS));
         } else {
-            assert!(lines.len() < 20, "{} lines", lines.len());
+            assert!(lines.len() <= usize::from(4 * PORTS / PART), "{} lines", lines.len());
         }
     }
 }

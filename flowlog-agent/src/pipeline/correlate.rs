@@ -402,6 +402,10 @@ impl Correlator {
             if before.tried.origin == Origin::Packet {
                 // A near filter or the far end has spoken before the send call came back.
                 entry.facts.error = entry.facts.error.or(before.facts.error);
+                entry.facts.drop = before.facts.drop.take();
+                entry.facts.no_socket = before.facts.no_socket;
+                entry.tried.taken = before.tried.taken;
+                entry.tried.time = entry.tried.time.min(before.tried.time);
             } else {
                 // The socket turned to another peer.
                 tell(&mut before, out);
@@ -525,8 +529,15 @@ impl Correlator {
         let Some(requested) = seen.remote.filter(|_| seen.protocol == Protocol::Udp) else { return };
         // The send that it answers has not come back yet, or no hook tells of sends.
         let due_ns = seen.boot_ns + ORPHAN_NS;
+        let (protocol, opener) = (seen.protocol, seen.local);
         let mut entry = entry(seen, Origin::Packet, requested, cookie, due_ns);
         entry.facts.error = errno;
+        if let Some(opener) = opener {
+            self.by_opener.insert((protocol, opener), cookie);
+            if let Some(orphan) = self.packets.pop(&(protocol, opener, requested)) {
+                take_packet(&mut entry, &orphan.observation);
+            }
+        }
         self.insert(cookie, entry, out);
     }
 

@@ -1206,3 +1206,12 @@ fn a_scan_of_closed_ports_is_folded_into_one_flow_and_what_listens_is_not() {
     let counts: Vec<_> = written.iter().map(|flow| (flow.destination.port, flow.count)).collect();
     assert_eq!(counts, [(Some(1), 1), (Some(7), 1), (Some(2), 9_999)]);
 }
+
+/// No hook tells of the send: the packet that found no socket and the error that came back are one attempt's.
+#[test]
+fn a_refused_datagram_of_which_no_send_was_seen_is_one_flow() {
+    let error = seen(2, Fact::Error { errno: Some(111) }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
+    let one = only(tell([no_socket(1, OPENER, LISTENER).udp(), error], SECOND));
+    assert_eq!((one.cgroup_id, one.outcome.state, one.outcome.errno), (Some(POD), State::Refused, Some(111)));
+    assert_eq!(one.outcome.evidence, [Evidence::FarEndNoSocket, Evidence::Reset]);
+}

@@ -147,7 +147,7 @@ fn an_answer_that_the_pod_did_not_ask_for_names_nothing() {
     let net = Net::new();
     let mut stage = Stage::new(net, &small(net));
     stage.world.add_outside(FAMILIES.map(|family| internet(family, CLOSED_HOST))).unwrap();
-    let listen = Listen { tcp: Vec::new(), udp: vec![any(8080)] };
+    let listen = Listen::udp(any(8080));
     let _server = stage.world.serve(&place("api"), Some("api"), &listen).unwrap();
     let agent = stage.agent(&["--each"]);
     let mut outside = stage.world.actor(&Place::Outside, Some("liar")).unwrap();

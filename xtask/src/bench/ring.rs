@@ -64,6 +64,7 @@ pub(crate) fn ring(args: &RingArgs) -> Result<()> {
         let run = stage.run(kind, &program, args, &interrupt)?;
         summary[kind.name()] = run;
     }
+    summary["resident_mib"] = stage.resident(&program, &interrupt)?;
     summary["flows_per_s_per_core"] = summary[Kind::Connections.name()]["flows_per_s_per_core"].clone();
     println!("{summary}");
     Ok(())
@@ -139,8 +140,7 @@ impl Stage {
     fn run(&self, kind: Kind, program: &Path, args: &RingArgs, interrupt: &Interrupt) -> Result<Value> {
         let output = tempfile::tempdir().context("make a folder for lines")?;
         let lines = output.path().join("flows.jsonl");
-        let agent = self.agent(program, &lines)?;
-        let pid = agent.pid();
+        let agent = self.agent(program, &lines, &["--each", "--events-ring-bytes", RING_BYTES])?;
         let mut rounds = Vec::new();
         // The first round pays for page faults and cold caches.
         for number in 0..=args.rounds {
@@ -151,7 +151,6 @@ impl Stage {
                 rounds.push(used);
             }
         }
-        let resident = resident_kib(pid)?;
         let ended = agent.stop()?;
         let text = fs::read_to_string(&lines).with_context(|| format!("read {}", lines.display()))?;
         let flows: Vec<&str> = text.lines().filter(|line| line.contains(r#""kind":"flow""#)).collect();
@@ -160,14 +159,27 @@ impl Stage {
             bail!("the agent wrote {} of {due} flows: {}", flows.len(), ended.stderr);
         }
         let bytes = flows.iter().map(|line| line.len() + 1).sum::<usize>() / flows.len();
-        Ok(summary(&rounds, args.count, bytes, resident))
+        Ok(summary(&rounds, args.count, bytes))
     }
 
-    fn agent(&self, program: &Path, lines: &Path) -> Result<Agent> {
-        let mut args: Vec<OsString> = ["run", "--each", "--node", NODE].map(Into::into).to_vec();
-        args.extend(["--events-ring-bytes", RING_BYTES, "--output"].map(Into::into));
+    /// Of an agent with default settings, whose ring has been filled once over.
+    fn resident(&self, program: &Path, interrupt: &Interrupt) -> Result<Value> {
+        let output = tempfile::tempdir().context("make a folder for lines")?;
+        let agent = self.agent(program, &output.path().join("flows.jsonl"), &[])?;
+        for number in 0..7 {
+            interrupt.check()?;
+            self.make(Kind::Connections, 10_000, number)?;
+        }
+        let resident = resident_mib(agent.pid())?;
+        agent.stop()?;
+        Ok(resident)
+    }
+
+    fn agent(&self, program: &Path, lines: &Path, more: &[&str]) -> Result<Agent> {
+        let mut args: Vec<OsString> = ["run", "--node", NODE, "--output"].map(Into::into).to_vec();
         args.extend([lines.into(), "--manifests".into(), self.manifests.path().into()]);
         args.extend(["--cgroup-root".into(), self.subtree.top().into()]);
+        args.extend(more.iter().map(Into::into));
         let seat = Seat { cpu: (self.cpus > 1).then_some(1), ..Seat::default() };
         let agent = agent::Start::new(args).program(program.to_owned()).seat(seat).spawn()?;
         wait::until("the agent says that it started", START, || {
@@ -250,18 +262,20 @@ fn used(pid: u32) -> Result<Used> {
     Ok(sum)
 }
 
-/// Resident memory by kind, KiB, from `/proc/PID/status`.
-fn resident_kib(pid: u32) -> Result<Value> {
+/// Resident memory by kind, MiB, from `/proc/PID/status`.
+fn resident_mib(pid: u32) -> Result<Value> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).context("read the agent's status")?;
     let of = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));
-        line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<u64>().ok())
+        let kib =
+            line.and_then(|rest| rest.split_whitespace().next()).and_then(|kib| kib.parse::<f64>().ok());
+        kib.map(|kib| (kib / 102.4).round() / 10.0)
     };
     Ok(json!({"all": of("VmRSS:"), "anonymous": of("RssAnon:"), "peak": of("VmHWM:")}))
 }
 
 /// Medians over the rounds.
-fn summary(rounds: &[Used], count: u16, line_bytes: usize, resident: Value) -> Value {
+fn summary(rounds: &[Used], count: u16, line_bytes: usize) -> Value {
     let us_per_flow = |of: fn(&Used) -> Duration| {
         let times = sorted(rounds.iter().map(|used| of(used).as_secs_f64() * 1e6 / f64::from(count)));
         quantile(&times, 2).unwrap_or_default()
@@ -272,7 +286,6 @@ fn summary(rounds: &[Used], count: u16, line_bytes: usize, resident: Value) -> V
         "us_per_flow": spine,
         "us_per_flow_with_output": all,
         "line_bytes": line_bytes,
-        "resident_kib": resident,
     })
 }
 
@@ -283,7 +296,7 @@ mod tests {
     #[test]
     fn the_figure_is_that_of_the_median_round() {
         let round = |ms| Used { spine: Duration::from_millis(ms), all: Duration::from_millis(2 * ms) };
-        let summary = summary(&[round(20), round(10), round(90)], 10_000, 1_000, json!(1));
+        let summary = summary(&[round(20), round(10), round(90)], 10_000, 1_000);
         assert_eq!(summary["flows_per_s_per_core"], 500_000.0);
         assert_eq!(summary["us_per_flow_with_output"], 4.0);
     }
@@ -293,6 +306,6 @@ mod tests {
         let pid = std::process::id();
         let used = used(pid).unwrap();
         assert!(used.all >= used.spine && used.all > Duration::ZERO, "{used:?}");
-        assert!(resident_kib(pid).unwrap()["all"].as_u64().unwrap() > 0);
+        assert!(resident_mib(pid).unwrap()["all"].as_f64().unwrap() > 1.0);
     }
 }

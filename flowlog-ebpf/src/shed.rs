@@ -8,6 +8,7 @@ use crate::{
     maps::{EVENTS, JUDGED, PRESSURE, Pressure, SNAPSHOT, UNTOLD, WAKE_BYTES},
 };
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
+use core::mem::offset_of;
 use flowlog_common::{
     counter::Counters,
     repeat::RepeatKey,
@@ -31,16 +32,17 @@ pub(crate) enum Mark {
 const SHED: u32 = 1;
 const REFUSED: u32 = 2;
 
+/// A word of the one value, which lives as long as the map.
 #[inline(always)]
-fn pressure() -> Option<*mut Pressure> {
-    PRESSURE.get_ptr_mut(0)
+fn pressure(offset: usize) -> Option<*mut u32> {
+    PRESSURE.get_ptr_mut(0).map(|pressure| pressure.wrapping_byte_add(offset).cast())
 }
 
 /// How many steps give way at present.
 #[inline(always)]
 fn current_level() -> u32 {
-    // SAFETY: a live value of the array, read whole.
-    pressure().map_or(0, |pressure| unsafe { (&raw const (*pressure).level).read_volatile() })
+    // SAFETY: a live word of the array.
+    pressure(offset_of!(Pressure, level)).map_or(0, |level| unsafe { level.read_volatile() })
 }
 
 #[inline(always)]
@@ -48,9 +50,9 @@ fn set_level(new: u32) {
     if current_level() == new {
         return;
     }
-    if let Some(pressure) = pressure() {
-        // SAFETY: a live value of the array; two CPUs that look at the same time agree but for a moment.
-        unsafe { (&raw mut (*pressure).level).write_volatile(new) };
+    if let Some(level) = pressure(offset_of!(Pressure, level)) {
+        // SAFETY: a live word of the array; two CPUs that look at the same time agree but for a moment.
+        unsafe { level.write_volatile(new) };
     }
 }
 
@@ -124,9 +126,9 @@ pub(crate) fn lose_close() -> bool {
 /// found to belong to nothing.
 #[inline(always)]
 pub(crate) fn mark(cookie: u64, mark: Mark) {
-    let Some(pressure) = pressure() else { return };
-    // SAFETY: a live value of the array.
-    unsafe { (&raw mut (*pressure).untold).write_volatile(1) };
+    let Some(untold) = pressure(offset_of!(Pressure, untold)) else { return };
+    // SAFETY: a live word of the array.
+    unsafe { untold.write_volatile(1) };
     let mark = match mark {
         Mark::Shed => SHED,
         Mark::Refused => REFUSED,
@@ -137,8 +139,8 @@ pub(crate) fn mark(cookie: u64, mark: Mark) {
 /// What the socket is marked by.
 #[inline(always)]
 pub(crate) fn mark_of(cookie: u64) -> Option<Mark> {
-    // SAFETY: a live value of the array, read whole.
-    let any = pressure().map_or(0, |pressure| unsafe { (&raw const (*pressure).untold).read_volatile() });
+    // SAFETY: a live word of the array.
+    let any = pressure(offset_of!(Pressure, untold)).map_or(0, |untold| unsafe { untold.read_volatile() });
     if any == 0 {
         return None;
     }

@@ -4,7 +4,7 @@ use crate::bin::Place;
 use serde_json::Value;
 
 const HOST: [&str; 6] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs"];
-const HOOKS: [&str; 15] = [
+const HOOKS: [&str; 16] = [
     "cgroup_mkdir",
     "cgroup_rmdir",
     "set_state",
@@ -19,6 +19,7 @@ const HOOKS: [&str; 15] = [
     "sendmsg6",
     "connect4",
     "connect6",
+    "existing",
     "answers",
 ];
 

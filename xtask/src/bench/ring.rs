@@ -24,7 +24,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::thread::{available_parallelism, sleep};
+use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 /// Room for all events of a round: 256 MiB hold two million.
@@ -194,19 +194,18 @@ impl Stage {
         let before = used(pid)?;
         self.make(kind, count, number)?;
         agent.signal(Signal::SIGCONT)?;
-        let deadline = Instant::now() + PATIENCE;
-        let mut last = used(pid)?;
-        loop {
-            sleep(LOOK);
-            let now = used(pid)?;
-            if now.all.saturating_sub(last.all) < IDLE {
-                return Ok(Used { spine: now.spine - before.spine, all: now.all - before.all });
+        let mut last = (Instant::now(), used(pid)?);
+        let mut after = last.1;
+        wait::until("the agent catches up", PATIENCE, || {
+            if last.0.elapsed() < LOOK {
+                return Ok(false);
             }
-            if Instant::now() > deadline {
-                bail!("the agent has not caught up within {PATIENCE:?}");
-            }
-            last = now;
-        }
+            after = used(pid)?;
+            let idle = after.all.saturating_sub(last.1.all) < IDLE;
+            last = (Instant::now(), after);
+            Ok(idle)
+        })?;
+        Ok(Used { spine: after.spine - before.spine, all: after.all - before.all })
     }
 
     fn make(&self, kind: Kind, count: u16, number: u32) -> Result<()> {

@@ -61,6 +61,8 @@ pub struct Values {
     pub hooks_off: Option<Vec<String>>,
     /// Show the kernel half's own debug lines.
     pub kernel_log: Option<bool>,
+    /// Folder in bpffs in which the kernel half outlives the agent; empty for `flowlog` in the first bpffs.
+    pub pin: Option<PathBuf>,
     /// An `ipBlock` matches external addresses and nodes only, never pods, as some network plugins do.
     pub ip_block_external_only: Option<bool>,
 }
@@ -136,6 +138,9 @@ pub struct Settings {
     pub hooks_off: BTreeSet<String>,
     /// Show the kernel half's debug lines.
     pub kernel_log: bool,
+    /// Folder in bpffs in which the kernel half outlives the agent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pin: Option<PathBuf>,
     /// An `ipBlock` never matches pods.
     pub ip_block_external_only: bool,
 }
@@ -446,6 +451,7 @@ impl Settings {
                 .value("hooks_off", |values| &values.hooks_off, Vec::new())
                 .into_iter()
                 .collect(),
+            pin: layers.find("pin", |values| &values.pin).map(|(folder, _)| folder),
             kernel_log: layers.value("kernel_log", |values| &values.kernel_log, false),
             ip_block_external_only: layers.value(
                 "ip_block_external_only",

@@ -94,8 +94,8 @@ pub struct Event {
     pub srtt_us: u32,
     /// Process id (thread group) in the initial PID namespace.
     pub pid: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Which generation of programs wrote it: where pinned ones are replaced, both see the same for a moment.
+    pub generation: u32,
     /// Command name.
     pub comm: [u8; COMM_BYTES],
 }
@@ -122,7 +122,7 @@ const _: () = {
     assert!(offset_of!(Event, retransmits) == 88);
     assert!(offset_of!(Event, srtt_us) == 92);
     assert!(offset_of!(Event, pid) == 96);
-    assert!(offset_of!(Event, reserved) == 100);
+    assert!(offset_of!(Event, generation) == 100);
     assert!(offset_of!(Event, comm) == 104);
 };
 

@@ -1,7 +1,7 @@
 //! Reserve, fill, submit; when reserve fails, count it.
 
 use crate::{
-    maps::{COUNTERS, EVENTS},
+    maps::{COUNTERS, EVENTS, GENERATION},
     shed,
 };
 use aya_ebpf::{
@@ -78,6 +78,7 @@ fn submit(counters: &mut Counters, kind: u8, fill: impl FnOnce(&mut Event)) -> b
     let event = unsafe { &mut *entry.as_mut_ptr() };
     event.version = ABI_VERSION;
     event.kind = kind;
+    event.generation = GENERATION.load();
     // SAFETY: a helper without arguments.
     event.time_ns = unsafe { bpf_ktime_get_boot_ns() };
     fill(event);

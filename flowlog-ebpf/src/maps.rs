@@ -2,6 +2,7 @@
 
 use aya_ebpf::{
     Global,
+    bindings::BPF_F_MMAPABLE,
     macros::map,
     maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
@@ -99,6 +100,11 @@ pub(crate) static SNAPSHOT: Array<u32> = Array::with_max_entries(1, 0);
 #[map]
 pub(crate) static UNTOLD: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MOST_UNTOLD as u32, 0);
 
+/// What of the events was told, which the agent keeps here so that it outlives it (`model/ledger.rs`); no program looks
+/// at it. The agent asks for the size.
+#[map]
+pub(crate) static LEDGER: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Counters, summed by the agent.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);
@@ -107,9 +113,17 @@ pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entrie
 #[unsafe(no_mangle)]
 pub(crate) static DROP_REASONS: Global<[u8; REASONS]> = Global::new([REASON_IGNORED; REASONS]);
 
-/// Bytes in `EVENTS` from which on a wake-up is forced; the agent sets half of the ring's size.
+/// Bytes in `EVENTS`, beside those that are kept, from which on a wake-up is forced: half of the room for them.
 #[unsafe(no_mangle)]
 pub(crate) static WAKE_BYTES: Global<u64> = Global::new(4 << 20);
+
+/// Bytes of `EVENTS` that are always filled, since they are kept for the next agent; 0 where nothing is.
+#[unsafe(no_mangle)]
+pub(crate) static KEPT_BYTES: Global<u64> = Global::new(0);
+
+/// Which generation of programs this is.
+#[unsafe(no_mangle)]
+pub(crate) static GENERATION: Global<u32> = Global::new(0);
 
 /// 1 where repeats are counted at all.
 #[unsafe(no_mangle)]

@@ -5,7 +5,7 @@
 
 use crate::{
     emit::counters,
-    maps::{EVENTS, JUDGED, PRESSURE, Pressure, SNAPSHOT, UNTOLD, WAKE_BYTES},
+    maps::{EVENTS, JUDGED, KEPT_BYTES, PRESSURE, Pressure, SNAPSHOT, UNTOLD, WAKE_BYTES},
 };
 use aya_ebpf::bindings::BPF_RB_AVAIL_DATA;
 use core::mem::offset_of;
@@ -64,7 +64,8 @@ pub(crate) fn look(sequence: u64) -> bool {
     if !sequence.is_multiple_of(every) {
         return false;
     }
-    let (filled, half) = (EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)), WAKE_BYTES.load());
+    let filled = EVENTS.query(u64::from(BPF_RB_AVAIL_DATA)).saturating_sub(KEPT_BYTES.load());
+    let half = WAKE_BYTES.load();
     set_level(level(filled, half * 2, before));
     filled >= half
 }

@@ -3,7 +3,7 @@
 
 use super::clock::Clock;
 use super::existing::Found;
-use crate::model::{DnsAnswer, Fact, Observation, Protocol, Task};
+use crate::model::{DnsAnswer, Fact, Observation, Protocol, Receipts, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
     ANSWERED, ATTEMPT, AnswerEvent, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent, DROP,
@@ -105,6 +105,7 @@ impl Decoder {
             remote: end_at(bytes, offset_of!(Event, remote), offset_of!(Event, remote_port)),
             untold: u32_at(bytes, offset_of!(Event, flags)) & FLAG_UNTOLD != 0,
             fact: self.fact_of(bytes)?,
+            receipts: Receipts::untracked(),
         })
     }
 
@@ -135,6 +136,7 @@ impl Decoder {
                 remote: end_at(bytes, remote, offset_of!(ExistingSocket, remote_port)),
                 untold: false,
                 fact: Fact::Existing { task, opened: true, connected: state != TCP_SYN_SENT },
+                receipts: Receipts::untracked(),
             },
         })
     }

@@ -2,8 +2,8 @@
 
 use super::load::LoadError;
 use super::repeats::{Key, Repeat, key_of};
+use super::ring::{Maps, refused};
 use crate::model::Class;
-use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use flowlog_common::shed::{ALLOWED, Judgement, UNRESTRICTED};
 
@@ -25,14 +25,8 @@ pub(super) struct Judged {
 
 impl Judged {
     /// What a run before this one judged holds no longer.
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        let refused = |what: &str, error: &dyn std::fmt::Display| LoadError::Object {
-            what: format!("map {what}: {error}"),
-        };
-        let mut take = |name: &str| {
-            ebpf.take_map(name)
-                .ok_or_else(|| LoadError::Object { what: format!("the object has no map {name}") })
-        };
+    pub(super) fn take(maps: &mut Maps<'_>) -> Result<Self, LoadError> {
+        let mut take = |name: &str| maps.take(name);
         let latest: Array<MapData, u32> =
             Array::try_from(take("SNAPSHOT")?).map_err(|error| refused("SNAPSHOT", &error))?;
         let snapshot = latest.get(&0, 0).map_err(|error| refused("SNAPSHOT", &error))?;

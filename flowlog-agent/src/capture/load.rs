@@ -9,8 +9,11 @@ use super::hooks::{
     ANSWER_HOOKS, ANSWERS, ANSWERS_HELPER, Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook,
     NO_SOCKET_REASON, REASON_PREFIX,
 };
+use super::pins::{self, Books, Found, PinError, PinOrigin, Pinned, Pins};
 use super::registers::{self, CALLS, Registers};
-use super::ring::Rings;
+use super::ring::{Maps, Rings};
+use crate::model::Ledger;
+use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
@@ -18,8 +21,9 @@ use flowlog_common::for_each_offset;
 use flowlog_common::settings::{REASON_DROP, REASON_IGNORED, REASON_NO_SOCKET, REASONS};
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
-use std::path::PathBuf;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// The kernel half, built from source by this crate's build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWLOG_BPF_OBJECT"));
@@ -46,6 +50,10 @@ pub struct Options {
     pub count_repeats: bool,
     /// Show the kernel half's own debug lines.
     pub debug: bool,
+    /// Folder in bpffs in which the kernel half outlives the agent.
+    pub pin: Option<PathBuf>,
+    /// Files that the agent writes to, by which the next one knows what a killed one wrote.
+    pub outputs: Vec<PathBuf>,
 }
 
 /// Why the kernel half does not run.
@@ -106,6 +114,9 @@ pub enum LoadError {
     /// The clock cannot be read.
     #[error(transparent)]
     Clock(#[from] ClockError),
+    /// It cannot be kept in bpffs.
+    #[error(transparent)]
+    Pin(#[from] PinError),
 }
 
 /// Whether a hook observes.
@@ -133,12 +144,20 @@ pub struct HookState {
 
 /// The kernel half, loaded and attached.
 pub struct Capture {
-    ebpf: Ebpf,
+    /// Absent where it was taken over.
+    ebpf: Option<Ebpf>,
+    /// Links of hooks by name, where they are not kept in bpffs.
+    links: Vec<(&'static str, FdLink)>,
+    /// Descriptors of programs by hook.
+    programs: Vec<(&'static str, OwnedFd)>,
+    pins: Option<Pins>,
     pub(super) rings: Rings,
     /// Runs that programs missed, by hook, as they stood when they were taken out.
     missed: Vec<(&'static str, u64)>,
     /// Every hook of the table and what became of it.
     pub hooks: Vec<HookState>,
+    /// How it is kept in bpffs, if it is.
+    pub pinned: Option<Pinned>,
 }
 
 impl Capture {
@@ -156,30 +175,144 @@ impl Capture {
         if !has_rings(&types) {
             return Err(LoadError::NoRing);
         }
-        let mut ebpf = load_object(options, &types)?;
+        let Some(folder) = &options.pin else { return Self::load(options, &types, None, PinOrigin::New) };
+        let pins = Pins::open(folder)?;
+        let build = pins::build_of(OBJECT_SOURCE, options);
+        match pins.look(&build, |identity| file_length(&options.outputs, identity))? {
+            Found::Same(books) => Self::adopt(options, &types, pins, books),
+            Found::Other(books) => {
+                pins.part_with_misfits()?;
+                let origin = PinOrigin::Replaced(books.left);
+                Self::load(options, &types, Some((pins, Some(books))), origin)
+            }
+            Found::Nothing => {
+                pins.clear()?;
+                Self::load(options, &types, Some((pins, None)), PinOrigin::New)
+            }
+            Found::Strange { events, why } => {
+                pins.clear()?;
+                tracing::error!(
+                    events,
+                    why,
+                    "what is pinned cannot be understood: it was removed, its events are lost"
+                );
+                Self::load(options, &types, Some((pins, None)), PinOrigin::Refused { events, why })
+            }
+        }
+    }
+
+    /// Take over what is pinned: nothing is loaded, and nothing is missed.
+    fn adopt(
+        options: &Options,
+        types: &KernelTypes,
+        pins: Pins,
+        books: Books,
+    ) -> Result<(Self, Cgroups), LoadError> {
+        let decoder = Decoder::new(Clock::measure()?, reason_names(types));
+        let rings = Rings::take(&mut Maps::Pinned(&pins), decoder, None, Some(books.ledger))?;
+        let cgroups = Cgroups::scan(&options.mount, &options.cgroup_root)?;
+        let state =
+            |hook: &Hook| HookState { hook: *hook, status: pinned_status(hook, options, types, &pins) };
+        let programs = HOOKS.iter().filter_map(|hook| Some((hook.name, pins.program(hook.name)?))).collect();
+        let pinned = Pinned { path: pins.folder().to_owned(), origin: PinOrigin::Adopted(books.left) };
+        let mut capture = Self {
+            ebpf: None,
+            links: Vec::new(),
+            programs,
+            hooks: HOOKS.iter().map(state).collect(),
+            pins: Some(pins),
+            rings,
+            missed: Vec::new(),
+            pinned: Some(pinned),
+        };
+        capture.add_answers(options, types);
+        Ok((capture, cgroups))
+    }
+
+    /// Load and attach; what is kept in bpffs goes there, and takes the place of what lies there.
+    fn load(
+        options: &Options,
+        types: &KernelTypes,
+        pins: Option<(Pins, Option<Books>)>,
+        origin: PinOrigin,
+    ) -> Result<(Self, Cgroups), LoadError> {
+        let (pins, before) =
+            pins.map_or((None, None), |(pins, books)| (Some(pins), books.map(|books| books.ledger)));
+        // One that no programs had before, also where replacing them broke off.
+        let generation =
+            before.map_or(0, |ledger| u16::try_from((ledger.count_run() + 1) & 0xffff).unwrap_or(0));
+        if let Some(ledger) = before {
+            ledger.set_complete(false);
+        }
+        let mut ebpf = load_object(options, types, pins.as_ref(), generation)?;
         let logger = options.debug.then(|| EbpfLogger::init(&mut ebpf)).transpose().map_err(|error| {
             LoadError::Object { what: format!("the kernel half's debug lines: {}", chain(&error)) }
         })?;
-        let decoder = Decoder::new(Clock::measure()?, reason_names(&types));
-        let rings = Rings::take(&mut ebpf, decoder, logger)?;
+        let decoder = Decoder::new(Clock::measure()?, reason_names(types));
+        let mut maps = match &pins {
+            Some(pins) => Maps::Pinned(pins),
+            None => Maps::Loaded(&mut ebpf),
+        };
+        let ledger = match (before, pins.is_some()) {
+            (None, true) => Some(maps.ledger()?),
+            (before, _) => before,
+        };
+        let rings = Rings::take(&mut maps, decoder, logger, ledger)?;
         let btf = Btf::parse_file(&options.btf, aya::Endianness::default())
             .map_err(|error| LoadError::Object { what: chain(&error) })?;
-        let mut capture =
-            Self { ebpf, rings, missed: Vec::new(), hooks: Vec::with_capacity(HOOKS.len() + 1) };
+        let mut capture = Self {
+            ebpf: Some(ebpf),
+            links: Vec::new(),
+            programs: Vec::new(),
+            rings,
+            missed: Vec::new(),
+            hooks: Vec::with_capacity(HOOKS.len() + 1),
+            pinned: pins.as_ref().map(|pins| Pinned { path: pins.folder().to_owned(), origin }),
+            pins,
+        };
         let of = |wanted: fn(&Attach) -> bool| HOOKS.into_iter().filter(move |hook| wanted(&hook.attach));
         for hook in of(|attach| matches!(attach, Attach::Tracepoint { .. })) {
-            capture.add(hook, options, &types, &btf)?;
+            capture.add(hook, options, types, &btf)?;
         }
         let cgroups = Cgroups::scan(&options.mount, &options.cgroup_root)?;
         for hook in of(|attach| matches!(attach, Attach::Cgroup)) {
-            capture.add(hook, options, &types, &btf)?;
+            capture.add(hook, options, types, &btf)?;
         }
         capture.part_datagram_hooks();
         for hook in of(|attach| matches!(attach, Attach::Iterator { .. })) {
-            capture.add(hook, options, &types, &btf)?;
+            capture.add(hook, options, types, &btf)?;
         }
-        capture.add_answers(options, &types);
+        if let Some(ledger) = ledger {
+            if before.is_some() {
+                // What was there before these programs was seen by those before them.
+                capture.rings.existing = existing::Existing::default();
+                ledger.set_generation(generation, super::clock::now_ns()?);
+            }
+            capture.pin()?;
+            ledger.begin(&pins::build_of(OBJECT_SOURCE, options));
+            ledger.set_complete(true);
+        }
+        capture.add_answers(options, types);
         Ok((capture, cgroups))
+    }
+
+    /// Keep every hook in bpffs.
+    fn pin(&mut self) -> Result<(), LoadError> {
+        let (Some(pins), Some(ebpf)) = (&self.pins, &mut self.ebpf) else { return Ok(()) };
+        let mut kept = Vec::new();
+        for (name, link) in self.links.drain(..) {
+            let hook = HOOKS.iter().find(|hook| hook.name == name);
+            let Some(program) = hook.and_then(|hook| ebpf.program_mut(hook.program)) else { continue };
+            pins.keep(name, program, link)?;
+            kept.push(name);
+        }
+        pins.keep_only(&kept)?;
+        Ok(())
+    }
+
+    /// Where what was told is marked, where it outlives the agent.
+    pub fn ledger(&self) -> Option<&'static Ledger> {
+        self.rings.ledger
     }
 
     /// Runs that the kernel left out, by hook: a tracepoint's program that is running is not run again on the same CPU
@@ -189,18 +322,23 @@ impl Capture {
             return self.missed.clone();
         }
         let missed = |hook: &Hook| {
-            let program = self.ebpf.program(hook.program)?;
-            let fd = program.fd().ok()?.as_fd().as_raw_fd();
+            let (_, fd) = self.programs.iter().find(|(name, _)| *name == hook.name)?;
+            let fd = fd.as_fd().as_raw_fd();
             let info = fs::read_to_string(format!("/proc/self/fdinfo/{fd}")).ok()?;
             info.lines().find_map(|line| line.strip_prefix("recursion_misses:")?.trim().parse().ok())
         };
         HOOKS.iter().map(|hook| (hook.name, missed(hook).unwrap_or(0))).collect()
     }
 
-    /// Take every program out. What the rings hold can still be drained.
+    /// Take every program out, unless it is kept in bpffs. What the rings hold can still be drained.
     pub fn detach(&mut self) {
         self.missed = self.missed();
-        for (name, program) in self.ebpf.programs_mut() {
+        self.links.clear();
+        if self.pins.is_some() {
+            return;
+        }
+        self.programs.clear();
+        for (name, program) in self.ebpf.iter_mut().flat_map(Ebpf::programs_mut) {
             unload(name, program);
         }
     }
@@ -240,7 +378,11 @@ impl Capture {
         for state in self.hooks.iter_mut().filter(of_datagrams) {
             if state.status == HookStatus::Attached {
                 state.status = HookStatus::Missing { why: why.clone() };
-                if let Some(program) = self.ebpf.program_mut(state.hook.program) {
+                self.links.retain(|(name, _)| *name != state.hook.name);
+                self.programs.retain(|(name, _)| *name != state.hook.name);
+                if let Some(program) =
+                    self.ebpf.as_mut().and_then(|ebpf| ebpf.program_mut(state.hook.program))
+                {
                     unload(state.hook.program, program);
                 }
             }
@@ -273,10 +415,10 @@ impl Capture {
         types: &KernelTypes,
         btf: &Btf,
     ) -> Result<Result<(), String>, LoadError> {
-        let Some(program) = self.ebpf.program_mut(hook.program) else {
+        let Some(program) = self.ebpf.as_mut().and_then(|ebpf| ebpf.program_mut(hook.program)) else {
             return Err(LoadError::Object { what: format!("the object has no program {}", hook.program) });
         };
-        Ok(match hook.attach {
+        let attached = match hook.attach {
             Attach::Tracepoint { name, arguments } => match types.find_tracepoint(name) {
                 None => Err(format!("the kernel has no tracepoint {name} (since {})", hook.kernel)),
                 Some(found) if found < arguments => Err(format!(
@@ -286,7 +428,7 @@ impl Capture {
                 Some(_) if hook.name == "drop" && !names_filter_drops(types) => {
                     Err(format!("the kernel gives no reason for netfilter's drops (since {})", hook.kernel))
                 }
-                Some(_) => attach_tracepoint(program, name, btf).map_err(|error| chain(&error)),
+                Some(_) => attach_tracepoint(program, name, btf).map(Some).map_err(|error| chain(&error)),
             },
             Attach::Iterator { needs, .. } if !types.has_function(needs) => {
                 Err(format!("the kernel has no {needs} (since {})", hook.kernel))
@@ -294,7 +436,7 @@ impl Capture {
             Attach::Iterator { name, .. } => match existing::walk(program, name, btf, &self.rings.decoder) {
                 Ok(found) => {
                     self.rings.existing = found;
-                    Ok(())
+                    Ok(None)
                 }
                 Err(error) => Err(chain(&error)),
             },
@@ -302,9 +444,15 @@ impl Capture {
             Attach::Cgroup => {
                 let cgroup = File::open(&options.cgroup_root)
                     .map_err(|source| LoadError::Cgroup { path: options.cgroup_root.clone(), source })?;
-                attach_cgroup(program, &cgroup).map_err(|error| chain(&error))
+                attach_cgroup(program, &cgroup).map(Some).map_err(|error| chain(&error))
             }
-        })
+        };
+        Ok(attached.map(|link| {
+            let Some(link) = link else { return };
+            let fd = program.fd().ok().and_then(|fd| fd.as_fd().try_clone_to_owned().ok());
+            self.programs.extend(fd.map(|fd| (hook.name, fd)));
+            self.links.push((hook.name, link));
+        }))
     }
 }
 
@@ -321,20 +469,43 @@ fn unload(name: &str, program: &mut Program) {
     }
 }
 
-fn attach_tracepoint(program: &mut Program, name: &str, btf: &Btf) -> Result<(), ProgramError> {
+fn attach_tracepoint(program: &mut Program, name: &str, btf: &Btf) -> Result<FdLink, ProgramError> {
     let program: &mut BtfTracePoint = program.try_into()?;
     program.load(name, btf)?;
-    program.attach()?;
-    Ok(())
+    let link = program.attach()?;
+    Ok(program.take_link(link)?.into())
 }
 
 /// Link based: several programs may sit at one cgroup, and the link goes with the process. A link takes no
 /// attach flags, which is what `Single` sends.
-fn attach_cgroup(program: &mut Program, cgroup: &File) -> Result<(), ProgramError> {
+fn attach_cgroup(program: &mut Program, cgroup: &File) -> Result<FdLink, ProgramError> {
     let program: &mut CgroupSockAddr = program.try_into()?;
     program.load()?;
-    program.attach(cgroup, CgroupAttachMode::Single)?;
-    Ok(())
+    let link = program.attach(cgroup, CgroupAttachMode::Single)?;
+    // Links are there since kernel 5.7, and nothing older is supported.
+    program.take_link(link)?.try_into().map_err(|_| ProgramError::NotAttached)
+}
+
+/// How a hook stands that was attached by an agent before.
+fn pinned_status(hook: &Hook, options: &Options, types: &KernelTypes, pins: &Pins) -> HookStatus {
+    let walked = matches!(hook.attach, Attach::Iterator { needs, .. } if types.has_function(needs));
+    if pins.has_link(hook.name) || (walked && is_on(hook.name, options)) {
+        HookStatus::Attached
+    } else if options.off.iter().any(|name| name == hook.name) {
+        HookStatus::Off
+    } else {
+        HookStatus::Missing { why: "it was not to be had when what is pinned was loaded".to_owned() }
+    }
+}
+
+/// How long an output's file is, by device and inode: under its name, or renamed beside it.
+fn file_length(outputs: &[PathBuf], identity: (u64, u64)) -> Option<u64> {
+    let is_it = |found: &fs::Metadata| (found.dev(), found.ino()) == identity;
+    let named = outputs.iter().filter_map(|path| fs::metadata(path).ok());
+    let folders = outputs.iter().filter_map(|path| path.canonicalize().ok()?.parent().map(Path::to_owned));
+    let beside = folders.filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let beside = beside.filter_map(|entry| entry.ok()?.metadata().ok());
+    named.chain(beside).find(is_it).map(|found| found.len())
 }
 
 macro_rules! rows {
@@ -353,13 +524,26 @@ fn has_rings(types: &KernelTypes) -> bool {
 /// What `bpf_get_socket_cookie` is for programs at tracepoints (kernel 5.12).
 const COOKIES_IN_TRACEPOINTS: &str = "bpf_get_socket_ptr_cookie";
 
-fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError> {
+fn load_object(
+    options: &Options,
+    types: &KernelTypes,
+    pins: Option<&Pins>,
+    generation: u16,
+) -> Result<Ebpf, LoadError> {
     let offsets = OFFSETS
         .iter()
         .map(|(symbol, members)| Ok((*symbol, offset_of(types, members)?)))
         .collect::<Result<Vec<(&str, u32)>, LoadError>>()?;
     let reasons = reason_table(types);
-    let wake_bytes = u64::from(options.events_bytes / 2);
+    // What is kept for the next agent has room of its own.
+    let doubled = |bytes: u32| if pins.is_some() { bytes.saturating_mul(2) } else { bytes };
+    let (events_bytes, cgroups_bytes) = (doubled(options.events_bytes), doubled(options.cgroups_bytes));
+    let ring_bytes = pins.map_or(Ok(events_bytes), |pins| ring_bytes(pins, events_bytes))?;
+    // Half of it is kept for the next agent, and so always filled.
+    let kept_bytes = u64::from(if pins.is_some() { ring_bytes / 2 } else { 0 });
+    let wake_bytes = (u64::from(ring_bytes) - kept_bytes) / 2;
+    let ledger_entries = if pins.is_some() { pins::ledger_entries(ring_bytes) } else { 1 };
+    let generation = u32::from(generation);
     let send_hook = u8::from(is_on("send", options) && types.find_tracepoint("sock_send_length").is_some());
     let recv_hook = u8::from(is_on("recv", options) && types.find_tracepoint("sock_recv_length").is_some());
     // What is counted at its handshake must be seen to have one.
@@ -368,6 +552,8 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
     let copy_answers = u8::from(registers.is_ok());
     let Registers { number, second, third } = registers.unwrap_or_default();
     let calls = CALLS.map(|(name, number)| (name, u32::try_from(number).unwrap_or(u32::MAX)));
+    let paths: Vec<_> =
+        pins.iter().flat_map(|pins| pins::names().map(|name| (name, pins.map_path(name)))).collect();
     let typed_cgroup = u8::from(types.find_member("sock_cgroup_data", "cgroup").is_some());
     let makes_cookies = u8::from(types.has_function(COOKIES_IN_TRACEPOINTS));
     // aya-log's levels count from 1 (error) to 5 (trace); at 0 the verifier prunes every debug line.
@@ -386,16 +572,22 @@ fn load_object(options: &Options, types: &KernelTypes) -> Result<Ebpf, LoadError
         .override_global("REGS_THIRD", &third, true)
         .override_global("DROP_REASONS", &reasons, true)
         .override_global("WAKE_BYTES", &wake_bytes, true)
+        .override_global("KEPT_BYTES", &kept_bytes, true)
         .override_global("SEND_HOOK", &send_hook, true)
         .override_global("RECV_HOOK", &recv_hook, true)
         .override_global("COUNT_REPEATS", &count_repeats, true)
+        .override_global("GENERATION", &generation, true)
         .override_global("TYPED_CGROUP", &typed_cgroup, true)
         .override_global("MAKES_COOKIES", &makes_cookies, true)
         .override_global(aya_log::LEVEL, &log_level, true)
-        .map_max_entries("EVENTS", options.events_bytes)
-        .map_max_entries("CGROUPS", options.cgroups_bytes);
+        .map_max_entries("EVENTS", events_bytes)
+        .map_max_entries("CGROUPS", cgroups_bytes)
+        .map_max_entries("LEDGER", ledger_entries);
     if makes_cookies != 0 {
         loader.map_max_entries("CHILDREN", 1);
+    }
+    for (name, path) in &paths {
+        loader.map_pin_path(name, path);
     }
     loader.load(OBJECT).map_err(|error: EbpfError| LoadError::Object { what: chain(&error) })
 }
@@ -409,6 +601,22 @@ fn find_registers(options: &Options, types: &KernelTypes) -> Result<Registers, S
         return Err(format!("the kernel has no helper task_pt_regs (since {})", ANSWERS.kernel));
     }
     registers::find(types).ok_or_else(|| "the arguments of system calls are not known here".to_owned())
+}
+
+/// Size of the ring: of the one that is pinned, since that is not made anew, else as asked for.
+fn ring_bytes(pins: &Pins, asked: u32) -> Result<u32, LoadError> {
+    if !pins.map_path("EVENTS").exists() {
+        return Ok(asked);
+    }
+    let map = pins.map("EVENTS")?;
+    let there = map.info().map_err(|error| LoadError::Object { what: chain(&error) })?.max_entries();
+    if there != asked {
+        tracing::warn!(
+            bytes = there / 2,
+            "the pinned ring keeps its size; `flowlog detach` first to change it"
+        );
+    }
+    Ok(there)
 }
 
 fn is_on(hook: &str, options: &Options) -> bool {
@@ -457,7 +665,7 @@ fn reason_names(types: &KernelTypes) -> Vec<Option<String>> {
 }
 
 /// An error with its causes in one line; the verifier's log is cut to its end, where it says what is wrong.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

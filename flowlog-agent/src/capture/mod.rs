@@ -2,7 +2,8 @@
 //!
 //! [`Capture::start`] loads the kernel half and attaches it; [`Capture::drain`] hands over what the hooks saw,
 //! as [`Observation`]s; [`Capture::detach`] takes everything out again. Nothing stays behind when the agent is
-//! killed either: links live as long as the process that holds them.
+//! killed either: links live as long as the process that holds them. Unless they are kept in bpffs (`pins.rs`): then
+//! they go on without an agent, and the next one takes them over.
 
 pub mod btf;
 pub mod cgroups;
@@ -14,7 +15,10 @@ pub mod hooks;
 pub mod host;
 mod judged;
 mod load;
+mod pages;
+mod pins;
 mod process;
+mod reader;
 mod registers;
 mod repeats;
 mod ring;
@@ -22,6 +26,7 @@ mod ring;
 pub use cgroups::{Cgroups, Owner};
 pub use confine::{Confinement, Uses, confine};
 pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options};
+pub use pins::{Detached, PinError, PinOrigin, Pinned, detach, list as list_pins};
 pub use process::find_exe;
 pub use repeats::{Repeat, RepeatCounts, Slot};
 pub use ring::{Batch, Gaps, KernelCounts};

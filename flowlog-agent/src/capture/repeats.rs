@@ -1,8 +1,8 @@
 //! Connections that the kernel half counts rather than tells: which, and how many there were.
 
 use super::load::LoadError;
+use super::ring::{Maps, refused};
 use crate::model::{Direction, Protocol};
-use aya::Ebpf;
 use aya::maps::{Array, HashMap, MapData, MapError};
 use flowlog_common::repeat::{EGRESS, INGRESS, MOST_REPEATS, RepeatKey};
 use std::net::{IpAddr, SocketAddr};
@@ -66,14 +66,8 @@ pub(super) struct Repeats {
 }
 
 impl Repeats {
-    pub(super) fn take(ebpf: &mut Ebpf) -> Result<Self, LoadError> {
-        let refused = |what: &str, error: &dyn std::fmt::Display| LoadError::Object {
-            what: format!("map {what}: {error}"),
-        };
-        let mut take = |name: &str| {
-            ebpf.take_map(name)
-                .ok_or_else(|| LoadError::Object { what: format!("the object has no map {name}") })
-        };
+    pub(super) fn take(maps: &mut Maps<'_>) -> Result<Self, LoadError> {
+        let mut take = |name: &str| maps.take(name);
         let most = u32::try_from(MOST_REPEATS).unwrap_or(u32::MAX);
         Ok(Self {
             keys: HashMap::try_from(take("REPEATS")?).map_err(|error| refused("REPEATS", &error))?,

@@ -5,16 +5,20 @@ use super::decode::{CgroupChange, DecodeError, Decoder, decode_answer, decode_cg
 use super::existing::Existing;
 use super::judged::{Judged, number_of};
 use super::load::{Capture, LoadError};
+use super::pins::{self, Pins};
+use super::reader::Reader;
 use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
-use crate::model::{Class, DnsAnswer, Observation};
+use crate::model::{Class, DnsAnswer, Ledger, Mark, Observation, Receipts};
 use aya::Ebpf;
-use aya::maps::{MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Map, MapData, MapError, PerCpuArray};
 use aya_log::EbpfLogger;
 use flowlog_common::counter::Counters;
-use flowlog_common::event;
+use flowlog_common::event::{self, Event};
 use flowlog_common::shed::CLOSES;
 use jiff::Timestamp;
 use std::io;
+use std::mem::offset_of;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 
@@ -36,6 +40,8 @@ pub struct Batch {
     pub answers: Vec<DnsAnswer>,
     /// Events that this build does not understand.
     pub errors: Vec<DecodeError>,
+    /// The duty to tell of these.
+    pub not_understood: Receipts,
     /// More is waiting.
     pub more: bool,
 }
@@ -106,6 +112,53 @@ fn count_of(counts: &[(&'static str, u64)], kind: &str) -> u64 {
     counts.iter().find(|(name, _)| *name == kind).map_or(0, |(_, count)| *count)
 }
 
+/// Room in the ring is given back once in so many events that were read.
+const GIVE_BACK_EVERY: usize = 512;
+
+/// All that was read, or all but the latest half of the ring, where the next agent may need it.
+fn give_back(ledger: Option<&'static Ledger>, events: &mut Reader) {
+    match ledger {
+        None => events.give_back(0, |_| ()),
+        Some(ledger) => events.give_back(events.bytes() / 2, |at| ledger.pass(pins::sequence_of(at))),
+    }
+}
+
+/// Decode one event; absent where programs of another generation saw the same.
+fn take_event(
+    ledger: Option<&'static Ledger>,
+    decoder: &Decoder,
+    at: u64,
+    bytes: &[u8],
+) -> Option<Result<Observation, (DecodeError, Receipts)>> {
+    let Some(ledger) = ledger else {
+        return Some(match decoder.decode(bytes) {
+            Ok(seen) => Ok(Observation { receipts: Receipts::untracked(), ..seen }),
+            Err(error) => Err((error, Receipts::untracked())),
+        });
+    };
+    let sequence = pins::sequence_of(at);
+    let receipts = match ledger.mark(sequence) {
+        Mark::Told => Receipts::told(sequence),
+        Mark::Open => Receipts::of(ledger, sequence, false),
+        Mark::Writing(_) | Mark::Somewhere => Receipts::of(ledger, sequence, true),
+    };
+    match decoder.decode(bytes) {
+        Ok(seen) => {
+            let generation = generation_of(bytes);
+            ledger.counts(generation, seen.boot_ns).then(|| Ok(Observation { receipts, ..seen }))
+        }
+        Err(_) if !receipts.are_news() => None,
+        Err(error) => Some(Err((error, receipts))),
+    }
+}
+
+/// Of an event that was decoded: its length is right.
+fn generation_of(bytes: &[u8]) -> u16 {
+    let at = offset_of!(Event, generation);
+    let word = bytes.get(at..at + 4).and_then(|part| part.try_into().ok()).map_or(0, u32::from_ne_bytes);
+    u16::try_from(word).unwrap_or(u16::MAX)
+}
+
 /// Names of the kinds, by number, as they stand in counters.
 const KIND_NAMES: [(&str, u8); event::KINDS - 1] = [
     ("attempt", event::ATTEMPT),
@@ -134,11 +187,54 @@ struct CpuCounters(Counters);
 #[expect(unsafe_code, reason = "aya asks for a promise about the layout")]
 unsafe impl aya::Pod for CpuCounters {}
 
+/// Where maps come from.
+pub(super) enum Maps<'a> {
+    /// From the object that was loaded.
+    Loaded(&'a mut Ebpf),
+    /// From bpffs.
+    Pinned(&'a Pins),
+}
+
+pub(super) fn refused(what: &str, error: &dyn std::fmt::Display) -> LoadError {
+    LoadError::Object { what: format!("map {what}: {error}") }
+}
+
+impl Maps<'_> {
+    pub(super) fn take(&mut self, name: &str) -> Result<Map, LoadError> {
+        match self {
+            Self::Loaded(ebpf) => ebpf
+                .take_map(name)
+                .ok_or_else(|| LoadError::Object { what: format!("the object has no map {name}") }),
+            Self::Pinned(pins) => Map::from_map_data(pins.map(name)?).map_err(|error| refused(name, &error)),
+        }
+    }
+
+    fn ring(&mut self, name: &str) -> Result<Reader, LoadError> {
+        match self.take(name)? {
+            Map::RingBuf(map) => Reader::open(map).map_err(|error| refused(name, &error)),
+            _ => Err(refused(name, &"is no ring")),
+        }
+    }
+
+    /// A ledger that was not used before.
+    pub(super) fn ledger(&mut self) -> Result<&'static Ledger, LoadError> {
+        let ring = self.ring("EVENTS")?;
+        match self.take("LEDGER")? {
+            Map::Array(map) => pins::open_ledger(&map, &ring).map_err(|error| refused("LEDGER", &error)),
+            _ => Err(refused("LEDGER", &"is no array")),
+        }
+    }
+}
+
 /// The maps that the agent reads.
 pub(super) struct Rings {
-    events: AsyncFd<RingBuf<MapData>>,
-    cgroups: RingBuf<MapData>,
-    names: RingBuf<MapData>,
+    events: Reader,
+    /// The ring of events, to be waited for.
+    waits: AsyncFd<OwnedFd>,
+    cgroups: Reader,
+    names: Reader,
+    /// Where what was told is marked, where it outlives the agent.
+    pub(super) ledger: Option<&'static Ledger>,
     counters: PerCpuArray<MapData, CpuCounters>,
     pub(super) repeats: Repeats,
     /// What was there before the hooks, not handed over yet.
@@ -150,30 +246,26 @@ pub(super) struct Rings {
 
 impl Rings {
     pub(super) fn take(
-        ebpf: &mut Ebpf,
+        maps: &mut Maps<'_>,
         decoder: Decoder,
         logger: Option<EbpfLogger<&'static dyn log::Log>>,
+        ledger: Option<&'static Ledger>,
     ) -> Result<Self, LoadError> {
-        let repeats = Repeats::take(ebpf)?;
-        let judged = Judged::take(ebpf)?;
-        let refused = |what: &str, error: &dyn std::fmt::Display| LoadError::Object {
-            what: format!("map {what}: {error}"),
-        };
-        let mut take = |name: &str| {
-            ebpf.take_map(name)
-                .ok_or_else(|| LoadError::Object { what: format!("the object has no map {name}") })
-        };
-        let events = RingBuf::try_from(take("EVENTS")?).map_err(|error| refused("EVENTS", &error))?;
-        // SAFETY: the ring owns its map, so its descriptor is the same and open for as long as it lives.
+        let judged = Judged::take(maps)?;
+        let events = maps.ring("EVENTS")?;
+        let descriptor = events.fd().try_clone_to_owned().map_err(|error| refused("EVENTS", &error))?;
+        // SAFETY: the descriptor is owned, so it is the same and open for as long as it is registered.
         #[expect(unsafe_code, reason = "tokio asks for a promise about the descriptor")]
-        let events = unsafe { AsyncFd::register(events) };
+        let waits = unsafe { AsyncFd::register(descriptor) };
         Ok(Self {
-            events: events.map_err(|error| refused("EVENTS", &error))?,
-            cgroups: RingBuf::try_from(take("CGROUPS")?).map_err(|error| refused("CGROUPS", &error))?,
-            names: RingBuf::try_from(take("NAMES")?).map_err(|error| refused("NAMES", &error))?,
-            counters: PerCpuArray::try_from(take("COUNTERS")?)
+            events,
+            waits: waits.map_err(|error| refused("EVENTS", &error))?,
+            cgroups: maps.ring("CGROUPS")?,
+            names: maps.ring("NAMES")?,
+            ledger,
+            counters: PerCpuArray::try_from(maps.take("COUNTERS")?)
                 .map_err(|error| refused("COUNTERS", &error))?,
-            repeats,
+            repeats: Repeats::take(maps)?,
             existing: Existing::default(),
             judged,
             decoder,
@@ -190,7 +282,7 @@ impl Capture {
     pub async fn ready(&mut self, interval: Duration) -> io::Result<()> {
         tokio::select! {
             () = tokio::time::sleep(interval) => Ok(()),
-            guard = self.rings.events.readable() => {
+            guard = self.rings.waits.readable() => {
                 guard?.clear_ready();
                 Ok(())
             }
@@ -201,35 +293,55 @@ impl Capture {
     /// an attempt of which the ring tells as well is known by its cookie.
     pub fn drain(&mut self) -> Batch {
         let mut batch = Batch::default();
-        let Rings { events, cgroups, names, existing, decoder, logger, .. } = &mut self.rings;
+        let Rings { events, cgroups, names, existing, decoder, logger, ledger, .. } = &mut self.rings;
         batch.errors.append(&mut existing.errors);
         batch.observations.extend(existing.sockets.drain(..existing.sockets.len().min(BATCH)));
-        while let Some(item) = cgroups.next() {
-            match decode_cgroup(&item) {
+        while let Some(change) = cgroups.next(|_, bytes| decode_cgroup(bytes)) {
+            match change {
                 Ok(change) => batch.cgroups.push(change),
                 Err(error) => batch.errors.push(error),
             }
         }
-        let events = events.get_mut();
-        while batch.observations.len() < BATCH {
-            let Some(item) = events.next() else { break };
-            match decoder.decode(&item) {
-                Ok(observation) => batch.observations.push(observation),
-                Err(error) => batch.errors.push(error),
+        // Those that are kept are read again by the next agent, which takes no harm from what it knows already.
+        cgroups.give_back(if ledger.is_some() { cgroups.bytes() / 2 } else { 0 }, |_| ());
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(decoded) = events.next(|at, bytes| take_event(*ledger, decoder, at, bytes))
+        {
+            taken += 1;
+            match decoded {
+                Some(Ok(observation)) => batch.observations.push(observation),
+                Some(Err((error, receipts))) => {
+                    batch.errors.push(error);
+                    batch.not_understood.add(receipts);
+                }
+                None => {}
+            }
+            if taken.is_multiple_of(GIVE_BACK_EVERY) {
+                give_back(*ledger, events);
             }
         }
-        batch.more = batch.observations.len() == BATCH;
+        give_back(*ledger, events);
+        batch.more = taken == BATCH;
         while batch.answers.len() < ANSWERS {
-            let Some(item) = names.next() else { break };
-            match decode_answer(&item) {
+            let Some(answer) = names.next(|_, bytes| decode_answer(bytes)) else { break };
+            match answer {
                 Ok(answer) => batch.answers.push(answer),
                 Err(error) => batch.errors.push(error),
             }
         }
+        names.give_back(0, |_| ());
         if let Some(logger) = logger {
             logger.flush();
         }
         batch
+    }
+
+    /// What was told of the events from before this one should be: the ring will not keep them much longer. `None` where
+    /// none are kept.
+    pub fn tell_before(&self) -> Option<u64> {
+        let Rings { events, ledger, .. } = &self.rings;
+        ledger.map(|_| pins::sequence_of(events.at().saturating_sub(events.bytes() / 4)))
     }
 
     /// Count such connections rather than tell each; `None` where the kernel half has no room for one more kind.

@@ -4,6 +4,7 @@
 
 mod answer;
 mod check;
+mod detach;
 mod policy;
 mod run;
 mod schema;
@@ -42,6 +43,9 @@ kubectl get -A -o yaml \\\n      \
         Examples:\n  flowlog check\n  flowlog check --output json"
     )]
     Check(check::Args),
+    /// Take everything that `flowlog run --pin` left in the kernel out of it.
+    #[command(after_help = "Exit code: 0 nothing is left, 2 it could not be done.")]
+    Detach(detach::Args),
     /// Ask what the declared policies say: of one connection, or of whole cases.
     Policy(policy::Args),
     /// Print the JSON Schema of the records.
@@ -54,6 +58,7 @@ pub fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Run(args) => run::run(&args).unwrap_or_else(|error| refuse(&error)),
         Command::Check(args) => check::run(&args),
+        Command::Detach(args) => detach::run(&args).unwrap_or_else(|error| refuse(&error)),
         Command::Policy(args) => policy::run(&args).unwrap_or_else(|error| refuse(&error)),
         Command::Schema(args) => schema::run(args),
     }

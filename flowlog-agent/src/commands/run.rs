@@ -1,14 +1,18 @@
 //! `flowlog run`: capture, and write records until told to stop.
 
+use super::detach::pin_folder;
 use crate::capture::btf::VMLINUX;
 use crate::capture::host;
-use crate::capture::{self, Capture, Confinement, HookStatus, Uses};
+use crate::capture::{self, Capture, Confinement, HookStatus, PinOrigin, Pinned, Uses};
 use crate::cluster::{self, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
+use crate::model::ledger::Left;
 use crate::pipeline::{self, Parts};
 use crate::policy::BlockScope;
-use crate::record::{ConfinementState, Encoder, HookCondition, HookState, Labelling, Run, Start};
+use crate::record::{
+    ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
+};
 use crate::sinks::{QueueLimits, Sinks};
 use crate::telemetry::{self, LogFormat};
 use anyhow::{Context as _, bail};
@@ -68,6 +72,17 @@ pub(super) struct Args {
     /// Do not attach this hook (`flowlog check` lists them); may be given several times.
     #[arg(long = "hook-off", env = "FLOWLOG_HOOKS_OFF", value_name = "HOOK", value_delimiter = ',')]
     hooks_off: Option<Vec<String>>,
+    /// Keep the kernel half in bpffs, so that it outlives the agent and the next one goes on where this one stopped;
+    /// default: `flowlog` in the first bpffs.
+    #[arg(
+        long,
+        env = "FLOWLOG_PIN",
+        value_name = "DIR",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = ""
+    )]
+    pin: Option<PathBuf>,
     /// Show the kernel half's own debug lines (with `--log debug`).
     #[arg(long, env = "FLOWLOG_KERNEL_LOG")]
     kernel_log: bool,
@@ -109,12 +124,14 @@ impl Args {
             events_ring_bytes: self.events_ring_bytes,
             hooks_off: self.hooks_off.clone(),
             kernel_log: flag(self.kernel_log),
+            pin: self.pin.clone(),
             ..Overrides::default()
         }
     }
 }
 
-async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
+async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
+    settings.pin = settings.pin.map(|written| pin_folder(&written)).transpose()?;
     let Some(manifests) = settings.manifests.clone() else {
         bail!("no manifests: give the folder with the cluster's objects by --manifests or FLOWLOG_MANIFESTS");
     };
@@ -134,7 +151,7 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
     let (capture, cgroups) = Capture::start(&options)?;
     let confinement = give_up_privileges(&settings, &options, &folders)?;
     let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
-    let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default())?;
+    let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default(), capture.ledger())?;
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: host::read_kernel(Path::new("/"))?.release,
@@ -143,6 +160,7 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
         config: effective(&settings)?,
         cgroup_root: Some(options.cgroup_root.display().to_string()),
         snapshot: None,
+        pin: capture.pinned.as_ref().map(|pinned| pin_state(pinned, &capture)),
     };
     for hook in start.hooks.iter().filter(|hook| hook.state != HookCondition::Attached) {
         tracing::warn!(hook = hook.name, why = hook.why.as_deref().unwrap_or(""), "hook not attached");
@@ -159,13 +177,19 @@ async fn capture_and_write(settings: Settings) -> anyhow::Result<ExitCode> {
             _ = interrupt.recv() => "signal",
         }
     };
+    let pinned = parts.capture.pinned.is_some();
     let counters = pipeline::run(parts, stop).await?;
     tracing::info!(
         seen = counters.attempts.seen,
         recorded = counters.attempts.recorded,
         lost = counters.attempts.lost,
         out_of_scope = counters.attempts.out_of_scope,
-        "stopped: nothing of flowlog is left in the kernel"
+        "{}",
+        if pinned {
+            "stopped: the kernel half observes on, for the next agent; `flowlog detach` takes it out"
+        } else {
+            "stopped: nothing of flowlog is left in the kernel"
+        }
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -180,10 +204,9 @@ fn give_up_privileges(
         tracing::warn!("--keep-privileges: capabilities, files and system calls stay as they were given");
         return Ok(None);
     }
-    let files = settings.outputs.iter().filter(|output| !["stdout", "-"].contains(&output.as_str()));
     let uses = Uses {
         read: folders.places().into_iter().chain([options.mount.clone()]).collect(),
-        write: files.flat_map(|output| written(Path::new(output))).collect(),
+        write: files(settings).flat_map(|output| written(Path::new(output))).collect(),
         executables: settings.process_exe,
     };
     let kernel = host::read_kernel(Path::new("/"))?;
@@ -195,6 +218,44 @@ fn give_up_privileges(
     }
     tracing::info!(capabilities = confined.capabilities.join(","), "privileges given up");
     Ok(Some(confined))
+}
+
+/// Outputs that are files.
+fn files(settings: &Settings) -> impl Iterator<Item = &String> {
+    settings.outputs.iter().filter(|output| !["stdout", "-"].contains(&output.as_str()))
+}
+
+fn pin_state(pinned: &Pinned, capture: &Capture) -> PinState {
+    let left = |state, left: &Left| PinState {
+        path: pinned.path.display().to_string(),
+        state,
+        why: None,
+        last_alive: Some(capture.wall(left.alive_ns)),
+        ended: Some(left.ended),
+        waiting: Some(left.open),
+        doubtful: Some(left.doubtful),
+        lost: Some(left.at_risk),
+    };
+    match &pinned.origin {
+        PinOrigin::Adopted(found) => left(PinCondition::Adopted, found),
+        PinOrigin::Replaced(found) => left(PinCondition::Replaced, found),
+        origin => {
+            let refused = match origin {
+                PinOrigin::Refused { events, why } => Some((*events, why.clone())),
+                _ => None,
+            };
+            PinState {
+                path: pinned.path.display().to_string(),
+                state: if refused.is_some() { PinCondition::Refused } else { PinCondition::New },
+                lost: refused.as_ref().map(|(events, _)| *events),
+                why: refused.map(|(_, why)| why),
+                last_alive: None,
+                ended: None,
+                waiting: None,
+                doubtful: None,
+            }
+        }
+    }
 }
 
 /// What writing a file takes: its folder, since it is renamed and made anew, and it itself where it is there. Of
@@ -288,8 +349,11 @@ fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
         events_bytes: settings.events_ring_bytes,
         cgroups_bytes: settings.cgroup_ring_bytes,
         off: settings.hooks_off.iter().cloned().collect(),
-        count_repeats: !settings.each,
+        // What is counted and not told yet is known to the agent alone.
+        count_repeats: !settings.each && settings.pin.is_none(),
         debug: settings.kernel_log,
+        pin: settings.pin.clone(),
+        outputs: files(settings).map(PathBuf::from).collect(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! An attempt with both ends named, its verdict, outcome and class.
 
-use super::{Class, Names, Outcome, Party, Protocol, Service, ServiceNote, Verdict};
+use super::{Class, Names, Outcome, Party, Protocol, Receipts, Service, ServiceNote, Verdict};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -139,4 +139,6 @@ pub struct Flow {
     pub class: Class,
     /// How the local pod was found, when not at once.
     pub attribution: Option<Attribution>,
+    /// The duty to tell of the events that it was made of.
+    pub receipts: Receipts,
 }

@@ -21,6 +21,8 @@ pub enum LossStage {
     Fold,
     /// A sink.
     Sink,
+    /// Between two runs: what an agent left in bpffs and the next one cannot tell.
+    Restart,
 }
 
 /// Why it was lost.
@@ -47,6 +49,10 @@ pub enum LossCause {
     WriteFailed,
     /// A record did not fit the line limit even when shortened.
     TooLong,
+    /// Left by a build whose events this one does not understand.
+    OtherLayout,
+    /// The agent was killed before it was told, and it had left the ring by then.
+    Killed,
 }
 
 /// A counted loss, told in a `loss` record.
@@ -56,7 +62,8 @@ pub struct Loss {
     pub stage: LossStage,
     /// Why.
     pub cause: LossCause,
-    /// What was lost, as a word a reader knows: `attempt`, `outcome`, `cgroup`, `flow`, `record`.
+    /// What was lost, as a word a reader knows: `attempt`, `outcome`, `cgroup`, `flow`, `record`,
+    /// `event`.
     pub what: &'static str,
     /// Class of the flows, where it was known already.
     pub class: Option<Class>,

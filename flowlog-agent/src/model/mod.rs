@@ -7,6 +7,7 @@ pub mod address;
 pub mod class;
 pub mod endpoint;
 pub mod flow;
+pub mod ledger;
 pub mod loss;
 pub mod name;
 pub mod observation;
@@ -21,6 +22,7 @@ pub use endpoint::{
     ServiceNote, Target, Workload,
 };
 pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process, RoundTrip};
+pub use ledger::{Ledger, Mark, Receipts};
 pub use loss::{Loss, LossCause, LossStage};
 pub use name::{Name, NameSource, Names};
 pub use observation::{DnsAnswer, Fact, Observation, Task};

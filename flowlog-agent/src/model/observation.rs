@@ -1,6 +1,6 @@
 //! What one hook saw, decoded: the capture room's only product.
 
-use super::Protocol;
+use super::{Protocol, Receipts};
 use jiff::Timestamp;
 use std::net::SocketAddr;
 
@@ -34,6 +34,8 @@ pub struct Observation {
     pub untold: bool,
     /// What was seen.
     pub fact: Fact,
+    /// The duty to tell of it.
+    pub receipts: Receipts,
 }
 
 /// A DNS answer that a process took.

@@ -12,7 +12,8 @@ mod existing;
 
 use super::conclude::{End, Facts};
 use crate::model::{
-    Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, RoundTrip, State, Task,
+    Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, Receipts, RoundTrip,
+    State, Task,
 };
 use connecting::Connecting;
 use datagrams::{Arrivals, Peering, Peers};
@@ -135,6 +136,8 @@ pub(super) struct Tried {
     pub(super) unannounced: bool,
     /// The attempt is among the losses: this stands for none.
     pub(super) untold: bool,
+    /// The duty to tell of what was seen since it was told last.
+    pub(super) receipts: Receipts,
 }
 
 /// What the stage hands on.
@@ -150,6 +153,8 @@ pub(super) enum Told {
         time: Timestamp,
         /// Its sums.
         totals: Totals,
+        /// The duty to tell of it.
+        receipts: Receipts,
     },
     /// A connection has closed whose handshake was no event.
     ClosedUnannounced {
@@ -165,6 +170,8 @@ pub(super) enum Told {
         boot_ns: u64,
         /// Its sums; the duration is not known.
         totals: Totals,
+        /// The duty to tell of it.
+        receipts: Receipts,
     },
 }
 
@@ -209,6 +216,8 @@ struct Entry {
     facts: Facts,
     /// The state that was told, once one was.
     told: Option<State>,
+    /// An agent before has told the attempt.
+    known: bool,
     due_ns: u64,
     /// How it is found where its socket is not connected.
     peering: Option<Peering>,
@@ -280,21 +289,26 @@ impl Correlator {
     }
 
     /// Take one observation; what is known well enough by it goes to `out`.
-    pub(super) fn observe(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+    pub(super) fn observe(&mut self, mut seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+        // What an agent before has told was counted by it.
+        let counted = (!seen.receipts.are_news()).then_some(self.unmatched);
         match seen.fact {
             Fact::Existing { opened, connected, .. } => self.existing(seen, opened, connected, out),
             Fact::Attempt { .. } => self.attempt(seen, around, out),
             Fact::Sent { .. } => self.sent(seen, around, out),
             Fact::SentTo { .. } => self.sent_to(seen, around, out),
             Fact::Received { .. } => self.received(seen, around, out),
-            Fact::Answered => self.answered(&seen, out),
-            Fact::Established { syn_retries } => self.established(&seen, syn_retries, around, out),
-            Fact::Failed { .. } => self.failed(&seen, around, out),
-            Fact::Closed { .. } => self.closed(&seen, out),
+            Fact::Answered => self.answered(&mut seen, out),
+            Fact::Established { syn_retries } => self.established(&mut seen, syn_retries, around, out),
+            Fact::Failed { .. } => self.failed(&mut seen, around, out),
+            Fact::Closed { .. } => self.closed(&mut seen, out),
             Fact::Inbound => self.inbound(seen, around, out),
-            Fact::SynRetransmitted => self.retransmitted(&seen, around, out),
+            Fact::SynRetransmitted => self.retransmitted(&mut seen, around, out),
             Fact::Error { errno } => self.error(seen, errno, out),
             Fact::Dropped { .. } => self.dropped(seen, around, out),
+        }
+        if let Some(counted) = counted {
+            self.unmatched = counted;
         }
     }
 
@@ -378,7 +392,7 @@ impl Correlator {
     fn attempt(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         // Linux takes connect to port 0 of the unspecified address; it goes nowhere, but it is an attempt.
         let requested = seen.remote.unwrap_or(NOWHERE);
-        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
+        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie(&seen));
         let (boot_ns, protocol) = (seen.boot_ns, seen.protocol);
         self.forget_existing(cookie);
         let mut entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
@@ -391,7 +405,7 @@ impl Correlator {
     fn sent(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let Fact::Sent { errno, .. } = seen.fact else { return };
         let requested = seen.remote.unwrap_or(NOWHERE);
-        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
+        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie(&seen));
         let due_ns = seen.boot_ns + AFTER_SEND_NS;
         let (protocol, opener) = (seen.protocol, seen.local);
         let mut entry = entry(seen, Origin::Opener, requested, cookie, due_ns);
@@ -406,6 +420,7 @@ impl Correlator {
                 entry.facts.no_socket = before.facts.no_socket;
                 entry.tried.taken = before.tried.taken;
                 entry.tried.time = entry.tried.time.min(before.tried.time);
+                entry.hold(before.tried.receipts.take());
             } else {
                 // The socket turned to another peer.
                 tell(&mut before, out);
@@ -413,8 +428,9 @@ impl Correlator {
         }
         if let Some(opener) = opener {
             self.by_opener.insert((protocol, opener), cookie);
-            if let Some(orphan) = self.packets.pop(&(protocol, opener, requested)) {
+            if let Some(mut orphan) = self.packets.pop(&(protocol, opener, requested)) {
                 take_packet(&mut entry, &orphan.observation);
+                entry.hold(orphan.observation.receipts.take());
             }
             self.take_arrival(&mut entry, opener, around);
         }
@@ -423,7 +439,7 @@ impl Correlator {
 
     fn established(
         &mut self,
-        seen: &Observation,
+        seen: &mut Observation,
         syn_retries: u32,
         around: &impl Surroundings,
         out: &mut Vec<Told>,
@@ -438,7 +454,7 @@ impl Correlator {
         self.postpone(seen.cookie, due_ns);
     }
 
-    fn failed(&mut self, seen: &Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+    fn failed(&mut self, seen: &mut Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let Fact::Failed { errno, error_consumed, syn_retries } = seen.fact else { return };
         let Some(entry) = self.known_or_new(seen, around, out) else { return };
         entry.facts.end = End::Failed(errno);
@@ -448,7 +464,7 @@ impl Correlator {
         self.forget(seen.cookie);
     }
 
-    fn closed(&mut self, seen: &Observation, out: &mut Vec<Told>) {
+    fn closed(&mut self, seen: &mut Observation, out: &mut Vec<Told>) {
         let Some(cookie) = seen.cookie else { return };
         if self.paired.pop(&cookie).is_some() {
             return;
@@ -460,25 +476,36 @@ impl Correlator {
             && let (Some(cgroup_id), Some(local), Some(remote)) = (seen.cgroup_id, seen.local, seen.remote)
         {
             let (protocol, boot_ns) = (seen.protocol, seen.boot_ns);
-            out.push(Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals });
+            let receipts = seen.receipts.take();
+            out.push(Told::ClosedUnannounced {
+                cgroup_id,
+                protocol,
+                local,
+                remote,
+                boot_ns,
+                totals,
+                receipts,
+            });
             return;
         }
+        let receipts = seen.receipts.take();
         let Some(entry) = self.known(seen) else { return };
         let since_ns = entry.established_ns.or((!entry.tried.existing).then_some(entry.boot_ns));
         totals.duration_ns = since_ns.map(|since_ns| seen.boot_ns.saturating_sub(since_ns));
         // It may have been established, and closed, since something else was told of it.
         let told = entry.facts.conclude(entry.tried.protocol).state;
         if entry.told == Some(told) {
-            out.push(Told::Closed { id: entry.tried.id, time: seen.time, totals });
+            out.push(Told::Closed { id: entry.tried.id, time: seen.time, totals, receipts });
         } else {
             entry.tried.closed = Some(totals);
+            entry.tried.receipts.add(receipts);
             tell(entry, out);
         }
         self.forget(Some(cookie));
     }
 
     /// The listener's side. Where the opener is known here it is one flow, told at the opener.
-    fn inbound(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+    fn inbound(&mut self, mut seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else {
             return;
         };
@@ -488,6 +515,7 @@ impl Correlator {
             if listener != entry.tried.requested {
                 entry.tried.taken = Some(listener);
             }
+            entry.hold(seen.receipts.take());
             self.unmatched.accepts_paired += 1;
             self.paired.put(cookie, ());
             return;
@@ -505,7 +533,7 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn retransmitted(&mut self, seen: &Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+    fn retransmitted(&mut self, seen: &mut Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let Some(entry) = self.known_or_new(seen, around, out) else { return };
         entry.facts.syn_retries = entry.facts.syn_retries.max(1);
         entry.facts.syn_sent = true;
@@ -515,12 +543,13 @@ impl Correlator {
     }
 
     /// On a stream it is kept for the close that follows; on a datagram socket it is the outcome.
-    fn error(&mut self, seen: Observation, errno: Option<u16>, out: &mut Vec<Told>) {
+    fn error(&mut self, mut seen: Observation, errno: Option<u16>, out: &mut Vec<Told>) {
         let Some(cookie) = seen.cookie else { return };
         if let Some(entry) = self.sockets.get_mut(&cookie) {
             entry.facts.error = errno.or(entry.facts.error);
             entry.facts.error_consumed |= errno.is_none();
             entry.tried.last = seen.time;
+            entry.hold(seen.receipts.take());
             if seen.protocol == Protocol::Udp && entry.told.is_some() {
                 tell(entry, out);
             }
@@ -541,16 +570,17 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn dropped(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+    fn dropped(&mut self, mut seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let (Some(source), Some(destination)) = (seen.local, seen.remote) else { return };
         let due_ns = seen.boot_ns + AFTER_DROP_NS;
         if let Some(cookie) = self.find_opener(&seen, source, destination, around) {
             let Some(entry) = self.sockets.get_mut(&cookie) else { return };
             if entry.peering.is_some() {
-                self.drop_to_peer(cookie, &seen, out);
+                self.drop_to_peer(cookie, &mut seen, out);
                 return;
             }
             take_packet(entry, &seen);
+            entry.hold(seen.receipts.take());
             let open = entry.told.is_none() && entry.facts.end == End::Open;
             self.connecting.remove(cookie);
             self.by_opener.insert((seen.protocol, source), cookie);
@@ -575,11 +605,11 @@ impl Correlator {
         let due_ns = seen.boot_ns + ORPHAN_NS;
         self.packets_due.push(Reverse((due_ns, key)));
         let orphan = Orphan { observation: seen, due_ns, told: false, flow: None };
-        if let Some((evicted, orphan)) = self.packets.push(key, orphan)
+        if let Some((evicted, mut orphan)) = self.packets.push(key, orphan)
             && evicted != key
             && !orphan.told
         {
-            self.tell_packet(&orphan, around, out);
+            self.tell_packet(&mut orphan, around, out);
         }
     }
 
@@ -634,7 +664,7 @@ impl Correlator {
             return;
         }
         orphan.told = true;
-        orphan.flow = self.tell_packet(&orphan, around, out);
+        orphan.flow = self.tell_packet(&mut orphan, around, out);
         orphan.due_ns += PACKET_KEPT_NS;
         self.packets_due.push(Reverse((orphan.due_ns, key)));
         self.packets.put(key, orphan);
@@ -644,10 +674,11 @@ impl Correlator {
     /// probe of a closed port, from elsewhere.
     fn tell_packet(
         &mut self,
-        orphan: &Orphan,
+        orphan: &mut Orphan,
         around: &impl Surroundings,
         out: &mut Vec<Told>,
     ) -> Option<(FlowId, State)> {
+        let receipts = orphan.observation.receipts.take();
         let seen = &orphan.observation;
         let (source, destination) = (seen.local?, seen.remote?);
         let late = matches!(seen.fact, Fact::Dropped { no_socket: true, .. })
@@ -656,8 +687,9 @@ impl Correlator {
             self.unmatched.replies += 1;
             return None;
         }
-        let cookie = self.synthetic_cookie();
-        let mut entry = entry(seen.clone(), Origin::Packet, destination, cookie, 0);
+        let cookie = self.synthetic_cookie_at(receipts.oldest());
+        let mut entry =
+            entry(Observation { receipts, ..seen.clone() }, Origin::Packet, destination, cookie, 0);
         take_packet(&mut entry, seen);
         tell(&mut entry, out);
         Some((entry.tried.id, entry.told?))
@@ -670,7 +702,7 @@ impl Correlator {
     }
 
     /// The socket that this was seen of, its addresses brought up to date.
-    fn known(&mut self, seen: &Observation) -> Option<&mut Entry> {
+    fn known(&mut self, seen: &mut Observation) -> Option<&mut Entry> {
         let cookie = seen.cookie?;
         if !self.sockets.contains(&cookie) {
             self.unmatched.outcomes += 1;
@@ -679,6 +711,7 @@ impl Correlator {
         self.connecting.remove(cookie);
         let entry = self.sockets.get_mut(&cookie)?;
         entry.tried.last = entry.tried.last.max(seen.time);
+        entry.hold(seen.receipts.take());
         if entry.tried.origin == Origin::Opener {
             if let Some(local) = seen.local.filter(|local| local.port() != 0) {
                 entry.facts.syn_sent = true;
@@ -697,7 +730,7 @@ impl Correlator {
     /// tells of it all the same.
     fn known_or_new(
         &mut self,
-        seen: &Observation,
+        seen: &mut Observation,
         around: &impl Surroundings,
         out: &mut Vec<Told>,
     ) -> Option<&mut Entry> {
@@ -707,12 +740,14 @@ impl Correlator {
         {
             let due_ns = seen.boot_ns + NO_SYN_NS;
             let mut entry = entry(seen.clone(), Origin::Opener, remote, cookie, due_ns);
+            entry.known = !seen.receipts.are_news();
             entry.tried.unannounced = !seen.untold;
             self.unmatched.unannounced += u64::from(!seen.untold);
             entry.name(around);
             let packet = seen.local.and_then(|local| self.packets.pop(&(seen.protocol, local, remote)));
-            if let Some(orphan) = packet {
+            if let Some(mut orphan) = packet {
                 take_packet(&mut entry, &orphan.observation);
+                entry.hold(orphan.observation.receipts.take());
                 if let Some((id, state)) = orphan.flow {
                     self.unmatched.adopted += u64::from(!seen.untold);
                     entry.tried.id = id;
@@ -801,10 +836,27 @@ impl Correlator {
         }
     }
 
-    /// Cookies of the kernel count from 1; these count down from the other end.
-    fn synthetic_cookie(&mut self) -> u64 {
-        self.next_packet += 1;
-        u64::MAX - self.next_packet
+    /// Cookies of the kernel count from 1; these count down from the other end. By the event's place in the ring, where
+    /// that is known: so the next agent makes the same of it.
+    fn synthetic_cookie(&mut self, seen: &Observation) -> u64 {
+        self.synthetic_cookie_at(seen.receipts.oldest())
+    }
+
+    fn synthetic_cookie_at(&mut self, sequence: Option<u64>) -> u64 {
+        u64::MAX
+            - sequence.unwrap_or_else(|| {
+                self.next_packet += 1;
+                self.next_packet
+            })
+    }
+}
+
+impl Entry {
+    /// Something more was seen of it. Where its handshake was told, there is nothing more to tell but its close.
+    fn hold(&mut self, receipts: Receipts) {
+        if self.told != Some(State::Established) {
+            self.tried.receipts.add(receipts);
+        }
     }
 }
 
@@ -842,6 +894,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
         established_ns: None,
         facts: Facts::default(),
         told: None,
+        known: !seen.receipts.are_news(),
         due_ns,
         peering: None,
         tried: Tried {
@@ -863,6 +916,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             existing: false,
             unannounced: false,
             untold: seen.untold,
+            receipts: seen.receipts,
         },
     }
 }
@@ -892,11 +946,12 @@ fn take_packet(entry: &mut Entry, seen: &Observation) {
 /// Hand on what is known. Again only where the state is another than was told.
 fn tell(entry: &mut Entry, out: &mut Vec<Told>) {
     let outcome = entry.facts.conclude(entry.tried.protocol);
+    let receipts = entry.tried.receipts.take();
     if entry.told == Some(outcome.state) {
         return;
     }
-    entry.tried.update = entry.told.is_some() || entry.tried.untold;
+    entry.tried.update = entry.told.is_some() || entry.known || entry.tried.untold;
     entry.told = Some(outcome.state);
     entry.tried.outcome = outcome;
-    out.push(Told::Tried(Box::new(entry.tried.clone())));
+    out.push(Told::Tried(Box::new(Tried { receipts, ..entry.tried.clone() })));
 }

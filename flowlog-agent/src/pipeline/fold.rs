@@ -3,7 +3,7 @@
 
 use crate::model::{
     Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence, Flow, FlowId,
-    Party, PolicyRefs, Protocol, RoundTrip, State,
+    Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -79,6 +79,8 @@ pub(super) struct Folder {
     intervals: Intervals,
     keys: LruCache<Arc<Key>, Folded>,
     open: LruCache<FlowId, Arc<Key>>,
+    /// No event that a flow here stands for, and that the ring keeps, is older.
+    oldest: Option<u64>,
     /// Flows that went into one written before.
     pub(super) folded: u64,
     /// Sums of connections whose key was forgotten.
@@ -110,6 +112,7 @@ impl Folder {
             intervals,
             keys: LruCache::new(bound(MOST_KEYS)),
             open: LruCache::new(bound(MOST_OPEN)),
+            oldest: None,
             folded: 0,
             closes_unmatched: 0,
         }
@@ -130,7 +133,8 @@ impl Folder {
                 // An update that says what was said of others already adds no more than its sums.
                 if flow.count > 0 || totals_of(&flow).is_some() {
                     self.folded += flow.count;
-                    add(folded, &flow);
+                    self.oldest = older(self.oldest, flow.receipts.oldest());
+                    add(folded, flow);
                 }
             }
             None => {
@@ -170,6 +174,22 @@ impl Folder {
         self.keys.iter().map(|(_, folded)| folded.open.len()).sum()
     }
 
+    /// Take a flow that an agent before has written: what closes later is told by it.
+    pub(super) fn remember_told(&mut self, flow: &Flow, now_ns: u64, out: &mut Vec<Flow>) {
+        if !is_open(flow) {
+            return;
+        }
+        let key = Arc::new(key_of(flow));
+        if !self.keys.contains(&key) {
+            let due_ns = now_ns.saturating_add(self.interval(flow.class));
+            self.remember(Arc::clone(&key), flow, due_ns, out);
+        }
+        if let Some(folded) = self.keys.get_mut(&key) {
+            folded.open.insert(flow.id);
+            self.open.put(flow.id, key);
+        }
+    }
+
     /// Take repeats that were counted in the kernel, or one whose close is: they are awaited by nobody here.
     pub(super) fn fold_counted(&mut self, flow: Flow, now_ns: u64, out: &mut Vec<Flow>) {
         let id = flow.id;
@@ -196,13 +216,18 @@ impl Folder {
     }
 
     /// A connection that was folded before has closed.
-    pub(super) fn close(&mut self, id: FlowId, time: Timestamp, totals: &Totals) {
+    pub(super) fn close(&mut self, id: FlowId, time: Timestamp, totals: &Totals, receipts: Receipts) {
         let folded = self.open.pop(&id).and_then(|key| self.keys.get_mut(&key));
         let Some(folded) = folded else {
-            self.closes_unmatched += 1;
+            self.closes_unmatched += u64::from(receipts.are_news());
             return;
         };
         folded.open.remove(&id);
+        if !receipts.are_news() {
+            return;
+        }
+        self.oldest = older(self.oldest, receipts.oldest());
+        folded.flow.receipts.add(receipts);
         let totals = totals.as_opener(folded.flow.direction);
         add_totals(&mut folded.flow, &totals);
         folded.flow.last = folded.flow.last.max(time);
@@ -231,6 +256,22 @@ impl Folder {
             } else {
                 folded.quiet = true;
                 folded.due_ns = u64::MAX;
+            }
+        }
+    }
+
+    /// Write what stands for events from before `sequence`, whatever its time: the ring cannot keep them much longer.
+    pub(super) fn write_before(&mut self, sequence: u64, out: &mut Vec<Flow>) {
+        if self.oldest.is_none_or(|oldest| oldest >= sequence) {
+            return;
+        }
+        self.oldest = None;
+        for (_, folded) in &mut self.keys {
+            let oldest = folded.flow.receipts.oldest().filter(|_| folded.changed);
+            if oldest.is_some_and(|oldest| oldest < sequence) {
+                out.push(take(folded));
+            } else {
+                self.oldest = older(self.oldest, oldest);
             }
         }
     }
@@ -272,7 +313,8 @@ fn is_open(flow: &Flow) -> bool {
 
 /// What was folded since the last writing; what stays stands for nothing yet.
 fn take(folded: &mut Folded) -> Flow {
-    let mut flow = folded.flow.clone();
+    let receipts = folded.flow.receipts.take();
+    let mut flow = Flow { receipts, ..folded.flow.clone() };
     flow.update = flow.count == 0;
     folded.changed = false;
     clear(&mut folded.flow);
@@ -289,25 +331,31 @@ fn clear(flow: &mut Flow) {
     flow.connect_ns = None;
 }
 
-fn add(folded: &mut Folded, flow: &Flow) {
+fn older(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    one.into_iter().chain(other).min()
+}
+
+fn add(folded: &mut Folded, mut flow: Flow) {
     let sum = &mut folded.flow;
+    let totals = totals_of(&flow);
+    sum.receipts.add(flow.receipts.take());
     if sum.count == 0 {
         sum.id = flow.id;
         sum.first = flow.first;
         sum.last = flow.last;
         sum.connect_ns = flow.connect_ns;
         sum.source.port = flow.source.port;
-        sum.names = Arc::clone(&flow.names);
+        sum.names = flow.names;
         // Not part of every key.
         sum.destination.port = flow.destination.port;
-        sum.process = flow.process.clone();
-        sum.verdict = flow.verdict.clone();
-        sum.outcome = flow.outcome.clone();
+        sum.process = flow.process;
+        sum.verdict = flow.verdict;
+        sum.outcome = flow.outcome;
     }
     sum.count += flow.count;
     sum.first = sum.first.min(flow.first);
     sum.last = sum.last.max(flow.last);
-    if let Some(totals) = totals_of(flow) {
+    if let Some(totals) = totals {
         add_totals(sum, &totals);
     }
     folded.changed = true;

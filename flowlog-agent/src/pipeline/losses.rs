@@ -1,17 +1,82 @@
 //! Losses on their way to their records: added up by stage, cause and kind, told at most once a second.
 
 use crate::capture::KernelCounts;
-use crate::model::{Class, Loss, LossCause, LossStage};
+use crate::model::{Class, Ledger, Loss, LossCause, LossStage, Receipts};
 use jiff::Timestamp;
 
 /// What was lost since the last telling.
 #[derive(Default)]
 pub(super) struct Losses {
     held: Vec<Loss>,
+    /// The duty to tell of it.
+    receipts: Receipts,
     kernel: KernelCounts,
+    /// Events that were lost with the agent before.
+    killed: u64,
+}
+
+/// Places of the numbers in the ledger: those by kind, the others, those by hook.
+const BY_KIND: usize = 0;
+const CGROUP: usize = 24;
+const UNREADABLE: usize = 25;
+const TABLE_FULL: usize = 26;
+const SHED: usize = 27;
+const SHED_CLOSES: usize = 29;
+const ANSWERS_LOST: usize = 30;
+const ANSWERS_UNREADABLE: usize = 31;
+const BY_HOOK: usize = 32;
+
+fn numbers(counts: &mut KernelCounts) -> impl Iterator<Item = (usize, &mut u64)> {
+    let by_kind = counts.lost.iter_mut().zip(BY_KIND..).map(|((_, count), at)| (at, count));
+    let by_hook = counts.missed.iter_mut().zip(BY_HOOK..).map(|((_, count), at)| (at, count));
+    let others = [
+        (CGROUP, &mut counts.cgroup_lost),
+        (UNREADABLE, &mut counts.unreadable),
+        (TABLE_FULL, &mut counts.table_full),
+        (SHED_CLOSES, &mut counts.shed_closes),
+        (ANSWERS_LOST, &mut counts.answers_lost),
+        (ANSWERS_UNREADABLE, &mut counts.answers_unreadable),
+    ];
+    let shed = counts.shed.iter_mut().zip(SHED..SHED_CLOSES).map(|((_, count), at)| (at, count));
+    by_kind.chain(others).chain(shed).chain(by_hook)
 }
 
 impl Losses {
+    /// Go on where the agent before stopped telling; `counts` are those of now. What it never told comes with the next
+    /// look. Programs that are `new` have missed nothing yet.
+    pub(super) fn resume(&mut self, mut counts: KernelCounts, ledger: &Ledger, new: bool) {
+        for (at, count) in numbers(&mut counts) {
+            *count = if new && at >= BY_HOOK { 0 } else { ledger.told(at) };
+        }
+        self.kernel = counts;
+    }
+
+    /// What was lost with the agent before is to be told.
+    pub(super) fn lose_killed(&mut self, events: u64, since: Timestamp, now: Timestamp) {
+        if events > 0 {
+            self.add(LossStage::Restart, LossCause::Killed, "event", None, events, since);
+            self.held
+                .iter_mut()
+                .filter(|loss| loss.cause == LossCause::Killed)
+                .for_each(|loss| loss.last = now);
+            self.killed = events;
+        }
+    }
+
+    /// All that was taken so far is written: the next agent is not to tell it again. Told twice, where the agent is killed
+    /// between the writing and this.
+    pub(super) fn commit(&mut self, ledger: &Ledger) {
+        ledger.forgive(std::mem::take(&mut self.killed));
+        for (at, count) in numbers(&mut self.kernel) {
+            ledger.set_told(at, *count);
+        }
+    }
+
+    /// What the kernel half lost before this run.
+    pub(super) fn kernel(&self) -> &KernelCounts {
+        &self.kernel
+    }
+
     /// Count a loss.
     pub(super) fn add(
         &mut self,
@@ -75,9 +140,14 @@ impl Losses {
         counts.missed.iter().any(|(hook, missed)| *missed > self.kernel.missed(hook))
     }
 
+    /// These events are told by a loss that was counted.
+    pub(super) fn hold(&mut self, receipts: Receipts) {
+        self.receipts.add(receipts);
+    }
+
     /// What is to be told now.
-    pub(super) fn take(&mut self) -> Vec<Loss> {
-        std::mem::take(&mut self.held)
+    pub(super) fn take(&mut self) -> (Vec<Loss>, Receipts) {
+        (std::mem::take(&mut self.held), self.receipts.take())
     }
 }
 
@@ -95,10 +165,10 @@ mod tests {
         let later = start + SignedDuration::from_secs(1);
         losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 2, start);
         losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 3, later);
-        let told = losses.take();
+        let (told, _) = losses.take();
         assert_eq!(told.len(), 1);
         assert_eq!((told[0].count, told[0].first, told[0].last), (5, start, later));
-        assert!(losses.take().is_empty());
+        assert!(losses.take().0.is_empty());
     }
 
     #[test]
@@ -114,7 +184,7 @@ mod tests {
         assert!(losses.add_kernel(&counts, now, now), "a lost cgroup event asks for a scan");
         assert!(!losses.add_kernel(&counts, now, now));
         let told = |loss: Loss| (loss.cause, loss.what, loss.class, loss.count);
-        let told: Vec<_> = losses.take().into_iter().map(told).collect();
+        let told: Vec<_> = losses.take().0.into_iter().map(told).collect();
         let expected = [
             (LossCause::RingFull, "attempt", None, 3),
             (LossCause::RingFull, "cgroup", None, 1),

@@ -18,11 +18,14 @@ mod repeats;
 mod tests;
 mod waiting;
 
-use crate::capture::{Batch, Capture, Cgroups, Gaps, HookStatus, KernelCounts, Repeat, clock, find_exe};
+use crate::capture::{
+    Batch, Capture, Cgroups, Gaps, HookStatus, KernelCounts, PinOrigin, Pinned, Repeat, clock, find_exe,
+};
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Fact, Flow, LossCause, LossStage, Names, Node, Observation, Process, State,
+    Attribution, Class, Direction, Fact, Flow, Ledger, LossCause, LossStage, Names, Node, Observation,
+    Process, Receipts, State,
 };
 use crate::policy;
 use crate::record::{
@@ -112,6 +115,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let mut reload = Reload::new(folders, fingerprint, store);
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
+    spine.resume(&capture);
     spine.tell_start(start);
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
@@ -176,6 +180,11 @@ struct Spine {
     rescan_due: bool,
     rescanned: Instant,
     losses_told: Timestamp,
+    /// Where what was told is marked, where it outlives the agent.
+    ledger: Option<&'static Ledger>,
+    /// What the kernel half had lost before this run.
+    lost_before: KernelCounts,
+    not_understood: u64,
     turns: u32,
     decode_warning: RateLimit,
 }
@@ -202,7 +211,7 @@ impl Spine {
             correlate: Correlator::new(sees_syns),
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
-            repeats: Repeats::new(!settings.each),
+            repeats: Repeats::new(!settings.each && settings.pin.is_none()),
             naming: Naming::default(),
             judged: Judged::new(),
             losses: Losses::default(),
@@ -214,8 +223,38 @@ impl Spine {
             rescan_due: false,
             rescanned: Instant::now(),
             losses_told: Timestamp::now(),
+            ledger: None,
+            lost_before: KernelCounts::default(),
+            not_understood: 0,
             turns: 0,
             decode_warning: RateLimit::new(Duration::from_secs(60)),
+        }
+    }
+
+    /// Go on where the agent before stopped, if there was one.
+    fn resume(&mut self, capture: &Capture) {
+        let (Some(ledger), Some(Pinned { origin, .. })) = (capture.ledger(), &capture.pinned) else { return };
+        self.ledger = Some(ledger);
+        let now = Timestamp::now();
+        let new = match origin {
+            PinOrigin::New => return,
+            PinOrigin::Refused { events, .. } => {
+                let (stage, cause) = (LossStage::Restart, LossCause::OtherLayout);
+                self.losses.add(stage, cause, "event", None, *events, now);
+                return;
+            }
+            PinOrigin::Adopted(left) | PinOrigin::Replaced(left) => {
+                self.losses_told = capture.wall(left.alive_ns).min(now);
+                self.losses.lose_killed(left.at_risk, self.losses_told, now);
+                matches!(origin, PinOrigin::Replaced(_))
+            }
+        };
+        match capture.counts() {
+            Ok(counts) => {
+                self.losses.resume(counts, ledger, new);
+                self.lost_before = self.losses.kernel().clone();
+            }
+            Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
     }
 
@@ -224,9 +263,10 @@ impl Spine {
         loop {
             let batch = capture.drain();
             let more = batch.more;
-            let now_ns = clock::now_ns()?;
+            let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
             self.note_gaps(capture, now_ns);
-            self.step(batch, now_ns, Timestamp::now());
+            self.step(batch, now_ns, now);
+            self.hurry(capture, now_ns, now);
             if !more {
                 self.pass_over();
                 return Ok(());
@@ -246,6 +286,18 @@ impl Spine {
         }
     }
 
+    /// What the ring cannot keep much longer is told now, whatever it waits for.
+    fn hurry(&mut self, capture: &Capture, now_ns: u64, now: Timestamp) {
+        let (Some(ledger), Some(sequence)) = (self.ledger, capture.tell_before()) else { return };
+        ledger.beat(now_ns);
+        for mut tried in self.waiting.take_before(sequence) {
+            self.last_attribute(&mut tried, now_ns, now, None);
+        }
+        let mut written = Vec::new();
+        self.fold.write_before(sequence, &mut written);
+        self.record(written);
+    }
+
     /// Attempts that were told just before their kind began to be counted.
     fn pass_over(&mut self) {
         let begun = self.repeats.take_begun();
@@ -258,6 +310,8 @@ impl Spine {
 
     /// One batch down the spine.
     fn step(&mut self, batch: Batch, now_ns: u64, now: Timestamp) {
+        self.losses.hold(batch.not_understood);
+        self.not_understood += u64::try_from(batch.errors.len()).unwrap_or(0);
         for error in &batch.errors {
             self.registry.decode_errors.one();
             self.losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 1, now);
@@ -274,8 +328,10 @@ impl Spine {
         for told in told {
             match told {
                 Told::Tried(tried) => self.first_attribute(tried, now_ns, now),
-                Told::Closed { id, totals, .. } if self.waiting.holds(id) => self.waiting.close(id, totals),
-                Told::Closed { id, time, totals } => self.fold.close(id, time, &totals),
+                Told::Closed { id, totals, receipts, .. } if self.waiting.holds(id) => {
+                    self.waiting.close(id, totals, receipts);
+                }
+                Told::Closed { id, time, totals, receipts } => self.fold.close(id, time, &totals, receipts),
                 Told::ClosedUnannounced { .. } => self.close_counted(&told, now_ns, now),
             }
         }
@@ -297,10 +353,12 @@ impl Spine {
         let known = Known { snapshot, cgroups, host_processes, now };
         let mut kinds: Vec<(&'static str, u64)> = Vec::new();
         for seen in observations {
+            // What an agent before has told was counted by it.
+            let news = u64::from(seen.receipts.are_news());
             let kind = kind_of(&seen.fact);
             match kinds.iter_mut().find(|(known, _)| *known == kind) {
-                Some((_, count)) => *count += 1,
-                None => kinds.push((kind, 1)),
+                Some((_, count)) => *count += news,
+                None => kinds.push((kind, news)),
             }
             latest_ns = seen.boot_ns;
             naming.take_by(seen.boot_ns, &known);
@@ -336,16 +394,16 @@ impl Spine {
             self.repeats.doubt(&tried);
         }
         match self.view(now).attribute(&tried) {
-            Attributed::Ends(ends) => self.follow(&tried, *ends, now_ns),
+            Attributed::Ends(ends) => self.follow(&mut tried, *ends, now_ns),
             // What became of an attempt that has waited already is told at once.
             Attributed::NotYet(_) if tried.update && !tried.untold && !self.waiting.holds(tried.id) => {
-                self.last_attribute(&tried, now_ns, now, None);
+                self.last_attribute(&mut tried, now_ns, now, None);
             }
             Attributed::NotYet(_) => {
                 // A cgroup made in the moment in which the hook was attached can miss both the hook and the scan.
                 self.rescan_due |= tried.cgroup_id.is_some_and(|id| self.cgroups.find(id).is_none());
-                if let Err(tried) = self.waiting.hold(tried, now_ns) {
-                    self.last_attribute(&tried, now_ns, now, None);
+                if let Err(mut tried) = self.waiting.hold(tried, now_ns) {
+                    self.last_attribute(&mut tried, now_ns, now, None);
                 }
             }
             Attributed::OutOfScope => self.leave_out(&tried),
@@ -359,18 +417,18 @@ impl Spine {
             let (host_processes, names) = (*host_processes, &naming.names);
             let view = View { snapshot, cgroups, node, host_processes, now, repeats, names };
             let ready = waiting.take_ready(|tried| !matches!(view.attribute(tried), Attributed::NotYet(_)));
-            for tried in ready {
+            for mut tried in ready {
                 self.registry.attributed_late.one();
-                self.last_attribute(&tried, now_ns, now, Some(Attribution::Late));
+                self.last_attribute(&mut tried, now_ns, now, Some(Attribution::Late));
             }
         }
-        for tried in self.waiting.take_due(now_ns) {
-            self.last_attribute(&tried, now_ns, now, None);
+        for mut tried in self.waiting.take_due(now_ns) {
+            self.last_attribute(&mut tried, now_ns, now, None);
         }
     }
 
     /// With what is known now, and saying what is not.
-    fn last_attribute(&mut self, tried: &Tried, now_ns: u64, now: Timestamp, late: Option<Attribution>) {
+    fn last_attribute(&mut self, tried: &mut Tried, now_ns: u64, now: Timestamp, late: Option<Attribution>) {
         match self.view(now).attribute(tried) {
             Attributed::Ends(mut ends) => {
                 ends.attribution = ends.attribution.or(late);
@@ -385,8 +443,9 @@ impl Spine {
     }
 
     /// Evaluate, judge, fold, record.
-    fn follow(&mut self, tried: &Tried, ends: Ends, now_ns: u64) {
-        let flow = judge(&self.snapshot, &mut self.answers, tried, ends);
+    fn follow(&mut self, tried: &mut Tried, ends: Ends, now_ns: u64) {
+        let mut flow = judge(&self.snapshot, &mut self.answers, tried, ends);
+        flow.receipts = tried.receipts.take();
         self.judge_kind(tried, &flow);
         let mut written = Vec::new();
         if tried.untold && flow.outcome.state == State::Established {
@@ -396,14 +455,17 @@ impl Spine {
             // The loss says it all.
             return;
         }
-        if self.repeats.adopt(tried, &flow) {
+        if !flow.receipts.are_news() {
+            self.fold.remember_told(&flow, now_ns, &mut written);
+        } else if self.repeats.adopt(tried, &flow) {
             self.correlate.release(tried.id);
             self.fold.fold_counted(flow, now_ns, &mut written);
         } else if self.fold.passes(&flow) {
             written.push(flow);
         } else {
-            let times = self.fold.fold(flow.clone(), now_ns, &mut written);
-            self.repeats.consider(tried, &flow, times);
+            let copy = flow.clone();
+            let times = self.fold.fold(flow, now_ns, &mut written);
+            self.repeats.consider(tried, &copy, times);
         }
         self.record(written);
     }
@@ -517,9 +579,13 @@ impl Spine {
 
     /// A connection whose handshake was counted, and whose close was told.
     fn close_counted(&mut self, told: &Told, now_ns: u64, now: Timestamp) {
-        let Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals } = told else {
+        let Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals, receipts } = told
+        else {
             return;
         };
+        if !receipts.are_news() {
+            return;
+        }
         let mut flows = Vec::new();
         let kinds = repeats::kinds_of(*cgroup_id, *protocol, *local, *remote);
         let counted = kinds.iter().any(|kind| self.repeats.close(kind, totals, *boot_ns, now, &mut flows));
@@ -542,9 +608,9 @@ impl Spine {
                         true => self.registry.existing_recorded.add(flow.count),
                         false => self.registry.attempts_recorded.add(flow.count),
                     }
-                    self.sink("flow", &line);
+                    self.sink("flow", &line.with(flow.receipts.take()));
                 }
-                Err(error) => self.lose_record(&error, &flow),
+                Err(error) => self.lose_record(&error, &mut flow),
             }
         }
     }
@@ -554,7 +620,7 @@ impl Spine {
         self.sinks.offer(line);
     }
 
-    fn lose_record(&mut self, error: &EncodeError, flow: &Flow) {
+    fn lose_record(&mut self, error: &EncodeError, flow: &mut Flow) {
         tracing::error!(%error, "a flow cannot be recorded");
         self.registry.encode_errors.one();
         match flow.existing {
@@ -563,6 +629,7 @@ impl Spine {
         }
         let class = Some(flow.class);
         self.losses.add(LossStage::Fold, LossCause::TooLong, "flow", class, flow.count, flow.last);
+        self.losses.hold(flow.receipts.take());
     }
 
     fn leave_out(&self, tried: &Tried) {
@@ -583,6 +650,7 @@ impl Spine {
     fn keep_house(&mut self, capture: &mut Capture, reload: &mut Reload) -> Result<(), PipelineError> {
         let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
         self.turns = self.turns.wrapping_add(1);
+        self.commit_losses();
         self.sweep(capture, now_ns, now);
         let mut written = Vec::new();
         self.fold.tick(now_ns, &mut written);
@@ -655,10 +723,22 @@ impl Spine {
         }
     }
 
+    /// Losses that were told and are written by now are not told again by the next agent.
+    fn commit_losses(&mut self) {
+        if let Some(ledger) = self.ledger.filter(|_| self.sinks.are_idle()) {
+            self.losses.commit(ledger);
+        }
+    }
+
     fn tell_losses(&mut self, now: Timestamp) {
         self.losses_told = now;
-        for loss in self.losses.take() {
+        let (losses, mut receipts) = self.losses.take();
+        let mut left = losses.len();
+        for loss in losses {
+            left -= 1;
             match self.encoder.loss(&loss) {
+                // Told with the last of them: lines are written in order.
+                Ok(line) if left == 0 => self.sink("loss", &line.with(receipts.take())),
                 Ok(line) => self.sink("loss", &line),
                 Err(error) => tracing::error!(%error, ?loss, "a loss cannot be recorded"),
             }
@@ -679,8 +759,8 @@ impl Spine {
         }
         self.rescanned = self.rescanned.checked_sub(RESCAN).unwrap_or(self.rescanned);
         self.rescan();
-        for tried in self.waiting.take_due(u64::MAX) {
-            self.last_attribute(&tried, now_ns, now, None);
+        for mut tried in self.waiting.take_due(u64::MAX) {
+            self.last_attribute(&mut tried, now_ns, now, None);
         }
         self.sweep(capture, now_ns, now);
         let mut written = Vec::new();
@@ -696,16 +776,21 @@ impl Spine {
         if !self.sinks.flush(LAST_WORDS) {
             tracing::warn!("an output is slow: what it could not take is counted as lost");
         }
+        self.commit_losses();
         let counters = self.counters();
         let stop = Stop { reason: reason.to_owned(), counters: counters.clone() };
         self.tell_agent(AgentEvent::Stop(Box::new(stop)), now);
         self.sinks.finish(LAST_WORDS);
+        if let Some(ledger) = self.ledger {
+            ledger.close();
+        }
         Ok(counters)
     }
 
     /// The books: what the kernel half saw against what was decoded.
     fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
         self.losses.add_kernel(counts, self.losses_told, now);
+        let counts = &self.of_this_run(counts);
         let kinds = ["attempt", "sent", "sent_to"];
         let unmatched = self.correlate.unmatched;
         let seen = kinds.iter().map(|kind| counts.seen(kind)).sum::<u64>().saturating_sub(unmatched.late);
@@ -743,6 +828,38 @@ impl Spine {
         self.registry.kernel_losses.set("table_full", counts.table_full);
         self.registry.kernel_losses.set("dns_answer", counts.answers_lost);
         self.registry.kernel_losses.set("dns_answer_unreadable", counts.answers_unreadable);
+    }
+
+    /// The kernel half's counts without those of the runs before. Where it outlives the agent, what was seen is what was
+    /// read, lost and not understood: its own count has what another run read.
+    fn of_this_run(&self, counts: &KernelCounts) -> KernelCounts {
+        let mut own = counts.clone();
+        if self.ledger.is_none() {
+            return own;
+        }
+        let before = &self.lost_before;
+        let events = self.registry.events.get_all();
+        for (kind, lost) in &mut own.lost {
+            *lost = lost.saturating_sub(before.lost(kind));
+        }
+        for (hook, missed) in &mut own.missed {
+            *missed = missed.saturating_sub(before.missed(hook));
+        }
+        for (kind, seen) in &mut own.seen {
+            let lost = own.lost.iter().find(|(other, _)| other == kind).map_or(0, |(_, lost)| *lost);
+            let not_understood = if *kind == "attempt" { self.not_understood } else { 0 };
+            *seen = events.get(*kind).copied().unwrap_or(0) + lost + not_understood;
+        }
+        own.cgroup_lost = own.cgroup_lost.saturating_sub(before.cgroup_lost);
+        own.unreadable = own.unreadable.saturating_sub(before.unreadable);
+        own.table_full = own.table_full.saturating_sub(before.table_full);
+        for (class, shed) in &mut own.shed {
+            *shed = shed.saturating_sub(before.shed(*class));
+        }
+        own.shed_closes = own.shed_closes.saturating_sub(before.shed_closes);
+        own.answers_lost = own.answers_lost.saturating_sub(before.answers_lost);
+        own.answers_unreadable = own.answers_unreadable.saturating_sub(before.answers_unreadable);
+        own
     }
 
     fn counters(&self) -> Counters {
@@ -820,6 +937,7 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         outcome: tried.outcome.clone(),
         class,
         attribution: ends.attribution,
+        receipts: Receipts::default(),
     };
     flow.names = naming::names_for(&flow, &tried.names);
     flow

@@ -7,8 +7,8 @@ use super::repeats::Repeats;
 use crate::capture::{Repeat, RepeatCounts, Slot};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
-    Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, RoundTrip, State, Task,
-    Tier, TrialVerdict, Verdict,
+    Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
+    Task, Tier, TrialVerdict, Verdict,
 };
 use jiff::Timestamp;
 use std::net::{IpAddr, SocketAddr};
@@ -134,6 +134,7 @@ fn seen(boot_ns: u64, fact: Fact) -> Seen {
         remote: None,
         untold: false,
         fact,
+        receipts: Receipts::untracked(),
     })
 }
 
@@ -769,7 +770,7 @@ fn connections_whose_close_is_awaited_are_bounded_in_one_key_too() {
         folder.fold(flow(id, Class::Unrestricted, State::Established), 0, &mut written);
     }
     assert_eq!(folder.awaited(), 65_536);
-    folder.close(FlowId(1), Timestamp::UNIX_EPOCH, &Totals::default());
+    folder.close(FlowId(1), Timestamp::UNIX_EPOCH, &Totals::default(), Receipts::untracked());
     assert_eq!(folder.closes_unmatched, 1);
 }
 
@@ -791,6 +792,7 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
     };
     let outcome = Outcome { state, errno: None, syn_retries: None, drop: None, evidence: Vec::new() };
     Flow {
+        receipts: Receipts::untracked(),
         id: FlowId(id),
         direction: Direction::Egress,
         protocol: Protocol::Tcp,
@@ -886,7 +888,7 @@ fn a_closes_sums_come_with_the_next_writing_and_count_no_attempt() {
     folder.fold(flow(1, Class::Unrestricted, State::Established), 0, &mut written);
     let srtt = RoundTrip { sum_us: 30, connections: 1 };
     let totals = Totals { duration_ns: Some(5), bytes_sent: 10, bytes_received: 20, retransmits: 1, srtt };
-    folder.close(FlowId(1), Timestamp::from_second(9).unwrap(), &totals);
+    folder.close(FlowId(1), Timestamp::from_second(9).unwrap(), &totals, Receipts::untracked());
     folder.finish(&mut written);
     assert_eq!(written.len(), 2);
     assert_eq!((written[1].count, written[1].update, written[1].bytes_sent), (0, true, Some(10)));
@@ -908,7 +910,8 @@ fn a_connection_that_outlives_its_keys_interval_is_told_when_it_closes() {
         (200..=400).for_each(|second| folder.tick(second * SECOND, &mut written));
         written.clear();
         let totals = Totals { bytes_sent: 10, ..Totals::default() };
-        (1..=3).for_each(|id| folder.close(FlowId(id), Timestamp::UNIX_EPOCH, &totals));
+        (1..=3)
+            .for_each(|id| folder.close(FlowId(id), Timestamp::UNIX_EPOCH, &totals, Receipts::untracked()));
         folder.tick(401 * SECOND, &mut written);
         assert_eq!(written.len(), 1);
         assert_eq!((written[0].count, written[0].update, written[0].bytes_sent), (0, true, Some(30)));

@@ -3,7 +3,7 @@
 //! The first connect of a pod can come 100 ms before the API shows its address and container.
 
 use super::correlate::{Totals, Tried};
-use crate::model::FlowId;
+use crate::model::{FlowId, Receipts};
 use foldhash::{HashMap, HashMapExt};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -53,10 +53,25 @@ impl Waiting {
     }
 
     /// A connection that waits has closed.
-    pub(super) fn close(&mut self, id: FlowId, totals: Totals) {
+    pub(super) fn close(&mut self, id: FlowId, totals: Totals, receipts: Receipts) {
         if let Some(held) = self.held.get_mut(&id) {
             held.closed = Some(totals);
+            held.receipts.add(receipts);
         }
+    }
+
+    /// Attempts of which the ring keeps an event from before `sequence`: they cannot wait longer.
+    pub(super) fn take_before(&mut self, sequence: u64) -> Vec<Tried> {
+        let mut taken = Vec::new();
+        while let Some((_, id)) = self.order.front().copied() {
+            let oldest = self.held.get(&id).map(|held| held.receipts.oldest());
+            if oldest.is_some_and(|oldest| oldest.is_none_or(|oldest| oldest >= sequence)) {
+                break;
+            }
+            self.order.pop_front();
+            taken.extend(self.held.remove(&id));
+        }
+        taken
     }
 
     /// Attempts whose time is over at `now_ns`.
@@ -95,8 +110,10 @@ impl Waiting {
     fn merge(&mut self, newer: Tried) {
         if let Some(held) = self.held.get_mut(&newer.id) {
             let told_before = held.update;
+            let receipts = held.receipts.take();
             *held = newer;
             held.update = told_before;
+            held.receipts.add(receipts);
         }
     }
 }
@@ -105,7 +122,7 @@ impl Waiting {
 mod tests {
     use super::super::correlate::{Origin, Totals, Tried};
     use super::Waiting;
-    use crate::model::{FlowId, Names, Outcome, Protocol, State};
+    use crate::model::{FlowId, Names, Outcome, Protocol, Receipts, State};
     use jiff::Timestamp;
     use std::time::Duration;
 
@@ -131,6 +148,7 @@ mod tests {
             existing: false,
             unannounced: false,
             untold: false,
+            receipts: Receipts::untracked(),
         })
     }
 
@@ -161,7 +179,7 @@ mod tests {
         let mut settled = tried(1, State::Established);
         settled.update = true;
         waiting.hold(settled, SECOND).unwrap();
-        waiting.close(FlowId(1), Totals { bytes_sent: 5, ..Totals::default() });
+        waiting.close(FlowId(1), Totals { bytes_sent: 5, ..Totals::default() }, Receipts::untracked());
         let due = waiting.take_due(2 * SECOND);
         assert_eq!(due.len(), 1);
         assert_eq!(due[0].outcome.state, State::Established);

@@ -50,6 +50,43 @@ pub struct Start {
     pub cgroup_root: Option<String>,
     /// The snapshot at the start.
     pub snapshot: Option<SnapshotState>,
+    /// How the kernel half is kept in bpffs, where it is.
+    pub pin: Option<PinState>,
+}
+
+/// A kernel half that outlives the agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinState {
+    /// The folder in bpffs.
+    pub path: String,
+    /// How this run came to it.
+    pub state: PinCondition,
+    /// Why what was there could not be used.
+    pub why: Option<String>,
+    /// When the agent before was last alive.
+    pub last_alive: Option<Timestamp>,
+    /// It ended in order.
+    pub ended: Option<bool>,
+    /// Events that it left, and that this run tells.
+    pub waiting: Option<u64>,
+    /// Of these, such as it may have told.
+    pub doubtful: Option<u64>,
+    /// Events that nobody can tell.
+    pub lost: Option<u64>,
+}
+
+/// How a run came to the kernel half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PinCondition {
+    /// There was none: it was loaded.
+    New,
+    /// Taken over from the run before, which observed on without an agent.
+    Adopted,
+    /// Taken over from another build, or from other settings: its programs were replaced, what waited is told.
+    Replaced,
+    /// One was there whose events are not understood: it was removed, and one loaded.
+    Refused,
 }
 
 /// What the agent stops with.
@@ -234,6 +271,9 @@ struct AgentPart<'a> {
     /// The cgroup2 directory that is watched (start).
     #[serde(skip_serializing_if = "Option::is_none")]
     cgroup_root: Option<&'a str>,
+    /// How the kernel half is kept in bpffs, where it outlives the agent (start).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pin: Option<PinPart<'a>>,
     /// State of the cluster snapshot (start, snapshot).
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotPart<'a>>,
@@ -297,6 +337,49 @@ enum SnapshotSync {
     Stale,
 }
 
+/// A kernel half that outlives the agent.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Pin")]
+struct PinPart<'a> {
+    /// The folder in bpffs.
+    path: &'a str,
+    /// How this run came to it.
+    state: PinCondition,
+    /// Why what was there could not be used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
+    /// When the run before was last alive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_alive: Option<Moment>,
+    /// Whether the run before ended in order; else it was killed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<bool>,
+    /// Events that were not told yet, which this run tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
+    /// Of these, such as the run before may have told: their records have `flow.replayed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    doubtful: Option<u64>,
+    /// Events that nobody can tell any more; a `loss` record says so too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost: Option<u64>,
+}
+
+impl<'a> PinPart<'a> {
+    fn of(pin: &'a PinState, short: &Shortening) -> Self {
+        Self {
+            path: short.words(&pin.path),
+            state: pin.state,
+            why: pin.why.as_deref().map(|why| short.words(why)),
+            last_alive: pin.last_alive.map(Moment),
+            ended: pin.ended,
+            waiting: pin.waiting,
+            doubtful: pin.doubtful,
+            lost: pin.lost,
+        }
+    }
+}
+
 /// A time without capture.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Gap")]
@@ -345,6 +428,7 @@ impl<'a> AgentPart<'a> {
             hooks: None,
             config: None,
             cgroup_root: None,
+            pin: None,
             snapshot: None,
             gap: None,
             reason: None,
@@ -360,6 +444,7 @@ impl<'a> AgentPart<'a> {
             hooks: Some(short.list(&start.hooks).iter().map(|hook| hook.shortened(short)).collect()),
             config: short.keeps(Truncated::Config).then_some(&start.config),
             cgroup_root: start.cgroup_root.as_deref().map(|path| short.words(path)),
+            pin: start.pin.as_ref().map(|pin| PinPart::of(pin, short)),
             snapshot: start.snapshot.as_ref().map(|state| SnapshotPart::of(state, short)),
             ..Self::bare(EventName::Start)
         }

@@ -14,13 +14,13 @@ mod shorten;
 mod text;
 
 pub use agent::{
-    Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, SinkCounters,
-    SnapshotState, Start, Stop,
+    Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, PinCondition,
+    PinState, SinkCounters, SnapshotState, Start, Stop,
 };
 pub use native::Truncated;
 pub use schema::schema;
 
-use crate::model::{Class, Flow, Loss};
+use crate::model::{Class, Flow, Loss, Receipts};
 use agent::AgentLine;
 use bytes::Bytes;
 use native::{FlowLine, LossLine};
@@ -29,6 +29,7 @@ use shared::Shared;
 use shorten::Shortening;
 use std::collections::BTreeSet;
 use std::io::Write as _;
+use std::sync::Arc;
 
 /// The fields of every kind of line as Markdown tables: the part of `docs/log-format.md` that is not written by
 /// hand.
@@ -98,6 +99,7 @@ pub enum Content {
 pub struct Line {
     body: Bytes,
     content: Content,
+    receipts: Option<Arc<Receipts>>,
 }
 
 impl Line {
@@ -109,6 +111,23 @@ impl Line {
     /// What the line tells.
     pub fn content(&self) -> &Content {
         &self.content
+    }
+
+    /// The line with the duty to tell of these events: they are told when its last copy goes, written or counted as lost.
+    #[must_use]
+    pub fn with(mut self, receipts: Receipts) -> Self {
+        self.receipts = receipts.ledger().is_some().then(|| Arc::new(receipts));
+        self
+    }
+
+    /// That duty, taken out of the line; absent where there is none, or another copy has it too.
+    pub fn take_receipts(self) -> Option<Receipts> {
+        Arc::into_inner(self.receipts?)
+    }
+
+    /// That duty, where there is one.
+    pub fn receipts(&self) -> Option<&Arc<Receipts>> {
+        self.receipts.as_ref()
     }
 
     /// Append the whole line under its number in a sink.
@@ -167,21 +186,21 @@ impl Encoder {
         };
         // An existing connection is no attempt.
         let count = if flow.existing { 0 } else { flow.count };
-        Ok(Line { body, content: Content::Flow { class: flow.class, count } })
+        Ok(Line { body, content: Content::Flow { class: flow.class, count }, receipts: None })
     }
 
     /// Encode a loss.
     pub fn loss(&mut self, loss: &Loss) -> Result<Line, EncodeError> {
         let Self { run, buffer, .. } = self;
         let body = fit(buffer, "loss", |short| LossLine::of(loss, run, short))?;
-        Ok(Line { body, content: Content::Loss(Box::new(loss.clone())) })
+        Ok(Line { body, content: Content::Loss(Box::new(loss.clone())), receipts: None })
     }
 
     /// Encode a record about the agent.
     pub fn agent(&mut self, agent: &Agent) -> Result<Line, EncodeError> {
         let Self { run, buffer, .. } = self;
         let body = fit(buffer, "agent", |short| AgentLine::of(agent, run, short))?;
-        Ok(Line { body, content: Content::Agent })
+        Ok(Line { body, content: Content::Agent, receipts: None })
     }
 }
 

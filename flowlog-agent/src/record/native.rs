@@ -152,6 +152,10 @@ pub(super) struct FlowPart {
     /// Present and true where this tells anew what became of a flow that was told before under the same `id`.
     #[serde(skip_serializing_if = "is_false")]
     update: bool,
+    /// Present and true where this may repeat what the run before wrote: it was killed while it wrote this, and nobody can
+    /// tell whether it came through. Then the two have the same `id`, or this has the `id` of one that the other stands for.
+    #[serde(skip_serializing_if = "is_false")]
+    replayed: bool,
     /// Sum of the closed connections' durations, whole milliseconds, rounded down.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
@@ -663,6 +667,7 @@ impl FlowPart {
             first: Moment(flow.first),
             last: Moment(flow.last),
             update: flow.update,
+            replayed: flow.receipts.are_doubtful(),
             duration_ms: flow.duration_ns.map(|ns| ns / 1_000_000),
             bytes_sent: flow.bytes_sent,
             bytes_received: flow.bytes_received,

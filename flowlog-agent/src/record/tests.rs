@@ -65,6 +65,7 @@ fn side(decision: Decision, basis: Basis, policies: Vec<PolicyRef>) -> Direction
 
 fn flow() -> Flow {
     Flow {
+        receipts: Receipts::untracked(),
         id: FlowId(0xabc),
         direction: Direction::Egress,
         protocol: Protocol::Tcp,
@@ -241,6 +242,16 @@ fn loss() -> Loss {
 
 fn start() -> Start {
     Start {
+        pin: Some(PinState {
+            path: "/sys/fs/bpf/flowlog".into(),
+            state: PinCondition::Adopted,
+            why: None,
+            last_alive: Some(time()),
+            ended: Some(false),
+            waiting: Some(7),
+            doubtful: Some(1),
+            lost: Some(0),
+        }),
         version: "0.1.0".into(),
         kernel: "6.18.44".into(),
         confinement: Some(ConfinementState {
@@ -664,6 +675,7 @@ fn even_the_longest_line_fits() {
         let hook = HookState { name: text.clone(), state: HookCondition::Degraded, why: Some(text.clone()) };
         let snapshot = SnapshotState { problems: vec![text.clone(); 50], objects: counts, ..snapshot() };
         let start = Start {
+            pin: start().pin.map(|pin| PinState { path: text.clone(), why: Some(text.clone()), ..pin }),
             version: text.clone(),
             kernel: text.clone(),
             confinement: start().confinement,

@@ -3,6 +3,7 @@
 
 use super::output::{self, Output, PIPE_BATCH_BYTES, WriteError};
 use super::{SinkError, SinkKind};
+use crate::model::ledger::Place;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -117,6 +118,14 @@ impl Output for FileOutput {
             Some(_) => self.write_stream(lines, wait),
             None => Err(nothing_written(io::ErrorKind::NotConnected.into())),
         }
+    }
+
+    fn place(&mut self) -> Option<Place> {
+        self.open.as_ref().filter(|open| open.regular)?;
+        self.replace_if_unlinked().and_then(|()| self.end_torn_line()).ok()?;
+        let open = self.open.as_ref()?;
+        let bytes = open.file.metadata().ok()?.len();
+        Some(Place { identity: open.identity, bytes })
     }
 
     fn tick(&mut self) -> Result<bool, WriteError> {

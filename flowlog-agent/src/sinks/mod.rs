@@ -12,6 +12,7 @@ mod writer;
 
 pub use queue::QueueLimits;
 
+use crate::model::Ledger;
 use crate::record::{Encoder, Line, SinkCounters};
 use output::Output;
 use queue::Queue;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use writer::{Marks, Writer};
 
 /// A kind of destination.
 struct SinkKind {
@@ -99,8 +101,13 @@ struct Sink {
 
 impl Sinks {
     /// Open every output (`stdout` or a path) and start its writer. `encoder` makes the sinks' own `loss`
-    /// records.
-    pub fn start(outputs: &[String], encoder: &Encoder, limits: QueueLimits) -> Result<Self, SinkError> {
+    /// records; in `ledger`, if there is one, writers mark what they are writing.
+    pub fn start(
+        outputs: &[String],
+        encoder: &Encoder,
+        limits: QueueLimits,
+        ledger: Option<&'static Ledger>,
+    ) -> Result<Self, SinkError> {
         if outputs.is_empty() {
             return Err(SinkError::NoOutput);
         }
@@ -114,7 +121,17 @@ impl Sinks {
         }
         let sinks = opened
             .into_iter()
-            .map(|(name, output)| Sink::start(name, output, encoder.clone(), limits, tell_closed.clone()))
+            .map(|(name, output)| {
+                let marks = match ledger {
+                    None => Marks::None,
+                    Some(ledger) if outputs.len() == 1 => Marks::Each(ledger),
+                    Some(ledger) => Marks::Spread(ledger),
+                };
+                let queue = Arc::new(Queue::new(limits));
+                let writer =
+                    Writer::new(Arc::clone(&queue), output, encoder.clone(), tell_closed.clone(), marks);
+                Sink::start(name, queue, writer)
+            })
             .collect::<Result<_, _>>()?;
         Ok(Self { sinks, closed })
     }
@@ -155,6 +172,11 @@ impl Sinks {
         self.sinks.iter().all(|sink| sink.queue.wait_idle(deadline))
     }
 
+    /// Whether all that was offered so far is written, and every loss is told.
+    pub fn are_idle(&self) -> bool {
+        self.sinks.iter().all(|sink| sink.queue.is_idle())
+    }
+
     /// What every sink wrote and lost so far.
     pub fn counters(&self) -> BTreeMap<String, SinkCounters> {
         self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.counters())).collect()
@@ -172,15 +194,7 @@ impl Sinks {
 }
 
 impl Sink {
-    fn start(
-        name: &str,
-        output: Box<dyn Output>,
-        encoder: Encoder,
-        limits: QueueLimits,
-        closed: watch::Sender<bool>,
-    ) -> Result<Self, SinkError> {
-        let queue = Arc::new(Queue::new(limits));
-        let writer = writer::Writer::new(Arc::clone(&queue), output, encoder, closed);
+    fn start(name: &str, queue: Arc<Queue>, writer: Writer) -> Result<Self, SinkError> {
         let thread = std::thread::Builder::new()
             .name("flowlog-sink".into())
             .spawn(move || writer.run())

@@ -1,5 +1,6 @@
 //! What a destination offers to its writer, and how bytes get to a file descriptor without tearing lines.
 
+use crate::model::ledger::Place;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::fs::File;
 use std::io::{self, Write};
@@ -16,6 +17,11 @@ pub(super) trait Output: Send {
 
     /// Write whole lines. Waits at most `wait` for room, so that the writer keeps an eye on its orders.
     fn write(&mut self, lines: &[u8], wait: Duration) -> Result<(), WriteError>;
+
+    /// The end of the file to which the next write appends; absent where what becomes of a write cannot be looked up.
+    fn place(&mut self) -> Option<Place> {
+        None
+    }
 
     /// Called about once a second, to notice what happens outside (a rename, a reader that left).
     /// True where the destination was opened anew.

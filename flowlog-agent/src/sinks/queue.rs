@@ -1,6 +1,6 @@
 //! What waits for one writer, and what was lost before it: bounded in lines and bytes, shed by class.
 
-use crate::model::{Class, Loss, LossCause, LossStage, Severity};
+use crate::model::{Class, Loss, LossCause, LossStage, Receipts, Severity};
 use crate::record::{Content, Line, SinkCounters};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
@@ -41,6 +41,8 @@ struct State {
     lines: VecDeque<Line>,
     bytes: usize,
     losses: Losses,
+    /// The duty to tell of what was lost.
+    lost: Receipts,
     in_flight: InFlight,
     orders: Orders,
     /// The destination does not take anything at present.
@@ -80,7 +82,7 @@ impl Queue {
         if state.ended || !self.admits(&state, &line) {
             let failing = state.broken || state.ended;
             let cause = if failing { LossCause::WriteFailed } else { LossCause::QueueFull };
-            state.lose(line.content(), cause);
+            state.lose(line, cause);
             return;
         }
         state.bytes = state.bytes.saturating_add(line.body().len());
@@ -113,6 +115,10 @@ impl Queue {
     pub(super) fn ask_end(&self, deadline: Instant) {
         self.lock().orders.end = Some(deadline);
         self.work.notify_one();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.lock().is_idle()
     }
 
     pub(super) fn counters(&self) -> SinkCounters {
@@ -184,8 +190,9 @@ impl Queue {
     }
 
     /// Losses that were not told yet.
-    pub(super) fn take_losses(&self) -> Vec<Loss> {
-        std::mem::take(&mut self.lock().losses)
+    pub(super) fn take_losses(&self) -> (Vec<Loss>, Receipts) {
+        let mut state = self.lock();
+        let losses = std::mem::take(&mut state.losses)
             .into_iter()
             .map(|((stage, cause, what, class), (count, first, last))| Loss {
                 stage,
@@ -196,16 +203,17 @@ impl Queue {
                 first,
                 last,
             })
-            .collect()
+            .collect();
+        (losses, state.lost.take())
     }
 
     /// Lines to write next: as many as fit, at least one.
-    pub(super) fn take_lines(&self, max_bytes: usize, batch: &mut VecDeque<Line>) {
+    pub(super) fn take_lines(&self, max_bytes: usize, max_lines: usize, batch: &mut VecDeque<Line>) {
         let mut state = self.lock();
         let mut bytes: usize = batch.iter().map(line_bytes).sum();
         while let Some(line) = state.lines.front() {
             bytes = bytes.saturating_add(line_bytes(line));
-            if bytes > max_bytes && !batch.is_empty() {
+            if (bytes > max_bytes || batch.len() >= max_lines) && !batch.is_empty() {
                 break;
             }
             state.bytes = state.bytes.saturating_sub(line.body().len());
@@ -256,7 +264,7 @@ impl Queue {
     pub(super) fn end(&self, held: &VecDeque<Line>) {
         let mut state = self.lock();
         for line in held {
-            state.lose(line.content(), LossCause::WriteFailed);
+            state.lose(line.clone(), LossCause::WriteFailed);
         }
         state.in_flight = InFlight::default();
         state.lose_rest();
@@ -269,9 +277,9 @@ impl State {
         self.lines.is_empty() && self.losses.is_empty() && self.in_flight.lines == 0
     }
 
-    fn lose(&mut self, content: &Content, cause: LossCause) {
+    fn lose(&mut self, line: Line, cause: LossCause) {
         let now = Timestamp::now();
-        match content {
+        match line.content() {
             Content::Flow { class, count } => {
                 // A record that only adds an outcome stands for no attempt.
                 let (what, count) = if *count > 0 { ("attempt", *count) } else { ("outcome", 1) };
@@ -292,6 +300,11 @@ impl State {
                 (loss.first, loss.last),
             ),
         }
+        // It is told when the loss is. Where another output has the line still, that one's word counts.
+        if let Some(receipts) = line.take_receipts() {
+            self.lost.add(receipts);
+            self.lost.forget_passed();
+        }
     }
 
     fn tell_later(&mut self, key: LossKey, count: u64, (first, last): (Timestamp, Timestamp)) {
@@ -301,7 +314,7 @@ impl State {
 
     fn lose_rest(&mut self) {
         while let Some(line) = self.lines.pop_front() {
-            self.lose(line.content(), LossCause::WriteFailed);
+            self.lose(line, LossCause::WriteFailed);
         }
         self.bytes = 0;
         self.counters.lost_lines = self.counters.lost_lines.saturating_add(self.in_flight.lines);

@@ -37,12 +37,14 @@ fn flow(class: Class, count: u64) -> Line {
 
 fn start(output: Box<dyn Output>, limits: QueueLimits) -> (Sinks, watch::Receiver<bool>) {
     let (tell, closed) = watch::channel(false);
-    let sink = Sink::start("test", output, encoder(), limits, tell).unwrap();
+    let queue = Arc::new(Queue::new(limits));
+    let writer = Writer::new(Arc::clone(&queue), output, encoder(), tell, Marks::None);
+    let sink = Sink::start("test", queue, writer).unwrap();
     (Sinks { sinks: vec![sink], closed: closed.clone() }, closed)
 }
 
 fn start_file(path: &Path, limits: QueueLimits) -> Sinks {
-    Sinks::start(&[path.to_str().unwrap().to_owned()], &encoder(), limits).unwrap()
+    Sinks::start(&[path.to_str().unwrap().to_owned()], &encoder(), limits, None).unwrap()
 }
 
 /// Every line as a reader gets it; their numbers have no gap.
@@ -309,7 +311,7 @@ fn lines_for_a_named_pipe_wait_for_its_reader() {
 fn outputs_that_cannot_work_are_refused() {
     let refuse = |outputs: &[&str]| {
         let outputs: Vec<String> = outputs.iter().map(|output| (*output).to_owned()).collect();
-        Sinks::start(&outputs, &encoder(), SMALL).unwrap_err().to_string()
+        Sinks::start(&outputs, &encoder(), SMALL, None).unwrap_err().to_string()
     };
     assert_eq!(refuse(&[]), "no output is configured: name `stdout` or the path of a file");
     assert_eq!(refuse(&["/dev/null", "/dev/null"]), "output `/dev/null` is configured twice");

@@ -2,6 +2,8 @@
 
 use super::output::{Output, WriteError};
 use super::queue::{Orders, Queue};
+use crate::model::ledger::{Intent, MOST_WRITING};
+use crate::model::{Ledger, Receipts};
 use crate::record::{Encoder, Line};
 use std::collections::VecDeque;
 use std::io;
@@ -17,11 +19,23 @@ const TICK: Duration = Duration::from_secs(1);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(5);
 
+/// What is marked of lines that are about to be written, so that the next agent knows what a killed one wrote.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Marks {
+    /// Nothing.
+    None,
+    /// Which line of the write each is: there is one output.
+    Each(&'static Ledger),
+    /// That some of several outputs may have them.
+    Spread(&'static Ledger),
+}
+
 pub(super) struct Writer {
     queue: Arc<Queue>,
     output: Box<dyn Output>,
     encoder: Encoder,
     closed: watch::Sender<bool>,
+    marks: Marks,
     /// Number of the next line; one that was not written keeps its number.
     seq: u64,
     /// Lines taken from the queue and not yet written.
@@ -42,12 +56,14 @@ impl Writer {
         output: Box<dyn Output>,
         encoder: Encoder,
         closed: watch::Sender<bool>,
+        marks: Marks,
     ) -> Self {
         Self {
             queue,
             output,
             encoder,
             closed,
+            marks,
             seq: 1,
             batch: VecDeque::new(),
             buffer: Vec::new(),
@@ -62,6 +78,12 @@ impl Writer {
     /// Until it is asked to end, or the reader is gone.
     pub(super) fn run(mut self) {
         while self.turn() {}
+        if let Marks::Each(ledger) | Marks::Spread(ledger) = self.marks
+            && !(self.batch.is_empty() && self.queue.nothing_left())
+        {
+            // What could not be written is left to the next agent.
+            ledger.close();
+        }
         if let Err(error) = self.output.sync() {
             self.queue.count_failure();
             tracing::error!(%error, "what was written last could not be synced");
@@ -136,10 +158,13 @@ impl Writer {
         }
         self.buffer.clear();
         let mut seq = self.seq;
+        let mut ends = Vec::new();
         for line in &self.batch {
             line.append_to(seq, &mut self.buffer);
             seq = seq.saturating_add(1);
+            ends.push(self.buffer.len());
         }
+        self.mark(&ends);
         match self.output.write(&self.buffer, POLL) {
             Ok(()) => {
                 self.wrote(self.buffer.len());
@@ -155,6 +180,9 @@ impl Writer {
                 self.is_broken(&error);
             }
         }
+        if let Marks::Each(ledger) = self.marks {
+            ledger.intend_nothing();
+        }
         true
     }
 
@@ -163,20 +191,60 @@ impl Writer {
         self.told_losses.is_none_or(|told| told.elapsed() >= TICK) || self.end.is_some()
     }
 
+    /// Mark what is about to be written, line by line, and where each ends.
+    fn mark(&mut self, ends: &[usize]) {
+        match self.marks {
+            Marks::None => {}
+            Marks::Each(ledger) => {
+                let intent = self.output.place().map_or(Intent::Stream, Intent::File);
+                let nothing = Receipts::default();
+                let lines = self.batch.iter().zip(ends).map(|(line, end)| {
+                    let receipts = line.receipts().map_or(&nothing, |receipts| receipts.as_ref());
+                    (receipts, u64::try_from(*end).unwrap_or(u64::MAX))
+                });
+                ledger.intend(intent, lines);
+            }
+            Marks::Spread(ledger) => {
+                for receipts in self.batch.iter().filter_map(Line::receipts) {
+                    ledger.spread(receipts);
+                }
+            }
+        }
+    }
+
+    /// Bytes and lines of one write. Where nobody can look up what came through, a line at a time: so one at most is in
+    /// doubt after a kill.
+    fn room(&mut self) -> (usize, usize) {
+        let bytes = self.output.batch_bytes();
+        match self.marks {
+            Marks::Each(_) if self.output.place().is_none() => (bytes, 1),
+            Marks::Each(_) => (bytes, MOST_WRITING),
+            Marks::None | Marks::Spread(_) => (bytes, usize::MAX),
+        }
+    }
+
     /// Losses first, so that a reader learns of a hole before what comes after it; then lines.
     fn fill(&mut self) {
         if !self.batch.is_empty() {
             return;
         }
-        let losses = if self.may_tell_losses() { self.queue.take_losses() } else { Vec::new() };
+        let (losses, mut receipts) = match self.may_tell_losses() {
+            true => self.queue.take_losses(),
+            false => (Vec::new(), Receipts::default()),
+        };
+        let mut left = losses.len();
         for loss in losses {
+            left -= 1;
             self.told_losses = Some(Instant::now());
             match self.encoder.loss(&loss) {
+                // Told with the last of them: lines are written in order.
+                Ok(line) if left == 0 => self.batch.push_back(line.with(receipts.take())),
                 Ok(line) => self.batch.push_back(line),
                 Err(error) => tracing::error!(%error, ?loss, "a loss could not be told"),
             }
         }
-        self.queue.take_lines(self.output.batch_bytes(), &mut self.batch);
+        let (bytes, lines) = self.room();
+        self.queue.take_lines(bytes, lines, &mut self.batch);
     }
 
     /// So many bytes of the buffer are written for good, all of them whole lines.

@@ -5,7 +5,7 @@ use super::{
     AFTER_HANDSHAKE_NS, AFTER_SEND_NS, Correlator, DATAGRAM_KEPT_NS, Entry, Origin, Surroundings, Told,
     entry, leads, take_packet, tell,
 };
-use crate::model::{DropPlace, Observation, Protocol, State};
+use crate::model::{DropPlace, Observation, Protocol, Receipts, State};
 use crate::pipeline::conclude::End;
 use foldhash::{HashMap, HashMapExt};
 use lru::LruCache;
@@ -111,7 +111,7 @@ impl Correlator {
         let mut reached = vec![far];
         reached.extend(around.backends_of(far, seen.protocol).into_iter().take(MOST_BACKENDS));
         let peering = Peering { cgroup_id, near_port, far: reached };
-        let cookie = self.synthetic_cookie();
+        let cookie = self.synthetic_cookie(&seen);
         let due_ns = seen.boot_ns + AFTER_SEND_NS;
         let mut entry = entry(seen, Origin::Opener, far, cookie, due_ns);
         entry.name(around);
@@ -124,17 +124,22 @@ impl Correlator {
 
     /// The first datagram from a peer to which nothing was sent. Where the opener is known here it is one flow, told at
     /// the opener; the event of a connected socket's send may follow.
-    pub(super) fn received(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
+    pub(super) fn received(
+        &mut self,
+        mut seen: Observation,
+        around: &impl Surroundings,
+        out: &mut Vec<Told>,
+    ) {
         let (Some(opener), Some(local), Some(cgroup_id)) = (seen.remote, seen.local, seen.cgroup_id) else {
             return;
         };
         self.arrivals.known.put((opener.ip(), local.port()), ());
         if let Some((cookie, listener)) = self.opener_of(opener, cgroup_id, local.port(), around) {
-            self.arrive(cookie, listener, out);
+            self.arrive(cookie, listener, seen.receipts.take(), out);
             return;
         }
         let listener = near_end(cgroup_id, local.port(), opener.ip(), around).unwrap_or(local);
-        let cookie = self.synthetic_cookie();
+        let cookie = self.synthetic_cookie(&seen);
         let due_ns = seen.boot_ns + AFTER_HANDSHAKE_NS;
         let mut entry = entry(seen, Origin::Listener, listener, cookie, due_ns);
         entry.tried.opener = Some(opener);
@@ -183,10 +188,11 @@ impl Correlator {
     }
 
     /// A listener of this node took a datagram of this flow.
-    fn arrive(&mut self, cookie: u64, listener: SocketAddr, out: &mut Vec<Told>) {
+    fn arrive(&mut self, cookie: u64, listener: SocketAddr, receipts: Receipts, out: &mut Vec<Told>) {
         self.unmatched.accepts_paired += 1;
         let Some(entry) = self.sockets.get_mut(&cookie) else { return };
         take_accept(entry, listener);
+        entry.hold(receipts);
         if entry.told.is_some() {
             tell(entry, out);
         }
@@ -200,12 +206,15 @@ impl Correlator {
         if leads(&entry.tried, listener, around) {
             self.unmatched.accepts_paired += 1;
             take_accept(entry, listener);
+            if let Some(arrival) = self.sockets.peek_mut(&cookie) {
+                entry.hold(arrival.tried.receipts.take());
+            }
             self.forget(Some(cookie));
         }
     }
 
     /// Something came back from a peer: to a connected socket, known by its cookie, or to one that named the peer.
-    pub(super) fn answered(&mut self, seen: &Observation, out: &mut Vec<Told>) {
+    pub(super) fn answered(&mut self, seen: &mut Observation, out: &mut Vec<Told>) {
         let (Some(far), Some(cgroup_id)) = (seen.remote, seen.cgroup_id) else { return };
         let cookie = seen.cookie.or_else(|| self.peers.get(cgroup_id, far));
         let Some(entry) = cookie.and_then(|cookie| self.sockets.get_mut(&cookie)) else {
@@ -218,14 +227,16 @@ impl Correlator {
         entry.facts.no_socket = false;
         entry.facts.error = None;
         entry.tried.last = seen.time;
+        entry.hold(seen.receipts.take());
         let kept_ns = seen.boot_ns + DATAGRAM_KEPT_NS;
         tell(entry, out);
         self.postpone(cookie, kept_ns);
     }
 
     /// A datagram of this flow was dropped: the first, or a later one, which may have another fate.
-    pub(super) fn drop_to_peer(&mut self, cookie: u64, seen: &Observation, out: &mut Vec<Told>) {
+    pub(super) fn drop_to_peer(&mut self, cookie: u64, seen: &mut Observation, out: &mut Vec<Told>) {
         let Some(entry) = self.sockets.get_mut(&cookie) else { return };
+        entry.hold(seen.receipts.take());
         let Some(told) = entry.told else {
             self.unmatched.repeats += u64::from(entry.facts.drop.is_some() || entry.facts.no_socket);
             take_packet(entry, seen);

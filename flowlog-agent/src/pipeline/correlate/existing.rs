@@ -9,7 +9,7 @@ impl Correlator {
     /// A socket that was connected, or connecting. Openers' come first.
     pub(super) fn existing(&mut self, seen: Observation, opened: bool, connected: bool, out: &mut Vec<Told>) {
         let (near, far) = (seen.local.unwrap_or(NOWHERE), seen.remote.unwrap_or(NOWHERE));
-        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie());
+        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie(&seen));
         if self.sockets.contains(&cookie) || self.paired.contains(&cookie) {
             self.unmatched.existing_known += 1;
             return;

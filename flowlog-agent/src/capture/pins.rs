@@ -1,0 +1,393 @@
+//! The kernel half in bpffs, where it outlives the agent: what is there, whose it is, how it is taken over and removed.
+//!
+//! A folder holds the maps that outlive a build (`map_…`), each hook's program (`prog_…`) and link (`link_…`). While an
+//! agent runs it holds a lock on the folder itself: the kernel lets go of it when the process ends, however it ends.
+
+use super::hooks::HOOKS;
+use super::load::Options;
+use super::pages::{Pages, page_bytes};
+use super::reader::Reader;
+use crate::model::Ledger;
+use crate::model::ledger::{BUILD_WORDS, Left, WORDS};
+use aya::maps::{MapData, MapError};
+use aya::programs::links::FdLink;
+use aya::programs::{BtfTracePoint, Program};
+use flowlog_common::ABI_VERSION;
+use flowlog_common::counter::Counters;
+use flowlog_common::peer::{MOST_PEERS, PeerCounts};
+use flowlog_common::repeat::{MOST_REPEATS, RepeatCounts, RepeatKey};
+use flowlog_common::shed::{Judgement, MOST_JUDGED, MOST_UNTOLD};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use sha1::{Digest, Sha1};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU8, AtomicU64};
+
+/// Bytes of an event in the ring, its header included: marks stand for places of this size.
+const EVENT_BYTES: u64 = 128;
+
+/// Why the kernel half cannot be kept in bpffs.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// There is no bpffs at this place.
+    #[error("--pin {path}: no bpffs is mounted there; `mount -t bpf bpf /sys/fs/bpf`, or run without --pin")]
+    NoBpffs {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another agent works with it.
+    #[error(
+        "--pin {path}: another flowlog is running with it; stop that one first, or give this one another folder"
+    )]
+    Busy {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Something in it cannot be used.
+    #[error("--pin {path}: {what}")]
+    Failed {
+        /// The folder or what lies in it.
+        path: PathBuf,
+        /// What happened.
+        what: String,
+    },
+}
+
+/// A map that is kept: its name, and sizes of key, value and table by which it is known to be as this build has it.
+struct Kept {
+    name: &'static str,
+    key_bytes: usize,
+    value_bytes: usize,
+    /// 0 where the agent asks for it.
+    entries: usize,
+}
+
+const fn kept(name: &'static str, key_bytes: usize, value_bytes: usize, entries: usize) -> Kept {
+    Kept { name, key_bytes, value_bytes, entries }
+}
+
+const KEPT: [Kept; 14] = [
+    kept("EVENTS", 0, 0, 0),
+    kept("CGROUPS", 0, 0, 0),
+    kept("NAMES", 0, 0, 0),
+    kept("LEDGER", 4, 8, 0),
+    kept("COUNTERS", 4, size_of::<Counters>(), 1),
+    kept("UNSENT", 8, 1, 16_384),
+    kept("UNANSWERED", 8, 1, 16_384),
+    kept("PEERS", size_of::<RepeatKey>(), size_of::<PeerCounts>(), MOST_PEERS),
+    kept("REPEATS", size_of::<RepeatKey>(), 4, MOST_REPEATS),
+    kept("REPEAT_COUNTS", 4, size_of::<RepeatCounts>(), MOST_REPEATS),
+    kept("JUDGED", size_of::<RepeatKey>(), size_of::<Judgement>(), MOST_JUDGED),
+    kept("SNAPSHOT", 4, 4, 1),
+    kept("UNTOLD", 8, 4, MOST_UNTOLD),
+    kept("PRESSURE", 4, 8, 1),
+];
+
+/// Names of the maps that are kept.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    KEPT.iter().map(|kept| kept.name)
+}
+
+/// What is found in a folder.
+pub(super) enum Found {
+    /// Nothing.
+    Nothing,
+    /// The kernel half of this build, with these settings.
+    Same(Books),
+    /// That of another build or with other settings; what it told is understood.
+    Other(Books),
+    /// What it told is not understood.
+    Strange {
+        /// Events that wait.
+        events: u64,
+        /// Why they are not understood.
+        why: String,
+    },
+}
+
+/// The ring's ledger and what the agent before left in it.
+#[derive(Clone, Copy)]
+pub(super) struct Books {
+    pub(super) ledger: &'static Ledger,
+    pub(super) left: Left,
+}
+
+/// How a run came to its kernel half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pinned {
+    /// The folder.
+    pub path: PathBuf,
+    /// What it found there.
+    pub origin: PinOrigin,
+}
+
+/// What a run found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinOrigin {
+    /// Nothing: it was loaded.
+    New,
+    /// It was taken over as it was.
+    Adopted(Left),
+    /// Its programs were replaced; what it had told goes on.
+    Replaced(Left),
+    /// It was not understood, and removed.
+    Refused {
+        /// Events that waited.
+        events: u64,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A folder in bpffs, locked.
+pub(super) struct Pins {
+    folder: PathBuf,
+    _lock: Flock<File>,
+}
+
+/// Of which build and settings the kernel half of these options is.
+pub(super) fn build_of(source: &str, options: &Options) -> [u64; BUILD_WORDS] {
+    let inode = fs::metadata(&options.cgroup_root).map(|found| found.ino()).unwrap_or_default();
+    let Options { cgroup_root, events_bytes, cgroups_bytes, off, count_repeats, debug, .. } = options;
+    let settings =
+        format!("{cgroup_root:?} {inode} {events_bytes} {cgroups_bytes} {off:?} {count_repeats} {debug}");
+    let mut bytes = [0_u8; 56];
+    for (to, from) in bytes.iter_mut().zip(source.bytes().take(32).chain(Sha1::digest(settings.as_bytes()))) {
+        *to = from;
+    }
+    let mut words = [u64::from(ABI_VERSION); BUILD_WORDS];
+    for (word, part) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+        let mut eight = [0; 8];
+        eight.copy_from_slice(part);
+        *word = u64::from_ne_bytes(eight);
+    }
+    words
+}
+
+/// Entries of the ledger for a ring of so many bytes.
+pub(super) fn ledger_entries(ring_bytes: u32) -> u32 {
+    let words = u64::try_from(WORDS).unwrap_or(0) + u64::from(ring_bytes) / EVENT_BYTES / 8;
+    u32::try_from(words).unwrap_or(u32::MAX)
+}
+
+/// The sequence of a record of the ring of events.
+pub(super) fn sequence_of(at: u64) -> u64 {
+    at / EVENT_BYTES
+}
+
+/// Map the ledger of a ring. It is never unmapped: receipts are marked in it from every thread to the end.
+pub(super) fn open_ledger(map: &MapData, ring: &Reader) -> Result<&'static Ledger, MapError> {
+    let marks = usize::try_from(ring.bytes() / EVENT_BYTES).unwrap_or(0);
+    let bytes = (WORDS * 8 + marks).next_multiple_of(page_bytes());
+    let pages = Pages::map(map.fd().as_fd(), 0, bytes, true).map_err(MapError::IoError)?;
+    let words: &'static [AtomicU64] = pages.numbers(0, WORDS);
+    let marks: &'static [AtomicU8] = pages.marks(WORDS * 8, marks);
+    let ledger = Ledger::new(words, marks, sequence_of(ring.kept()));
+    let ledger = ledger.ok_or_else(|| MapError::IoError(io::Error::other("the ledger is too small")))?;
+    Ok(Box::leak(Box::new(ledger)))
+}
+
+impl Pins {
+    /// Make the folder, unless it is there, and lock it.
+    pub(super) fn open(folder: &Path) -> Result<Self, PinError> {
+        let failed = |what: io::Error| PinError::Failed { path: folder.to_owned(), what: what.to_string() };
+        let above = folder.ancestors().find(|above| above.exists()).unwrap_or(folder);
+        if !is_bpffs(above) {
+            return Err(PinError::NoBpffs { path: folder.to_owned() });
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let file = File::open(folder).map_err(failed)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Self { folder: folder.to_owned(), _lock: lock }),
+            Err((_, nix::Error::EWOULDBLOCK)) => Err(PinError::Busy { path: folder.to_owned() }),
+            Err((_, error)) => Err(failed(error.into())),
+        }
+    }
+
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(super) fn map_path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("map_{name}"))
+    }
+
+    fn link_path(&self, hook: &str) -> PathBuf {
+        self.folder.join(format!("link_{hook}"))
+    }
+
+    fn program_path(&self, hook: &str) -> PathBuf {
+        self.folder.join(format!("prog_{hook}"))
+    }
+
+    pub(super) fn has_link(&self, hook: &str) -> bool {
+        self.link_path(hook).exists()
+    }
+
+    /// A map that is kept here.
+    pub(super) fn map(&self, name: &str) -> Result<MapData, PinError> {
+        let path = self.map_path(name);
+        MapData::from_pin(&path).map_err(|error| failed(&path, &error))
+    }
+
+    /// A descriptor of a hook's program.
+    pub(super) fn program(&self, hook: &str) -> Option<OwnedFd> {
+        let program = BtfTracePoint::from_pin(self.program_path(hook)).ok()?;
+        program.fd().ok()?.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// What the folder holds, for a kernel half of `build`. `length` tells how long the file of an output is.
+    pub(super) fn look(
+        &self,
+        build: &[u64; BUILD_WORDS],
+        length: impl Fn((u64, u64)) -> Option<u64>,
+    ) -> Result<Found, PinError> {
+        if !self.map_path("LEDGER").exists() || !self.map_path("EVENTS").exists() {
+            return Ok(Found::Nothing);
+        }
+        let ring =
+            Reader::open(self.map("EVENTS")?).map_err(|error| failed(&self.map_path("EVENTS"), &error))?;
+        let records = ring.records();
+        let all = u64::try_from(records.len()).unwrap_or(u64::MAX);
+        let strange = |events: u64, why: &str| Found::Strange { events, why: why.to_owned() };
+        let Ok(ledger) = open_ledger(&self.map("LEDGER")?, &ring) else {
+            return Ok(strange(all, "its books are too small for its ring"));
+        };
+        let Some(theirs) = ledger.build() else {
+            return Ok(strange(all, "its books are of another layout"));
+        };
+        let left = ledger.resolve(records.into_iter().map(sequence_of), length);
+        if theirs[BUILD_WORDS - 1] != build[BUILD_WORDS - 1] {
+            let found = theirs[BUILD_WORDS - 1];
+            let why = format!("its events are of layout {found}, this build reads layout {ABI_VERSION}");
+            return Ok(Found::Strange { events: left.open + left.at_risk, why });
+        }
+        let same =
+            theirs == *build && ledger.is_complete() && names().all(|name| self.map_path(name).exists());
+        let books = Books { ledger, left };
+        Ok(if same { Found::Same(books) } else { Found::Other(books) })
+    }
+
+    /// Remove the maps that this build has in another shape, but for those that hold what is to be told.
+    pub(super) fn part_with_misfits(&self) -> Result<(), PinError> {
+        for kept in KEPT.iter().filter(|kept| kept.entries > 0) {
+            let path = self.map_path(kept.name);
+            if !path.exists() {
+                continue;
+            }
+            let info = self.map(kept.name)?.info().map_err(|error| failed(&path, &error))?;
+            let fits = [
+                (info.key_size(), kept.key_bytes),
+                (info.value_size(), kept.value_bytes),
+                (info.max_entries(), kept.entries),
+            ];
+            if fits.iter().any(|(found, due)| usize::try_from(*found).ok() != Some(*due)) {
+                tracing::warn!(map = kept.name, "pinned by another build in another shape: begun anew");
+                remove(&path)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keep a hook's program and link, in place of those before: these go with their files.
+    pub(super) fn keep(&self, hook: &str, program: &mut Program, link: FdLink) -> Result<(), PinError> {
+        let next = self.folder.join("next");
+        remove(&next)?;
+        program.pin(&next).map_err(|error| failed(&next, &error))?;
+        rename(&next, &self.program_path(hook))?;
+        link.pin(&next).map_err(|error| failed(&next, &error))?;
+        rename(&next, &self.link_path(hook))
+    }
+
+    /// Remove links and programs of hooks that are not among these.
+    pub(super) fn keep_only(&self, hooks: &[&str]) -> Result<(), PinError> {
+        for hook in HOOKS.iter().filter(|hook| !hooks.contains(&hook.name)) {
+            remove(&self.link_path(hook.name))?;
+            remove(&self.program_path(hook.name))?;
+        }
+        Ok(())
+    }
+
+    /// Take everything out of the kernel; links first, so that nothing is observed that nobody reads. The names of what was
+    /// removed.
+    pub(super) fn clear(&self) -> Result<Vec<String>, PinError> {
+        let read = |error: io::Error| failed(&self.folder, &error);
+        let mut names = Vec::new();
+        for entry in fs::read_dir(&self.folder).map_err(read)? {
+            names.push(entry.map_err(read)?.file_name().to_string_lossy().into_owned());
+        }
+        names.sort_by_key(|name| (!name.starts_with("link_"), name.clone()));
+        for name in &names {
+            remove(&self.folder.join(name))?;
+        }
+        Ok(names)
+    }
+
+    /// The folder, too. It must be empty.
+    fn remove_folder(self) -> Result<(), PinError> {
+        fs::remove_dir(&self.folder).map_err(|error| failed(&self.folder, &error))
+    }
+}
+
+/// What `detach` took out of the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Detached {
+    /// Names in the folder.
+    pub removed: Vec<String>,
+    /// Events that waited and are told by nobody now.
+    pub untold: u64,
+}
+
+/// Take everything that is pinned in a folder out of the kernel, and remove the folder; `None` where there is none.
+///
+/// # Errors
+/// An agent is running with it, or something in it cannot be removed.
+pub fn detach(folder: &Path) -> Result<Option<Detached>, PinError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let pins = Pins::open(folder)?;
+    let untold = match pins.look(&[0; BUILD_WORDS], |_| None) {
+        Ok(Found::Same(books) | Found::Other(books)) => books.left.open + books.left.at_risk,
+        Ok(Found::Strange { events, .. }) => events,
+        Ok(Found::Nothing) | Err(_) => 0,
+    };
+    let removed = pins.clear()?;
+    pins.remove_folder()?;
+    Ok(Some(Detached { removed, untold }))
+}
+
+/// What is pinned in a folder: `None` where nothing is.
+///
+/// # Errors
+/// It cannot be read.
+pub fn list(folder: &Path) -> io::Result<Option<usize>> {
+    match fs::read_dir(folder) {
+        Ok(entries) => Ok(Some(entries.filter(Result::is_ok).count()).filter(|count| *count > 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    statfs(path).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn failed(path: &Path, error: &dyn std::error::Error) -> PinError {
+    PinError::Failed { path: path.to_owned(), what: super::load::chain(error) }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), PinError> {
+    fs::rename(from, to).map_err(|error| failed(to, &error))
+}
+
+fn remove(path: &Path) -> Result<(), PinError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, &error)),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}

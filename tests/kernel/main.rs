@@ -32,6 +32,8 @@ mod repeats;
 #[cfg(test)]
 mod resolver;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod special;

@@ -416,7 +416,11 @@ fn text_in_common_is_what_the_parts_say() {
         let line = encoder.flow(flow).unwrap();
         match whole(flow) {
             Some(whole) => {
-                assert_eq!(String::from_utf8_lossy(line.body()), String::from_utf8_lossy(&whole), "{flow:#?}");
+                assert_eq!(
+                    String::from_utf8_lossy(line.body()),
+                    String::from_utf8_lossy(&whole),
+                    "{flow:#?}"
+                );
             }
             None => assert!(!truncated(&read(&line)).is_empty()),
         }

@@ -1,0 +1,453 @@
+//! The kernel half in bpffs: it outlives the agent, and the next one tells what the one before could not.
+
+use crate::stage::{
+    API, Family, NO_HOST, Net, SOON, Stage, check_lines, count_of, do_step, internet, number, small, sum,
+};
+use aya::maps::{Array, Map, MapData};
+use flowlog_tests::{Agent, Outcome, Step, agent, matching, program, wait};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::fs;
+use std::hash::{BuildHasher, RandomState};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// A bpffs of the test's own, and the file that every agent of the test writes to.
+struct Bpffs {
+    mounted: TempDir,
+    logs: TempDir,
+}
+
+impl Bpffs {
+    fn new() -> Self {
+        let mounted = tempfile::tempdir().unwrap();
+        mount(Some("bpf"), mounted.path(), Some("bpf"), MsFlags::empty(), None::<&str>).unwrap();
+        Self { mounted, logs: tempfile::tempdir().unwrap() }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.mounted.path().join("flowlog")
+    }
+
+    fn pin(&self) -> String {
+        format!("--pin={}", self.folder().display())
+    }
+
+    fn log(&self) -> PathBuf {
+        self.logs.path().join("flows.json")
+    }
+
+    /// Every line so far, but one that a kill has torn.
+    fn lines(&self) -> Vec<Value> {
+        let text = fs::read_to_string(self.log()).unwrap_or_default();
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
+    }
+
+    fn matching(&self, part: &Value) -> Vec<Value> {
+        self.lines().into_iter().filter(|line| matching::contains(line, part)).collect()
+    }
+
+    /// An agent that writes to the file, once it has said so there.
+    fn agent(&self, stage: &Stage, more: &[&str]) -> Agent {
+        let started = json!({"agent": {"event": "start"}});
+        let before = self.matching(&started).len();
+        let (pin, log) = (self.pin(), self.log());
+        let mut arguments = vec![pin.as_str(), "--output", log.to_str().unwrap()];
+        arguments.extend(more);
+        let mut agent = agent::Start::new(stage.arguments(&arguments)).spawn().unwrap();
+        let begun = wait::until("the agent starts", 3 * SOON, || Ok(self.matching(&started).len() > before));
+        if let Err(error) = begun {
+            agent.signal(Signal::SIGKILL).unwrap();
+            panic!("{error:#}: {}", agent.ended().unwrap().stderr);
+        }
+        agent
+    }
+
+    /// What the latest run said of how it came to its kernel half.
+    fn origin(&self) -> Value {
+        self.matching(&json!({"agent": {"event": "start"}})).pop().unwrap()["agent"]["pin"].clone()
+    }
+
+    fn told(&self, part: &Value) {
+        wait::until("it is told", SOON, || Ok(!self.matching(part).is_empty()))
+            .unwrap_or_else(|error| panic!("{error:#}\n{}", matching::nearest(&self.lines(), part)));
+    }
+
+    fn detach(&self) -> String {
+        let output =
+            Command::new(program::flowlog().unwrap()).args(["detach", &self.pin()]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// A number of the ledger (`model/ledger.rs`).
+    fn set_word(&self, at: u32, value: u64) {
+        let map = MapData::from_pin(self.folder().join("map_LEDGER")).unwrap();
+        let mut words: Array<MapData, u64> = Map::from_map_data(map).unwrap().try_into().unwrap();
+        words.set(at, value, 0).unwrap();
+    }
+}
+
+impl Drop for Bpffs {
+    fn drop(&mut self) {
+        umount2(self.mounted.path(), MntFlags::MNT_DETACH).unwrap();
+    }
+}
+
+#[track_caller]
+fn kill(mut agent: Agent) {
+    agent.signal(Signal::SIGKILL).unwrap();
+    assert_eq!(agent.ended().unwrap().status.code(), None);
+}
+
+#[track_caller]
+fn stop(agent: Agent) {
+    let ended = agent.stop().unwrap();
+    assert_eq!(ended.status.code(), Some(0), "{}", ended.stderr);
+}
+
+const LAYOUT: u32 = 15;
+const OBJECT: u32 = 8;
+
+fn to_api() -> Value {
+    json!({"flow": {"direction": "egress"}, "source": {"pod": "client"}, "destination": {"pod": "api"}})
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn what_happens_without_an_agent_is_told_by_the_next_one() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let bpffs = Bpffs::new();
+    let mut client = stage.actor("client");
+    let mut connect = |family| {
+        do_step(&mut client, &Step::connect(net.at(family, API, 8080)), Outcome::Established);
+    };
+    let first = bpffs.agent(&stage, &["--each"]);
+    assert_eq!(bpffs.origin()["state"], "new");
+    connect(Family::V4);
+    kill(first);
+    connect(Family::V6);
+    connect(Family::V6);
+    let second = bpffs.agent(&stage, &["--each"]);
+    let origin = bpffs.origin();
+    assert_eq!(
+        (&origin["state"], &origin["ended"], &origin["lost"]),
+        (&json!("adopted"), &json!(false), &json!(0))
+    );
+    assert!(number(&origin["waiting"]) > 0, "{origin}");
+    connect(Family::V4);
+    wait::until("all are told", SOON, || Ok(bpffs.matching(&to_api()).len() >= 4)).unwrap();
+    stop(second);
+    connect(Family::V4);
+    let third = bpffs.agent(&stage, &["--each"]);
+    assert_eq!(bpffs.origin()["ended"], json!(true));
+    wait::until("all are told", SOON, || Ok(bpffs.matching(&to_api()).len() >= 5)).unwrap();
+    stop(third);
+    let flows = bpffs.matching(&to_api());
+    assert_eq!(sum(&flows.iter().collect::<Vec<_>>()), 5, "{flows:#?}");
+    assert!(flows.iter().all(|flow| flow["flow"]["replayed"].is_null()), "{flows:#?}");
+    assert!(bpffs.matching(&json!({"kind": "loss"})).is_empty());
+    for run in bpffs.matching(&json!({"agent": {"event": "stop"}})) {
+        let attempts = &run["agent"]["counters"]["attempts"];
+        let part = |name: &str| number(&attempts[name]);
+        assert_eq!(part("seen"), part("recorded") + part("lost") + part("out_of_scope"), "{run:#}");
+    }
+}
+
+/// What another run has told is known to the next one: the close of a connection, what becomes of an attempt, and that a
+/// SYN which is sent again is no other attempt.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn what_was_told_before_is_not_told_again_and_goes_on() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    stage.world.enforce(DENIED).unwrap();
+    let bpffs = Bpffs::new();
+    let first = bpffs.agent(&stage, &["--each"]);
+    let mut client = stage.actor("client");
+    do_step(&mut client, &crate::stage::keep(net.at(Family::V4, API, 8080)), Outcome::Established);
+    let denied = net.at(Family::V4, API, 8081);
+    std::thread::scope(|scope| {
+        let mut other = stage.actor("client");
+        let step = Step::connect(denied).within(Duration::from_millis(4_000));
+        let trying = scope.spawn(move || other.act(&step).unwrap());
+        bpffs.told(&json!({"destination": {"port": 8080}, "outcome": {"state": "established"}}));
+        bpffs.told(&json!({"destination": {"port": 8081}, "outcome": {"state": "dropped"}}));
+        kill(first);
+        client.act(&Step::Release).unwrap();
+        let second = bpffs.agent(&stage, &["--each"]);
+        trying.join().unwrap();
+        bpffs.told(&json!({"flow": {"update": true, "count": 0}, "destination": {"port": 8080}}));
+        stop(second);
+    });
+    for port in [8080, 8081] {
+        let flows = bpffs.matching(&json!({"kind": "flow", "destination": {"port": port}}));
+        assert_eq!(sum(&flows.iter().collect::<Vec<_>>()), 1, "{flows:#?}");
+    }
+    let closed = bpffs.matching(&json!({"flow": {"update": true}, "destination": {"port": 8080}}));
+    assert!(closed[0]["flow"]["duration_ms"].is_u64(), "{closed:#?}");
+}
+
+const DENIED: &str = "table inet plugin {
+    chain forward {
+        type filter hook forward priority filter; policy accept;
+        tcp dport 8081 drop
+        udp dport 8081 drop
+    }
+}";
+
+/// What a client did while agents came and went.
+#[derive(Debug, Default)]
+struct Done {
+    allowed: u64,
+    denied: u64,
+    datagrams: u64,
+}
+
+/// A client that connects, is denied and sends datagrams until it is told to stop.
+fn load(stage: &Stage, net: Net, over: &AtomicBool) -> Done {
+    let mut client = stage.actor("client");
+    let mut done = Done::default();
+    let mut port = 10_000;
+    while !over.load(Ordering::Relaxed) {
+        let burst =
+            Step::Burst { to: net.at(Family::V4, API, 8080), count: 200, threads: 2, timeout_ms: 5_000 };
+        let answer = client.act(&burst).unwrap();
+        assert_eq!(answer.counts.get("established"), Some(&200), "{:?}", answer.counts);
+        done.allowed += 200;
+        let denied = Step::connect(net.at(Family::V4, API, 8081)).within(Duration::from_millis(50));
+        do_step(&mut client, &denied, Outcome::Timeout);
+        done.denied += 1;
+        let to = SocketAddr::new(internet(Family::V4, NO_HOST), port);
+        do_step(&mut client, &Step::UdpMany { to, count: 10, ports: 10 }, Outcome::Done);
+        port += 10;
+        done.datagrams += 10;
+    }
+    done
+}
+
+#[expect(clippy::disallowed_methods, reason = "a random moment is what is tested, no condition")]
+fn pass(time: Duration) {
+    std::thread::sleep(time);
+}
+
+fn twenty_kills(more: &[&str]) {
+    const KILLS: u64 = 20;
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    stage.world.enforce(DENIED).unwrap();
+    let bpffs = Bpffs::new();
+    let over = AtomicBool::new(false);
+    let mut moments = Vec::new();
+    let done = std::thread::scope(|scope| {
+        let mut agent = bpffs.agent(&stage, more);
+        let working = scope.spawn(|| load(&stage, net, &over));
+        for kills in 0..KILLS {
+            // At a random moment: that is what is tested.
+            let moment = Duration::from_millis(RandomState::new().hash_one(kills) % 700);
+            moments.push(moment);
+            pass(moment);
+            kill(agent);
+            agent = bpffs.agent(&stage, more);
+        }
+        over.store(true, Ordering::Relaxed);
+        let done = working.join().unwrap();
+        stop(agent);
+        done
+    });
+    let tcp = |port: u16| json!({"kind": "flow", "flow": {"protocol": "tcp"}, "destination": {"pod": "api", "port": port}});
+    let udp = json!({"kind": "flow", "flow": {"protocol": "udp"}, "source": {"pod": "client"}});
+    let mut repeats = 0;
+    for (what, part, due) in [
+        ("allowed", tcp(8080), done.allowed),
+        ("denied", tcp(8081), done.denied),
+        ("datagrams", udp, done.datagrams),
+    ] {
+        let flows = bpffs.matching(&part);
+        let all = sum(&flows.iter().collect::<Vec<_>>());
+        let marked = flows.iter().filter(|flow| flow["flow"]["replayed"] == true).collect::<Vec<_>>();
+        eprintln!("{what}: {due} made, {all} told, {} lines marked; kills at {moments:?}", marked.len());
+        let mut ids = BTreeSet::new();
+        let one = |flow: &&Value| number(&flow["flow"]["count"]) > 0;
+        let twice: Vec<&Value> = flows
+            .iter()
+            .filter(one)
+            .filter(|flow| flow["flow"]["replayed"].is_null() && !ids.insert(flow["flow"]["id"].to_string()))
+            .collect();
+        assert!(twice.is_empty(), "{what}: told twice and not marked: {twice:#?}");
+        assert!(all >= due, "{what}: {due} made, {all} told");
+        assert!(all <= due + sum(&marked), "{what}: {due} made, {all} told, unmarked repeats among them");
+        repeats += marked.len();
+    }
+    assert!(repeats <= 20, "{repeats} lines may be repeats");
+    let losses = bpffs.matching(&json!({"kind": "loss"}));
+    assert!(losses.is_empty(), "{losses:#?}");
+    let lines = bpffs.lines();
+    let runs: BTreeSet<&str> = lines.iter().map(|line| line["run"].as_str().unwrap()).collect();
+    assert_eq!(runs.len(), 21);
+    for run in runs {
+        let of_run: Vec<Value> = lines.iter().filter(|line| line["run"] == *run).cloned().collect();
+        check_lines(&of_run);
+    }
+    bpffs.detach();
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn twenty_kills_under_load_lose_nothing() {
+    twenty_kills(&["--each"]);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn twenty_kills_under_load_lose_nothing_of_what_is_folded() {
+    twenty_kills(&["--fold-denied-ms", "400", "--fold-other-ms", "900"]);
+}
+
+/// Nobody reads, nobody is dead: traffic goes on, and the ring holds what it can.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn an_agent_that_stands_still_disturbs_nobody() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let bpffs = Bpffs::new();
+    let agent = bpffs.agent(&stage, &["--events-ring-bytes", "65536"]);
+    agent.signal(Signal::SIGSTOP).unwrap();
+    let burst =
+        Step::Burst { to: net.at(Family::V4, API, 8080), count: 5_000, threads: 2, timeout_ms: 5_000 };
+    let answer = stage.actor("client").act(&burst).unwrap();
+    assert_eq!(answer.counts.get("established"), Some(&5_000), "{:?}", answer.counts);
+    // Killed before it reads on: what the ring refused is told by the next one.
+    kill(agent);
+    let next = bpffs.agent(&stage, &["--events-ring-bytes", "65536"]);
+    bpffs.told(&json!({"loss": {"cause": "ring_full", "what": "attempt"}}));
+    stop(next);
+    let flows = bpffs.matching(&to_api());
+    let lost = bpffs.matching(&json!({"loss": {"cause": "ring_full", "what": "attempt"}}));
+    let lost: u64 = lost.iter().map(|record| number(&record["loss"]["count"])).sum();
+    assert_eq!(sum(&flows.iter().collect::<Vec<_>>()) + lost, 5_000);
+    let stop = bpffs.matching(&json!({"agent": {"event": "stop"}})).pop().unwrap();
+    assert_eq!(count_of(&stop["agent"]["counters"]["attempts_lost"]["ring_full"]), lost, "{stop:#}");
+    let last = bpffs.agent(&stage, &["--events-ring-bytes", "65536"]);
+    crate::restart::stop(last);
+    let again = bpffs.matching(&json!({"loss": {"cause": "ring_full", "what": "attempt"}}));
+    let again: u64 = again.iter().map(|record| number(&record["loss"]["count"])).sum();
+    assert_eq!(again, lost, "told once");
+}
+
+/// Another build's programs make way; what they had told goes on, and connections meanwhile are told once.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn another_build_takes_over_what_the_one_before_left() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let bpffs = Bpffs::new();
+    kill(bpffs.agent(&stage, &["--each"]));
+    bpffs.set_word(OBJECT, 1);
+    let over = AtomicBool::new(false);
+    let made = std::thread::scope(|scope| {
+        let working = scope.spawn(|| {
+            let mut client = stage.actor("client");
+            let mut made = 0;
+            while !over.load(Ordering::Relaxed) {
+                do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+                made += 1;
+            }
+            made
+        });
+        let agent = bpffs.agent(&stage, &["--each"]);
+        assert_eq!(bpffs.origin()["state"], "replaced");
+        over.store(true, Ordering::Relaxed);
+        let made = working.join().unwrap();
+        stop(agent);
+        made
+    });
+    let flows = bpffs.matching(&to_api());
+    assert_eq!(sum(&flows.iter().collect::<Vec<_>>()), made);
+    assert!(made > 10, "{made}");
+    assert!(bpffs.matching(&json!({"kind": "loss"})).is_empty());
+    let again = bpffs.agent(&stage, &["--each"]);
+    assert_eq!(bpffs.origin()["state"], "adopted", "it is this build's now");
+    stop(again);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn events_of_another_layout_are_refused_with_a_word_and_a_loss() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let bpffs = Bpffs::new();
+    kill(bpffs.agent(&stage, &["--each"]));
+    let mut client = stage.actor("client");
+    do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    bpffs.set_word(LAYOUT, 99);
+    let agent = bpffs.agent(&stage, &["--each"]);
+    let origin = bpffs.origin();
+    assert_eq!(origin["state"], "refused", "{origin}");
+    assert!(origin["why"].as_str().unwrap().contains("of layout 99"), "{origin}");
+    let lost = number(&origin["lost"]);
+    assert!(lost >= 3, "{origin}");
+    bpffs.told(
+        &json!({"loss": {"stage": "restart", "cause": "other_layout", "what": "event", "count": lost}}),
+    );
+    do_step(&mut client, &Step::connect(net.at(Family::V6, API, 8080)), Outcome::Established);
+    bpffs.told(&json!({"flow": {"family": "ipv6"}, "outcome": {"state": "established"}}));
+    stop(agent);
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn detach_removes_everything_and_traffic_goes_on() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let bpffs = Bpffs::new();
+    let agent = bpffs.agent(&stage, &[]);
+    let refused = Command::new(program::flowlog().unwrap()).args(["detach", &bpffs.pin()]).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2), "an agent is running");
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("another flowlog is running"), "{refused:?}");
+    stop(agent);
+    let links: Vec<u32> = aya::programs::loaded_links().filter_map(|link| Some(link.ok()?.id())).collect();
+    let mut client = stage.actor("client");
+    do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    let said = bpffs.detach();
+    assert!(
+        said.contains("link_connect4") && said.contains("events that no agent has told are lost"),
+        "{said}"
+    );
+    assert!(!bpffs.folder().exists());
+    wait::until("the links are gone", SOON, || {
+        let left = aya::programs::loaded_links().filter_map(|link| Some(link.ok()?.id()));
+        Ok(left.filter(|id| links.contains(id)).count() + 14 <= links.len())
+    })
+    .unwrap();
+    do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+    assert!(bpffs.detach().contains("nothing is pinned"));
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_second_agent_is_refused() {
+    let net = Net::new();
+    let stage = Stage::new(net, &small(net));
+    let bpffs = Bpffs::new();
+    let agent = bpffs.agent(&stage, &[]);
+    let mut second = agent::Start::new(stage.arguments(&[&bpffs.pin()])).spawn().unwrap();
+    let ended = second.ended().unwrap();
+    assert_eq!(ended.status.code(), Some(2));
+    assert!(ended.stderr.contains("another flowlog is running with it"), "{}", ended.stderr);
+    stop(agent);
+}

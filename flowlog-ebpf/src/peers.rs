@@ -42,12 +42,15 @@ pub(crate) enum Begun {
     Refused,
 }
 
-/// Remember a peer; where it is remembered already (`stale`), begin anew.
+/// Remember a peer; where it is remembered already (`stale`), begin anew: what was counted has been read meanwhile, since
+/// the silence is longer than the time between two looks.
 #[inline(always)]
 pub(crate) fn begin(key: &RepeatKey, stale: Option<Peer>, now_ns: u64, sent: u64, received: u64) -> Begun {
     if let Some(peer) = stale {
         peer.set(offset_of!(PeerCounts, state), TOLD);
-        peer.add(sent, received, now_ns);
+        peer.set(offset_of!(PeerCounts, sent), sent);
+        peer.set(offset_of!(PeerCounts, received), received);
+        peer.set(offset_of!(PeerCounts, last_ns), now_ns);
         return Begun::First;
     }
     let counts = PeerCounts { last_ns: now_ns, sent, received, state: TOLD };

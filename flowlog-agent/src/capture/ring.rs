@@ -5,6 +5,7 @@ use super::decode::{CgroupChange, DecodeError, Decoder, decode_answer, decode_cg
 use super::existing::Existing;
 use super::judged::{Judged, number_of};
 use super::load::{Capture, LoadError};
+use super::peers::{PeerCounts, Peers};
 use super::pins::{self, Pins};
 use super::reader::Reader;
 use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
@@ -237,6 +238,7 @@ pub(super) struct Rings {
     pub(super) ledger: Option<&'static Ledger>,
     counters: PerCpuArray<MapData, CpuCounters>,
     pub(super) repeats: Repeats,
+    peers: Peers,
     /// What was there before the hooks, not handed over yet.
     pub(super) existing: Existing,
     judged: Judged,
@@ -252,6 +254,7 @@ impl Rings {
         ledger: Option<&'static Ledger>,
     ) -> Result<Self, LoadError> {
         let judged = Judged::take(maps)?;
+        let peers = Peers::take(maps)?;
         let events = maps.ring("EVENTS")?;
         let descriptor = events.fd().try_clone_to_owned().map_err(|error| refused("EVENTS", &error))?;
         // SAFETY: the descriptor is owned, so it is the same and open for as long as it is registered.
@@ -266,6 +269,7 @@ impl Rings {
             counters: PerCpuArray::try_from(maps.take("COUNTERS")?)
                 .map_err(|error| refused("COUNTERS", &error))?,
             repeats: Repeats::take(maps)?,
+            peers,
             existing: Existing::default(),
             judged,
             decoder,
@@ -366,6 +370,14 @@ impl Capture {
     /// The map cannot be read.
     pub fn read_repeats(&self, slot: Slot) -> Result<RepeatCounts, MapError> {
         self.rings.repeats.read(slot)
+    }
+
+    /// Datagrams that were counted with this peer; `None` where it gave way to another.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn read_peer(&self, peer: &Repeat) -> Result<Option<PeerCounts>, MapError> {
+        self.rings.peers.read(peer)
     }
 
     /// Another kind may be counted in this slot: its key was taken away a while ago, so that no program that had

@@ -115,6 +115,10 @@ pub struct Flow {
     pub bytes_sent: Option<u64>,
     /// Payload bytes that the opener received, for connections that have closed.
     pub bytes_received: Option<u64>,
+    /// Datagrams that the opener sent, where more were counted than the first.
+    pub datagrams_sent: Option<u64>,
+    /// Datagrams that the opener received, likewise.
+    pub datagrams_received: Option<u64>,
     /// Segments retransmitted over the connections' life.
     pub retransmits: Option<u64>,
     /// Smoothed round trip, for connections that have closed.

@@ -11,6 +11,7 @@ mod datagrams;
 mod existing;
 
 use super::conclude::{End, Facts};
+use crate::capture::Repeat;
 use crate::model::{
     Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, Receipts, RoundTrip,
     State, Task,
@@ -123,6 +124,8 @@ pub(super) struct Tried {
     pub(super) requested: SocketAddr,
     /// What its packets reached, where a hook showed another address than the one asked for.
     pub(super) taken: Option<SocketAddr>,
+    /// Under what the kernel half counts its datagrams, where their peer is named in each call.
+    pub(super) peer: Option<Repeat>,
     /// Names that what was asked for had for the opener, at that moment.
     pub(super) names: Names,
     pub(super) outcome: Outcome,
@@ -908,6 +911,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             opener,
             requested,
             taken: None,
+            peer: None,
             names: Names::default(),
             outcome: Facts::default().conclude(seen.protocol),
             connect_ns: None,

@@ -131,7 +131,7 @@ impl Folder {
         match self.keys.get_mut(&key).filter(|folded| !self.intervals.each && !folded.quiet) {
             Some(folded) => {
                 // An update that says what was said of others already adds no more than its sums.
-                if flow.count > 0 || totals_of(&flow).is_some() {
+                if flow.count > 0 || totals_of(&flow).is_some() || flow.datagrams_sent.is_some() {
                     self.folded += flow.count;
                     self.oldest = older(self.oldest, flow.receipts.oldest());
                     add(folded, flow);
@@ -321,11 +321,13 @@ fn take(folded: &mut Folded) -> Flow {
     flow
 }
 
-fn clear(flow: &mut Flow) {
+pub(super) fn clear(flow: &mut Flow) {
     flow.count = 0;
     flow.duration_ns = None;
     flow.bytes_sent = None;
     flow.bytes_received = None;
+    flow.datagrams_sent = None;
+    flow.datagrams_received = None;
     flow.retransmits = None;
     flow.srtt = RoundTrip::default();
     flow.connect_ns = None;
@@ -351,6 +353,14 @@ fn add(folded: &mut Folded, mut flow: Flow) {
         sum.process = flow.process;
         sum.verdict = flow.verdict;
         sum.outcome = flow.outcome;
+    }
+    for (sum, more) in [
+        (&mut sum.datagrams_sent, flow.datagrams_sent),
+        (&mut sum.datagrams_received, flow.datagrams_received),
+    ] {
+        if let Some(more) = more {
+            *sum = Some(sum.unwrap_or(0).saturating_add(more));
+        }
     }
     sum.count += flow.count;
     sum.first = sum.first.min(flow.first);

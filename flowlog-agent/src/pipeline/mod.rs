@@ -8,6 +8,7 @@
 mod attribute;
 mod conclude;
 mod correlate;
+mod exchanged;
 mod fold;
 mod judged;
 mod losses;
@@ -35,6 +36,7 @@ use crate::sinks::Sinks;
 use crate::telemetry::{RateLimit, Registry};
 use attribute::{Attributed, Ends, View};
 use correlate::{Correlator, Origin, Surroundings, Told, Tried};
+use exchanged::Exchanged;
 use fold::{Folder, Intervals};
 use jiff::Timestamp;
 use judged::Judged;
@@ -169,6 +171,7 @@ struct Spine {
     repeats: Repeats,
     naming: Naming,
     judged: Judged,
+    exchanged: Exchanged,
     losses: Losses,
     /// What the kernel half had not handed over at the last look, and when that was.
     gaps: (Gaps, u64),
@@ -214,6 +217,7 @@ impl Spine {
             repeats: Repeats::new(!settings.each && settings.pin.is_none()),
             naming: Naming::default(),
             judged: Judged::new(),
+            exchanged: Exchanged::default(),
             losses: Losses::default(),
             gaps: (Gaps::default(), 0),
             encoder,
@@ -447,6 +451,9 @@ impl Spine {
         let mut flow = judge(&self.snapshot, &mut self.answers, tried, ends);
         flow.receipts = tried.receipts.take();
         self.judge_kind(tried, &flow);
+        if let Some(peer) = tried.peer {
+            self.exchanged.remember(peer, tried.update, &flow, now_ns);
+        }
         let mut written = Vec::new();
         if tried.untold && flow.outcome.state == State::Established {
             self.correlate.release(tried.id);
@@ -555,6 +562,23 @@ impl Spine {
         self.fold_repeats(flows, now_ns);
     }
 
+    /// Datagrams after the first that the kernel half has counted since the last look become updates of their flows.
+    fn count_datagrams(&mut self, capture: &Capture, now_ns: u64, end: bool) {
+        let read = |peer: &Repeat| {
+            let counts = capture
+                .read_peer(peer)
+                .inspect_err(|error| tracing::warn!(%error, "datagrams that were counted cannot be read"))
+                .ok()??;
+            Some((counts, capture.wall(counts.last_ns)))
+        };
+        let (mut flows, mut written) = (Vec::new(), Vec::new());
+        self.exchanged.sweep(now_ns, end, read, &mut flows);
+        for flow in flows {
+            self.fold.fold_counted(flow, now_ns, &mut written);
+        }
+        self.record(written);
+    }
+
     fn fold_repeats(&mut self, flows: Vec<Flow>, now_ns: u64) {
         let mut written = Vec::new();
         for mut flow in flows {
@@ -652,6 +676,7 @@ impl Spine {
         self.turns = self.turns.wrapping_add(1);
         self.commit_losses();
         self.sweep(capture, now_ns, now);
+        self.count_datagrams(capture, now_ns, false);
         let mut written = Vec::new();
         self.fold.tick(now_ns, &mut written);
         self.record(written);
@@ -763,6 +788,7 @@ impl Spine {
             self.last_attribute(&mut tried, now_ns, now, None);
         }
         self.sweep(capture, now_ns, now);
+        self.count_datagrams(capture, now_ns, true);
         let mut written = Vec::new();
         self.fold.finish(&mut written);
         self.record(written);
@@ -886,6 +912,7 @@ impl Spine {
                 ("dns_answers", self.naming.read),
                 ("dns_answers_refused", self.naming.refused),
                 ("dns_answers_unowned", self.naming.unowned),
+                ("datagrams_crowded", self.exchanged.crowded),
                 ("names_forgotten", self.naming.names.forgotten),
             ]
             .map(|(name, count)| (name.to_owned(), count)),
@@ -925,6 +952,8 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         duration_ns: totals.and_then(|totals| totals.duration_ns),
         bytes_sent: totals.map(|totals| totals.bytes_sent),
         bytes_received: totals.map(|totals| totals.bytes_received),
+        datagrams_sent: None,
+        datagrams_received: None,
         retransmits: totals.map(|totals| totals.retransmits),
         srtt: totals.map(|totals| totals.srtt).unwrap_or_default(),
         connect_ns: tried.connect_ns,

@@ -1,10 +1,11 @@
 //! The stages without a kernel: observations in, what is told out.
 
 use super::correlate::{Correlator, Origin, Surroundings, Told, Totals, Tried};
+use super::exchanged::Exchanged;
 use super::fold::{Folder, Intervals};
 use super::judged::Judged;
 use super::repeats::Repeats;
-use crate::capture::{Repeat, RepeatCounts, Slot};
+use crate::capture::{PeerCounts, Repeat, RepeatCounts, Slot};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
     Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
@@ -804,6 +805,8 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         duration_ns: None,
         bytes_sent: None,
         bytes_received: None,
+        datagrams_sent: None,
+        datagrams_received: None,
         retransmits: None,
         srtt: RoundTrip::default(),
         connect_ns: None,
@@ -1217,4 +1220,49 @@ fn a_refused_datagram_of_which_no_send_was_seen_is_one_flow() {
     let one = only(tell([no_socket(1, OPENER, LISTENER).udp(), error], SECOND));
     assert_eq!((one.cgroup_id, one.outcome.state, one.outcome.errno), (Some(POD), State::Refused, Some(111)));
     assert_eq!(one.outcome.evidence, [Evidence::FarEndNoSocket, Evidence::Reset]);
+}
+
+#[test]
+fn datagrams_are_told_as_they_come_and_a_first_one_is_told_by_its_flow() {
+    let egress =
+        Repeat { cgroup_id: POD, direction: Direction::Egress, protocol: Protocol::Udp, far: at(LISTENER) };
+    let mut exchanged = Exchanged::default();
+    let sent = flow(1, Class::Allowed, State::Sent);
+    exchanged.remember(egress, false, &sent, 0);
+    let mut now_ns = 0;
+    let mut look = |exchanged: &mut Exchanged, counts: Option<(u64, u64)>| {
+        now_ns += 10 * SECOND;
+        let counts = counts.map(|(sent, received)| PeerCounts { sent, received, ..PeerCounts::default() });
+        let mut told = Vec::new();
+        exchanged.sweep(now_ns, false, |_| Some((counts?, Timestamp::UNIX_EPOCH)), &mut told);
+        let sums = |flow: &Flow| (flow.count, flow.datagrams_sent.unwrap(), flow.datagrams_received.unwrap());
+        told.iter().map(sums).collect::<Vec<_>>()
+    };
+    assert_eq!(look(&mut exchanged, Some((1, 1))), [], "the flow has told of these");
+    assert_eq!(look(&mut exchanged, Some((5, 4))), [(0, 5, 4)]);
+    assert_eq!(look(&mut exchanged, Some((5, 4))), []);
+    assert_eq!(look(&mut exchanged, Some((6, 4))), [(0, 1, 0)]);
+    // It fell silent, and the next is a flow of its own, counted anew.
+    exchanged.remember(egress, false, &sent, 0);
+    assert_eq!(look(&mut exchanged, Some((1, 0))), []);
+    assert_eq!(look(&mut exchanged, Some((9, 1))), [(0, 9, 1)]);
+    // It gave way in the kernel's table and came again.
+    assert_eq!(look(&mut exchanged, Some((2, 0))), [(0, 2, 0)]);
+    assert_eq!(look(&mut exchanged, None), []);
+    assert_eq!(look(&mut exchanged, Some((9, 9))), [], "it is forgotten");
+}
+
+#[test]
+fn a_peer_that_was_silent_for_long_is_forgotten_and_the_rest_of_it_is_told() {
+    let egress =
+        Repeat { cgroup_id: POD, direction: Direction::Egress, protocol: Protocol::Udp, far: at(LISTENER) };
+    let mut exchanged = Exchanged::default();
+    exchanged.remember(egress, false, &flow(1, Class::Allowed, State::Sent), 0);
+    let mut look = |now_ns: u64, sent: u64| {
+        let counts = PeerCounts { sent, last_ns: SECOND, ..PeerCounts::default() };
+        let mut told = Vec::new();
+        exchanged.sweep(now_ns, false, |_| Some((counts, Timestamp::UNIX_EPOCH)), &mut told);
+        told.len()
+    };
+    assert_eq!((look(100 * SECOND, 5), look(200 * SECOND, 7), look(300 * SECOND, 9)), (1, 1, 0));
 }

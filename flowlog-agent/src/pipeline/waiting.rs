@@ -140,6 +140,7 @@ mod tests {
             opener: None,
             requested: "10.0.0.1:80".parse().unwrap(),
             taken: None,
+            peer: None,
             names: Names::default(),
             outcome: Outcome { state, errno: None, syn_retries: None, drop: None, evidence: Vec::new() },
             connect_ns: None,

@@ -165,6 +165,13 @@ pub(super) struct FlowPart {
     /// Payload bytes that the opener received.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_received: Option<u64>,
+    /// Datagrams that the opener sent to a peer that it names in each call. Absent while only a first one and a first answer
+    /// were counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datagrams_sent: Option<u64>,
+    /// Datagrams that the opener received, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    datagrams_received: Option<u64>,
     /// Segments retransmitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     retransmits: Option<u64>,
@@ -671,6 +678,8 @@ impl FlowPart {
             duration_ms: flow.duration_ns.map(|ns| ns / 1_000_000),
             bytes_sent: flow.bytes_sent,
             bytes_received: flow.bytes_received,
+            datagrams_sent: flow.datagrams_sent,
+            datagrams_received: flow.datagrams_received,
             retransmits: flow.retransmits,
             srtt_us: flow.srtt.mean_us(),
             connect_us: flow.connect_ns.map(|ns| ns / 1_000),

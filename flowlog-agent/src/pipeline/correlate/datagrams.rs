@@ -5,7 +5,8 @@ use super::{
     AFTER_HANDSHAKE_NS, AFTER_SEND_NS, Correlator, DATAGRAM_KEPT_NS, Entry, Origin, Surroundings, Told,
     entry, leads, take_packet, tell,
 };
-use crate::model::{DropPlace, Observation, Protocol, Receipts, State};
+use crate::capture::Repeat;
+use crate::model::{Direction, DropPlace, Observation, Protocol, Receipts, State};
 use crate::pipeline::conclude::End;
 use foldhash::{HashMap, HashMapExt};
 use lru::LruCache;
@@ -115,6 +116,8 @@ impl Correlator {
         let due_ns = seen.boot_ns + AFTER_SEND_NS;
         let mut entry = entry(seen, Origin::Opener, far, cookie, due_ns);
         entry.name(around);
+        let (direction, protocol) = (Direction::Egress, entry.tried.protocol);
+        entry.tried.peer = Some(Repeat { cgroup_id, direction, protocol, far });
         entry.facts.end = End::Sent;
         entry.tried.opener = entry.tried.opener.or_else(|| near_end(cgroup_id, near_port, far.ip(), around));
         self.peers.insert(&peering, cookie);
@@ -143,6 +146,9 @@ impl Correlator {
         let due_ns = seen.boot_ns + AFTER_HANDSHAKE_NS;
         let mut entry = entry(seen, Origin::Listener, listener, cookie, due_ns);
         entry.tried.opener = Some(opener);
+        let (direction, protocol) = (Direction::Ingress, entry.tried.protocol);
+        let far = SocketAddr::new(opener.ip(), local.port());
+        entry.tried.peer = Some(Repeat { cgroup_id, direction, protocol, far });
         entry.facts.accepted = true;
         self.arrivals.waiting.insert(opener, cookie);
         self.insert(cookie, entry, out);

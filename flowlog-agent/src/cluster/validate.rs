@@ -65,8 +65,8 @@ pub(super) fn metadata(of: &ObjectMeta) -> Result<(), FieldError> {
         let what = "no name (a–z, 0–9, - and ., a letter or digit at the ends, at most 253 characters)";
         return Err(FieldError::new("metadata.name", format!("`{name}` is {what}")));
     }
-    if let Some(odd) = namespace.filter(|name| !name.is_empty() && !(name.len() <= 63 && is_dns_label(name)))
-    {
+    let fits = |name: &&str| name.is_empty() || (name.len() <= 63 && is_dns_label(name));
+    if let Some(odd) = namespace.filter(|name| !fits(name)) {
         let what = "no namespace (a–z, 0–9 and -, a letter or digit at the ends, at most 63 characters)";
         return Err(FieldError::new("metadata.namespace", format!("`{odd}` is {what}")));
     }

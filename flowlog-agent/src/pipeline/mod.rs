@@ -632,14 +632,14 @@ impl Spine {
                         true => self.registry.existing_recorded.add(flow.count),
                         false => self.registry.attempts_recorded.add(flow.count),
                     }
-                    self.sink("flow", &line.with(flow.receipts.take()));
+                    self.sink("flow", line.with(flow.receipts.take()));
                 }
                 Err(error) => self.lose_record(&error, &mut flow),
             }
         }
     }
 
-    fn sink(&self, kind: &'static str, line: &Line) {
+    fn sink(&self, kind: &'static str, line: Line) {
         self.registry.records.add(kind, 1);
         self.sinks.offer(line);
     }
@@ -743,7 +743,7 @@ impl Spine {
 
     fn tell_agent(&mut self, event: AgentEvent, time: Timestamp) {
         match self.encoder.agent(&Agent { time, event }) {
-            Ok(line) => self.sink("agent", &line),
+            Ok(line) => self.sink("agent", line),
             Err(error) => tracing::error!(%error, "a record about the agent cannot be written"),
         }
     }
@@ -763,8 +763,8 @@ impl Spine {
             left -= 1;
             match self.encoder.loss(&loss) {
                 // Told with the last of them: lines are written in order.
-                Ok(line) if left == 0 => self.sink("loss", &line.with(receipts.take())),
-                Ok(line) => self.sink("loss", &line),
+                Ok(line) if left == 0 => self.sink("loss", line.with(receipts.take())),
+                Ok(line) => self.sink("loss", line),
                 Err(error) => tracing::error!(%error, ?loss, "a loss cannot be recorded"),
             }
         }

@@ -137,10 +137,14 @@ impl Sinks {
     }
 
     /// Hand a line to every sink. Returns at once, whatever the destinations do.
-    pub fn offer(&self, line: &Line) {
-        for sink in &self.sinks {
+    ///
+    /// No copy stays behind: the duty to tell ends with the last one, and that is to be a writer's.
+    pub fn offer(&self, line: Line) {
+        let Some((last, others)) = self.sinks.split_last() else { return };
+        for sink in others {
             sink.queue.offer(line.clone());
         }
+        last.queue.offer(line);
     }
 
     /// Open every file anew (after a log rotation).

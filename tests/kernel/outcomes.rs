@@ -404,9 +404,6 @@ fn act(stage: &Stage, agent: &Agent, rows: &[Row]) {
     }
     for (actor, row) in actors.iter_mut().zip(rows) {
         let answer = actor.finish(&row.step).unwrap();
-        if row.settles {
-            eprintln!("XX {} {answer:?}", row.name);
-        }
         if (answer.outcome, answer.errno.as_deref()) != row.sees {
             faults.push(format!("{}: the process saw {answer:?}", row.name));
         }

@@ -224,7 +224,10 @@ fn an_attempt_that_is_older_than_the_agent_is_pending_until_its_end() {
             "outcome": {"state": "established", "evidence": ["handshake", "syn_retransmitted", "existing"]},
             "class": "unrestricted",
         });
-        told(&agent, &part);
+        let record = told(&agent, &part);
+        // From the handshake, which was seen, to the close.
+        let duration_ms = record["flow"]["duration_ms"].as_u64();
+        assert!(duration_ms.is_some_and(|ms| ms < 10_000), "{record}");
     }
     end(agent);
 }

@@ -6,6 +6,7 @@
 //! the copy before; a subject whose list changes gets a new stamp.
 
 mod blocks;
+mod cache;
 mod compile;
 mod ends;
 mod group;
@@ -14,9 +15,10 @@ mod shared;
 #[cfg(test)]
 mod tests;
 
+pub use cache::Cache;
+pub(super) use cache::Question;
 pub(super) use compile::Compiled;
-pub use judge::Cache;
-pub(super) use judge::{Found, Question, Want};
+pub(super) use judge::{Found, Want};
 
 use super::matching::Match;
 use super::peer::NAMESPACE_NAME;

@@ -1,12 +1,14 @@
 //! What each way to fail looks like, row by row (`docs/architecture.md`, "What each case looks like"), and how it
 //! is judged. All rows of a family run at once, from as many processes.
 
-use crate::cut::cut;
+use crate::cut::{cut, cut_by_xdp, cut_off_sockets};
 use crate::stage::{
-    API, CLOSED_HOST, FAMILIES, Family, NO_HOST, Net, SOON, Stage, allow_ports, any, do_step, end, internet,
-    missing_hooks, place, pod, small, sum, told,
+    API, CLOSED_HOST, FAMILIES, Family, NO_HOST, NODE, Net, SOON, Stage, allow_ports, any, deny_ingress,
+    do_step, end, internet, missing_hooks, place, pod, small, sum, told,
 };
 use aya::programs::tc::TcAttachType;
+use flowlog_tests::manifests::Cluster;
+use flowlog_tests::world::Plan;
 use flowlog_tests::{Agent, Listen, Outcome, Place, Step, matching, wait};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -259,6 +261,21 @@ fn streams(net: Net, family: Family) -> Vec<Row> {
                 &["kernel_drop"],
             )
             .with(denied()),
+        Row::new("refused by a program at the pod's cgroup", "muted", api(8005))
+            .sees(Outcome::Timeout, None)
+            .is(
+                "denied_attempt",
+                json!({"state": "dropped", "errno": null, "drop": {"reason": "BPF_CGROUP_EGRESS", "where": "opener"}}),
+                &["kernel_drop"],
+            )
+            .with(denied()),
+        // XDP frees what it drops without a reason (`netif_receive_generic_xdp`), so no drop is claimed.
+        Row::new("XDP_DROP where the pod's link enters the node", "cut-early", api(8005))
+            .sees(Outcome::Timeout, None)
+            .is("denied_attempt", json!({"state": "pending", "errno": null, "drop": null}), &["syn_retransmitted"])
+            .with(denied())
+            .later(json!({"class": "denied_attempt", "outcome": {
+                "state": "dropped", "errno": null, "drop": null, "evidence": ["syn_retransmitted", "closed_by_process"]}})),
         Row::new("no neighbour", "client", tcp(net.at(family, 250, 8006)).within(Duration::from_secs(6)))
             .sees(Outcome::Error, Some("EHOSTUNREACH"))
             .is("undetermined", json!({"state": "pending", "errno": null, "drop": null}), &["syn_retransmitted"])
@@ -282,6 +299,7 @@ fn streams(net: Net, family: Family) -> Vec<Row> {
 fn datagrams(net: Net, family: Family) -> Vec<Row> {
     let api = |port| net.at(family, API, port);
     let connected = |port| Step::udp(api(port)).within(BRIEF);
+    let by_cgroup = json!({"reason": "BPF_CGROUP_EGRESS", "where": "opener"});
     vec![
         Row::new("connected, port closed", "client", connected(7000))
             .sees(Outcome::Error, Some("ECONNREFUSED"))
@@ -335,6 +353,18 @@ fn datagrams(net: Net, family: Family) -> Vec<Row> {
             .sees(Outcome::Error, Some("EPERM"))
             .is("denied_attempt", json!({"state": "dropped", "drop": drop_at("opener")}), &["kernel_drop"])
             .with(denied()),
+        Row::new("connected, refused by a program at the pod's cgroup", "muted", connected(9007))
+            .sees(Outcome::Error, Some("EPERM"))
+            .is(
+                "denied_attempt",
+                json!({"state": "rejected", "errno": "EPERM", "drop": by_cgroup.clone()}),
+                &["kernel_drop"],
+            )
+            .with(denied()),
+        Row::new("unconnected, refused by a program at the pod's cgroup", "muted", sendto(api(9008)))
+            .sees(Outcome::Error, Some("EPERM"))
+            .is("denied_attempt", json!({"state": "dropped", "drop": by_cgroup}), &["kernel_drop"])
+            .with(denied()),
     ]
 }
 
@@ -343,8 +373,8 @@ fn datagrams(net: Net, family: Family) -> Vec<Row> {
 fn run(family: Family, rows: fn(Net, Family) -> Vec<Row>) {
     let net = Net::new();
     let mut objects = small(net);
-    objects
-        .extend(["fenced", "cut-off", "cut-short"].iter().zip(40..).map(|(name, last)| pod(net, name, last)));
+    let hampered = ["fenced", "cut-off", "cut-short", "cut-early", "muted"];
+    objects.extend(hampered.iter().zip(40..).map(|(name, last)| pod(net, name, last)));
     objects.push(allow_ports("api-ports", "api", &[7000, 7001, 8080]));
     let mut stage = Stage::new(net, &objects);
     let _server = stage.serve_api();
@@ -366,18 +396,20 @@ fn run(family: Family, rows: fn(Net, Family) -> Vec<Row>) {
     }
 }
 
-/// Filters on the node, in one pod, and on the links of two.
+/// Filters on the node, in one pod, on the links of three, and at the cgroup of one.
 fn fence(stage: &Stage, family: Family) -> Vec<aya::Ebpf> {
     stage.world.enforce(NODE_RULES).unwrap();
     stage.world.netns(&place("fenced")).unwrap().nft(OWN_RULES).unwrap();
     // They know their neighbours before they are cut off.
-    for pod in ["cut-off", "cut-short"] {
+    for pod in ["cut-off", "cut-short", "cut-early"] {
         do_step(&mut stage.actor(pod), &Step::connect(stage.net.at(family, API, 8080)), Outcome::Established);
     }
-    let port = port_of(stage, "cut-short");
+    let node = stage.world.netns(&Place::Node).unwrap();
     vec![
         cut(stage.world.netns(&place("cut-off")).unwrap(), "eth0", TcAttachType::Egress),
-        cut(stage.world.netns(&Place::Node).unwrap(), &port, TcAttachType::Ingress),
+        cut(node, &port_of(stage, "cut-short"), TcAttachType::Ingress),
+        cut_by_xdp(node, &port_of(stage, "cut-early")),
+        cut_off_sockets(&stage.world.cgroup(&place("muted")).unwrap()),
     ]
 }
 
@@ -453,6 +485,54 @@ fn each_end_of_a_tcp_attempt_is_told_over_ipv6() {
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn each_end_of_a_datagram_is_told_in_both_families() {
     FAMILIES.into_iter().for_each(|family| run(family, datagrams));
+}
+
+/// A pod of another node, to which a router beyond ours knows no way, and says so to nobody: all that shows here is that no
+/// answer comes. The kernel gives up by itself, after 3 s here.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn what_is_dropped_on_another_node_is_pending_and_settled_when_the_kernel_gives_up() {
+    let net = Net::new();
+    let objects = small(net);
+    let mut told_objects = objects.clone();
+    let mut far = pod(net, "far", 77);
+    far["spec"]["nodeName"] = json!("two");
+    far["status"]["podIPs"] = json!(FAMILIES.map(|family| json!({"ip": internet(family, 60)})));
+    told_objects.extend([far, deny_ingress("far-closed", "far")]);
+    let world = Plan::new(Cluster::from_objects(objects.clone()), NODE).build().unwrap();
+    let stage = Stage::of(net, world, &told_objects);
+    stage.world.netns(&place("client")).unwrap().sysctl(&[("ipv4/tcp_syn_retries", "1")]).unwrap();
+    let routes = FAMILIES.map(|family| format!("route add blackhole {}", internet(family, 60)));
+    stage.world.netns(&Place::Outside).unwrap().ip(&routes).unwrap();
+    let agent = stage.agent(&["--each"]);
+    let mut actors = FAMILIES.map(|_| stage.actor("client"));
+    let steps = FAMILIES.map(|family| {
+        Step::connect(SocketAddr::new(internet(family, 60), 443)).within(Duration::from_secs(20))
+    });
+    for (actor, step) in actors.iter_mut().zip(&steps) {
+        actor.begin(step).unwrap();
+    }
+    for step in &steps {
+        let part = json!({
+            "flow": {"count": 1, "direction": "egress"},
+            "source": {"pod": "client"},
+            "destination": {"kind": "pod", "pod": "far", "node": "two", "ip": step.target().unwrap().ip()},
+            "verdict": {"decision": "deny", "ingress": {"basis": "isolated"}},
+            "class": "denied_attempt",
+            "outcome": {"state": "pending", "errno": null, "drop": null, "evidence": ["syn_retransmitted"]},
+        });
+        let pending = told(&agent, &part);
+        let settled = json!({
+            "flow": {"id": pending["flow"]["id"], "count": 0, "update": true},
+            "class": "denied_attempt",
+            "outcome": {"state": "dropped", "errno": "ETIMEDOUT", "drop": null, "evidence": ["timed_out", "syn_retransmitted"]},
+        });
+        told(&agent, &settled);
+    }
+    for (actor, step) in actors.iter_mut().zip(&steps) {
+        assert_eq!(actor.finish(step).unwrap().errno.as_deref(), Some("ETIMEDOUT"));
+    }
+    end(agent);
 }
 
 /// The answer comes to the second SYN; the connection is over at once.

@@ -6,6 +6,14 @@ use crate::stage::{
 use flowlog_tests::{Listen, Outcome, Special, Step};
 use serde_json::json;
 
+/// A worker of io_uring is a thread of the process, with a name of its own.
+fn comm_of(by: Special, pid: u32) -> String {
+    match by {
+        Special::IoUringWorker => format!("iou-wrk-{pid}"),
+        _ => "curl".to_owned(),
+    }
+}
+
 /// One flow each, with the sums of its close, told at the opener.
 #[track_caller]
 fn run(server_speaks_mptcp: bool, ways: &[Special]) {
@@ -31,7 +39,7 @@ fn run(server_speaks_mptcp: bool, ways: &[Special]) {
                 "flow": {"protocol": "tcp", "direction": "egress", "count": 1},
                 "source": {"pod": "client", "ip": net.ip(family, CLIENT)},
                 "destination": {"pod": "api", "ip": to.ip(), "port": 8080},
-                "process": {"comm": "curl", "pid": client.pid()},
+                "process": {"comm": comm_of(*by, client.pid()), "pid": client.pid()},
                 "class": "allowed",
             });
             let record = agent
@@ -71,4 +79,11 @@ fn a_multipath_connection_is_one_flow_and_its_subflows_are_none() {
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn a_multipath_connection_that_falls_back_to_tcp_is_one_flow() {
     run(false, &[Special::Mptcp]);
+}
+
+/// The process that asked for it, in its container, whoever calls connect in its name.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_connection_by_io_uring_is_one_flow_of_the_process_that_asked() {
+    run(false, &[Special::IoUring, Special::IoUringWorker]);
 }

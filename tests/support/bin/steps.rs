@@ -1,6 +1,6 @@
 //! Doing single steps: sockets opened by hand, so that every error is seen as the kernel gave it.
 
-use crate::{burst, dns};
+use crate::{burst, dns, uring};
 use anyhow::{Context, Result, bail};
 use dns_lookup::{AddrInfoHints, getaddrinfo};
 use flowlog_tests::traffic::step::DEFAULT_TIMEOUT_MS;
@@ -209,12 +209,20 @@ fn special(to: SocketAddr, by: Special) -> Result<Answer> {
             .context("open an MPTCP socket")?
             .into(),
         Special::FastOpen | Special::FastOpenConnect => open(to, SockType::Stream)?,
+        // Waits in the kernel, not here.
+        Special::IoUring | Special::IoUringWorker => {
+            Socket::new(Domain::for_address(to), Type::STREAM, None).context("open a socket")?.into()
+        }
     };
     let attempt = match by {
         Special::Mptcp => begin(&socket, to, deadline).and_then(|()| send_all(&socket, 1, deadline)),
         Special::FastOpenConnect => {
             setsockopt(&socket, sockopt::TcpFastOpenConnect, &true).context("set TCP_FASTOPEN_CONNECT")?;
             begin(&socket, to, deadline).and_then(|()| send_all(&socket, 1, deadline))
+        }
+        Special::IoUring | Special::IoUringWorker => {
+            let by_worker = by == Special::IoUringWorker;
+            uring::connect(&socket, to, by_worker)?.and_then(|()| send_all(&socket, 1, deadline))
         }
         Special::FastOpen => {
             let flags = MsgFlags::from_bits_retain(nix::libc::MSG_FASTOPEN);

@@ -6,6 +6,7 @@ mod dns;
 mod seat;
 mod serve;
 mod steps;
+mod uring;
 
 use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};

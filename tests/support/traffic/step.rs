@@ -178,6 +178,10 @@ pub enum Special {
     FastOpen,
     /// TCP_FASTOPEN_CONNECT: connect only prepares, the SYN leaves with the first bytes.
     FastOpenConnect,
+    /// IORING_OP_CONNECT.
+    IoUring,
+    /// The same, by a worker thread of the kernel's (IOSQE_ASYNC).
+    IoUringWorker,
 }
 
 fn default_timeout() -> u64 {

@@ -1,5 +1,6 @@
 //! Doing single steps: sockets opened by hand, so that every error is seen as the kernel gave it.
 
+use crate::bench::Connect;
 use crate::{burst, dns, uring};
 use anyhow::{Context, Result, bail};
 use dns_lookup::{AddrInfoHints, getaddrinfo};
@@ -98,6 +99,11 @@ impl Hands {
             Step::Burst { to, count, threads, timeout_ms } => {
                 let counts = burst::burst(*count, *threads, || burst::connect(*to, *timeout_ms))?;
                 Answer { counts, ..told(Ok(()), Outcome::Done, None) }
+            }
+            Step::BurstToSelf { to, count } => {
+                let own = Connect::prepare(*to)?;
+                let once = || own.once().map(|()| "established".to_owned());
+                Answer { counts: burst::burst(*count, 1, once)?, ..told(Ok(()), Outcome::Done, None) }
             }
             Step::UdpBurst { to, count, threads, send, timeout_ms } => {
                 let counts = burst::burst(*count, *threads, || burst::exchange(*to, *send, *timeout_ms))?;

@@ -136,6 +136,13 @@ pub enum Step {
         #[serde(default = "default_timeout")]
         timeout_ms: u64,
     },
+    /// Many TCP connections of the process to itself, one after the other, closed by RST: nobody else has to run for them.
+    BurstToSelf {
+        /// Where to listen and connect to.
+        to: SocketAddr,
+        /// How many in all.
+        count: u64,
+    },
     /// Many connected UDP sockets, one after the other on each thread: each sends a datagram and waits for the answer, or
     /// sends nothing.
     UdpBurst {
@@ -221,6 +228,7 @@ impl Step {
             | Self::Burst { timeout_ms, .. }
             | Self::UdpBurst { timeout_ms, .. } => *timeout_ms = limit_ms,
             Self::Special { .. }
+            | Self::BurstToSelf { .. }
             | Self::UdpMany { .. }
             | Self::UdpProbe { .. }
             | Self::UdpKeep { .. }
@@ -247,6 +255,7 @@ impl Step {
             | Self::Forge { to, .. }
             | Self::Ask { server: to, .. }
             | Self::Burst { to, .. }
+            | Self::BurstToSelf { to, .. }
             | Self::UdpBurst { to, .. } => Some(*to),
             Self::Speak | Self::Resolve { .. } | Self::LookUp { .. } | Self::Release => None,
         }
@@ -259,7 +268,9 @@ impl Step {
                 timeout_ms.saturating_mul(3).saturating_add(*hold_ms)
             }
             Self::UdpConnected { timeout_ms, .. } | Self::UdpSendto { timeout_ms, .. } => *timeout_ms,
-            Self::Burst { .. } | Self::UdpBurst { .. } | Self::UdpMany { .. } => 120_000,
+            Self::Burst { .. } | Self::BurstToSelf { .. } | Self::UdpBurst { .. } | Self::UdpMany { .. } => {
+                120_000
+            }
             Self::LookUp { .. } | Self::Ask { .. } => 10_000,
             Self::UdpProbe { .. } | Self::UdpKeep { .. } | Self::Forge { .. } => 0,
             Self::Special { .. } => DEFAULT_TIMEOUT_MS,

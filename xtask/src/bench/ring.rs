@@ -15,13 +15,14 @@ use flowlog_tests::cgroup::Subtree;
 use flowlog_tests::manifests::Cluster;
 use flowlog_tests::netns::Netns;
 use flowlog_tests::traffic::step::Seat;
-use flowlog_tests::traffic::{Actor, Listen, Server, Step};
+use flowlog_tests::traffic::{Actor, Step};
 use flowlog_tests::wait;
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
@@ -29,10 +30,10 @@ use std::time::{Duration, Instant};
 
 /// Room for all events of a round: 256 MiB hold two million.
 const RING_BYTES: &str = "268435456";
-/// The agent has caught up when its threads used less than this in [`LOOK`].
-const IDLE: Duration = Duration::from_millis(2);
-const LOOK: Duration = Duration::from_millis(100);
-/// By then it has.
+/// When a round's lines are all there, the agent has this long to be done with what is no line: half of the events are
+/// the listeners', which are told at their openers.
+const SETTLE: Duration = Duration::from_millis(100);
+/// By then they are.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Loading and attaching takes well under a second; a loaded machine takes longer.
 const START: Duration = Duration::from_secs(30);
@@ -49,13 +50,19 @@ pub(crate) struct RingArgs {
     /// Pods of the cluster, all of this node.
     #[arg(long, default_value_t = 100)]
     pods: u16,
+    /// This build of the agent, in the place of a fresh one.
+    #[arg(long)]
+    program: Option<PathBuf>,
 }
 
 /// Measure, and print the result as the last line, in JSON.
 pub(crate) fn ring(args: &RingArgs) -> Result<()> {
     need_root("the benchmark")?;
     setup::setup()?;
-    let program = build::agent(true)?;
+    let program = match &args.program {
+        Some(program) => program.clone(),
+        None => build::agent(true)?,
+    };
     build::traffic()?;
     let interrupt = Interrupt::hold()?;
     let stage = Stage::set(args)?;
@@ -102,7 +109,6 @@ struct Used {
 struct Stage {
     // The order is that of dropping: who lives in the cgroup and the namespace goes first.
     client: RefCell<Actor>,
-    _server: Server,
     manifests: tempfile::TempDir,
     subtree: Subtree,
     _netns: Netns,
@@ -131,10 +137,8 @@ impl Stage {
             comm: Some("bench".to_owned()),
             cpu: Some(0),
         };
-        let listen = Listen { tcp: vec![listener()], ..Listen::default() };
-        let server = Server::start(&seat, &listen, "the benchmark")?;
         let client = RefCell::new(Actor::start(&seat, "the benchmark")?);
-        Ok(Self { _netns: netns, subtree, manifests, _server: server, client, cpus })
+        Ok(Self { _netns: netns, subtree, manifests, client, cpus })
     }
 
     fn run(&self, kind: Kind, program: &Path, args: &RingArgs, interrupt: &Interrupt) -> Result<Value> {
@@ -142,23 +146,22 @@ impl Stage {
         let lines = output.path().join("flows.jsonl");
         let agent = self.agent(program, &lines, &["--each", "--events-ring-bytes", RING_BYTES])?;
         let mut rounds = Vec::new();
+        let mut flows = Flows::open(&lines)?;
         // The first round pays for page faults and cold caches.
         for number in 0..=args.rounds {
             interrupt.check()?;
-            let used = self.round(kind, &agent, args.count, number)?;
+            let used = self.round(kind, &agent, args.count, number, &mut flows)?;
             if number > 0 {
                 say(&format!("{} {number} of {}: {used:?}", kind.name(), args.rounds));
                 rounds.push(used);
             }
         }
         let ended = agent.stop()?;
-        let text = fs::read_to_string(&lines).with_context(|| format!("read {}", lines.display()))?;
-        let flows: Vec<&str> = text.lines().filter(|line| line.contains(r#""kind":"flow""#)).collect();
-        let due = usize::from(args.count) * (rounds.len() + 1);
-        if flows.len() < due {
-            bail!("the agent wrote {} of {due} flows: {}", flows.len(), ended.stderr);
+        let due = u64::from(args.count) * u64::from(args.rounds + 1);
+        if flows.read()? < due {
+            bail!("the agent wrote {} of {due} flows: {}", flows.count, ended.stderr);
         }
-        let bytes = flows.iter().map(|line| line.len() + 1).sum::<usize>() / flows.len();
+        let bytes = flows.bytes / flows.count.max(1);
         Ok(summary(&rounds, args.count, bytes))
     }
 
@@ -188,31 +191,23 @@ impl Stage {
         Ok(agent)
     }
 
-    fn round(&self, kind: Kind, agent: &Agent, count: u16, number: u32) -> Result<Used> {
+    fn round(&self, kind: Kind, agent: &Agent, count: u16, number: u32, flows: &mut Flows) -> Result<Used> {
         let pid = agent.pid();
         agent.signal(Signal::SIGSTOP)?;
         let before = used(pid)?;
         self.make(kind, count, number)?;
+        let due = flows.read()? + u64::from(count);
         agent.signal(Signal::SIGCONT)?;
-        let mut last = (Instant::now(), used(pid)?);
-        let mut after = last.1;
-        wait::until("the agent catches up", PATIENCE, || {
-            if last.0.elapsed() < LOOK {
-                return Ok(false);
-            }
-            after = used(pid)?;
-            let idle = after.all.saturating_sub(last.1.all) < IDLE;
-            last = (Instant::now(), after);
-            Ok(idle)
-        })?;
+        wait::until("the agent writes the round's flows", PATIENCE, || Ok(flows.read()? >= due))?;
+        let written = Instant::now();
+        wait::until("the agent is done with the round", PATIENCE, || Ok(written.elapsed() >= SETTLE))?;
+        let after = used(pid)?;
         Ok(Used { spine: after.spine - before.spine, all: after.all - before.all })
     }
 
     fn make(&self, kind: Kind, count: u16, number: u32) -> Result<()> {
         let step = match kind {
-            Kind::Connections => {
-                Step::Burst { to: listener(), count: count.into(), threads: 1, timeout_ms: 10_000 }
-            }
+            Kind::Connections => Step::BurstToSelf { to: listener(), count: count.into() },
             Kind::Datagrams => {
                 let host = u8::try_from(number % 250).context("a number below 250")?.saturating_add(1);
                 let to = SocketAddr::new(Ipv4Addr::new(198, 51, 100, host).into(), 10_000);
@@ -220,6 +215,42 @@ impl Stage {
             }
         };
         self.client.borrow_mut().act(&step).map(drop)
+    }
+}
+
+/// What the lines of flows have.
+const FLOW: &[u8] = br#""kind":"flow""#;
+
+/// The lines of flows in a file that grows.
+struct Flows {
+    file: BufReader<File>,
+    /// What was read of a line that is not whole yet.
+    part: Vec<u8>,
+    count: u64,
+    bytes: u64,
+}
+
+impl Flows {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        Ok(Self { file: BufReader::with_capacity(1 << 20, file), part: Vec::new(), count: 0, bytes: 0 })
+    }
+
+    /// How many there are by now.
+    fn read(&mut self) -> Result<u64> {
+        while self.file.read_until(b'\n', &mut self.part).context("read the agent's lines")? > 0 {
+            if self.part.last() != Some(&b'\n') {
+                break;
+            }
+            // Near the beginning: an end has a kind, too.
+            let head = self.part.get(..64).unwrap_or(&self.part);
+            if head.windows(FLOW.len()).any(|word| word == FLOW) {
+                self.count += 1;
+                self.bytes += u64::try_from(self.part.len()).unwrap_or_default();
+            }
+            self.part.clear();
+        }
+        Ok(self.count)
     }
 }
 
@@ -274,7 +305,7 @@ fn resident_mib(pid: u32) -> Result<Value> {
 }
 
 /// Medians over the rounds.
-fn summary(rounds: &[Used], count: u16, line_bytes: usize) -> Value {
+fn summary(rounds: &[Used], count: u16, line_bytes: u64) -> Value {
     let us_per_flow = |of: fn(&Used) -> Duration| {
         let times = sorted(rounds.iter().map(|used| of(used).as_secs_f64() * 1e6 / f64::from(count)));
         quantile(&times, 2).unwrap_or_default()

@@ -5,13 +5,13 @@ use crate::steps::abort_on_close;
 use anyhow::{Context, Result};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
-pub(super) struct Connect {
+pub(crate) struct Connect {
     listener: TcpListener,
     to: SocketAddr,
 }
 
 impl Connect {
-    pub(super) fn prepare(to: SocketAddr) -> Result<Self> {
+    pub(crate) fn prepare(to: SocketAddr) -> Result<Self> {
         let listener = TcpListener::bind(to).with_context(|| format!("listen on {to}"))?;
         let to = listener.local_addr().context("address of the listener")?;
         Ok(Self { listener, to })
@@ -22,7 +22,7 @@ impl Connect {
     }
 
     /// Closed by RST: with TIME_WAIT the ports of one address would be used up within a round or two.
-    fn once(&self) -> Result<()> {
+    pub(crate) fn once(&self) -> Result<()> {
         let client = TcpStream::connect(self.to).with_context(|| format!("connect to {}", self.to))?;
         let (server, _) = self.listener.accept().context("accept")?;
         abort_on_close(&client)?;

@@ -6,6 +6,7 @@ mod datagrams;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+pub(crate) use connect::Connect;
 use nix::time::{ClockId, clock_gettime};
 use std::io::{BufRead, Write, stdin, stdout};
 use std::net::SocketAddr;
@@ -44,7 +45,7 @@ pub(crate) fn bench(args: &BenchArgs) -> Result<()> {
     let batches = (args.count / BATCH).max(1);
     match args.work {
         Work::Connect => {
-            let work = connect::Connect::prepare(args.to)?;
+            let work = Connect::prepare(args.to)?;
             rounds(|| round(batches, || work.batch()))
         }
         Work::Udp => {

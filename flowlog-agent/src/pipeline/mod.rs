@@ -119,6 +119,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
     spine.resume(&capture);
     spine.tell_start(start);
+    spine.hand_over();
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
     let reason = loop {
@@ -148,6 +149,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         spine.rescan();
         spine.set_repeats(&mut capture, clock::now_ns()?, now);
         spine.set_judged(&mut capture);
+        spine.hand_over();
     };
     capture.detach();
     spine.drain(&mut capture)?;
@@ -177,6 +179,8 @@ struct Spine {
     gaps: (Gaps, u64),
     encoder: Encoder,
     sinks: Sinks,
+    /// Lines that the sinks get together: one by one, each would wake a writer.
+    outbox: Vec<Line>,
     registry: Registry,
     /// Attempts that were no event, as the kernel half counts them.
     passed_over: u64,
@@ -222,6 +226,7 @@ impl Spine {
             gaps: (Gaps::default(), 0),
             encoder,
             sinks,
+            outbox: Vec::new(),
             registry: Registry::default(),
             passed_over: 0,
             rescan_due: false,
@@ -271,6 +276,7 @@ impl Spine {
             self.note_gaps(capture, now_ns);
             self.step(batch, now_ns, now);
             self.hurry(capture, now_ns, now);
+            self.hand_over();
             if !more {
                 self.pass_over();
                 return Ok(());
@@ -639,9 +645,13 @@ impl Spine {
         }
     }
 
-    fn sink(&self, kind: &'static str, line: Line) {
+    fn sink(&mut self, kind: &'static str, line: Line) {
         self.registry.records.add(kind, 1);
-        self.sinks.offer(line);
+        self.outbox.push(line);
+    }
+
+    fn hand_over(&mut self) {
+        self.sinks.offer(self.outbox.drain(..));
     }
 
     fn lose_record(&mut self, error: &EncodeError, flow: &mut Flow) {
@@ -750,6 +760,7 @@ impl Spine {
 
     /// Losses that were told and are written by now are not told again by the next agent.
     fn commit_losses(&mut self) {
+        self.hand_over();
         if let Some(ledger) = self.ledger.filter(|_| self.sinks.are_idle()) {
             self.losses.commit(ledger);
         }
@@ -799,6 +810,7 @@ impl Spine {
             }
         }
         self.tell_losses(now);
+        self.hand_over();
         if !self.sinks.flush(LAST_WORDS) {
             tracing::warn!("an output is slow: what it could not take is counted as lost");
         }
@@ -806,6 +818,7 @@ impl Spine {
         let counters = self.counters();
         let stop = Stop { reason: reason.to_owned(), counters: counters.clone() };
         self.tell_agent(AgentEvent::Stop(Box::new(stop)), now);
+        self.hand_over();
         self.sinks.finish(LAST_WORDS);
         if let Some(ledger) = self.ledger {
             ledger.close();

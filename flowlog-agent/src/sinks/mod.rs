@@ -136,15 +136,25 @@ impl Sinks {
         Ok(Self { sinks, closed })
     }
 
-    /// Hand a line to every sink. Returns at once, whatever the destinations do.
+    /// Hand lines to every sink. Returns at once, whatever the destinations do.
     ///
     /// No copy stays behind: the duty to tell ends with the last one, and that is to be a writer's.
-    pub fn offer(&self, line: Line) {
-        let Some((last, others)) = self.sinks.split_last() else { return };
-        for sink in others {
-            sink.queue.offer(line.clone());
+    pub fn offer(&self, lines: impl IntoIterator<Item = Line, IntoIter: ExactSizeIterator>) {
+        let lines = lines.into_iter();
+        if lines.len() == 0 {
+            return;
         }
-        last.queue.offer(line);
+        match &*self.sinks {
+            [] => {}
+            [sink] => sink.queue.offer(lines),
+            [others @ .., last] => {
+                let lines: Vec<Line> = lines.collect();
+                for sink in others {
+                    sink.queue.offer(lines.iter().cloned());
+                }
+                last.queue.offer(lines);
+            }
+        }
     }
 
     /// Open every file anew (after a log rotation).

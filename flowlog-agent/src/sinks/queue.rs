@@ -76,19 +76,25 @@ impl Queue {
         Self { limits, state: Mutex::default(), work: Condvar::new(), idle: Condvar::new() }
     }
 
-    /// A line for the writer, or a loss. Never waits for the destination.
-    pub(super) fn offer(&self, line: Line) {
+    /// Lines for the writer, or losses. Never waits for the destination.
+    pub(super) fn offer(&self, lines: impl IntoIterator<Item = Line>) {
         let mut state = self.lock();
-        if state.ended || !self.admits(&state, &line) {
-            let failing = state.broken || state.ended;
-            let cause = if failing { LossCause::WriteFailed } else { LossCause::QueueFull };
-            state.lose(line, cause);
-            return;
-        }
-        state.bytes = state.bytes.saturating_add(line.body().len());
-        state.lines.push_back(line);
         // The writer looks at the whole queue whenever it wakes: one call for the first line is enough.
-        if state.lines.len() == 1 {
+        let sleeps = state.lines.is_empty();
+        for line in lines {
+            if state.ended || !self.admits(&state, &line) {
+                let failing = state.broken || state.ended;
+                let cause = if failing { LossCause::WriteFailed } else { LossCause::QueueFull };
+                state.lose(line, cause);
+                continue;
+            }
+            state.bytes = state.bytes.saturating_add(line.body().len());
+            state.lines.push_back(line);
+        }
+        let wake = sleeps && !state.lines.is_empty();
+        // Let go first: the writer would wake only to wait for it.
+        drop(state);
+        if wake {
             self.work.notify_one();
         }
     }

@@ -82,9 +82,9 @@ fn every_sink_writes_every_line_once_whole_and_in_order() {
         let (sinks, _) = start(output, QueueLimits::default());
         let offered = 3_000;
         for number in 0..offered {
-            sinks.offer(gap(number));
+            sinks.offer([gap(number)]);
         }
-        sinks.offer(flow(Class::DeniedAttempt, 7));
+        sinks.offer([flow(Class::DeniedAttempt, 7)]);
         assert!(sinks.flush(LONG), "{}", kind.name);
         let counters = only(sinks.finish(LONG));
         let text = read_back();
@@ -108,12 +108,12 @@ fn a_reader_that_stalls_costs_ordinary_traffic_first_and_is_told_how_much() {
     let (output, mut reader) = stdout::tests::on_pipe();
     let (sinks, _) = start(output, SMALL);
     for _ in 0..1_000 {
-        sinks.offer(flow(Class::Allowed, 2));
+        sinks.offer([flow(Class::Allowed, 2)]);
     }
     for _ in 0..5 {
-        sinks.offer(flow(Class::PolicyNotEnforced, 3));
+        sinks.offer([flow(Class::PolicyNotEnforced, 3)]);
     }
-    sinks.offer(encoder().loss(&kernel_loss(40)).unwrap());
+    sinks.offer([encoder().loss(&kernel_loss(40)).unwrap()]);
     let read_all = std::thread::spawn(move || {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
@@ -153,10 +153,10 @@ fn a_loss_that_finds_the_queue_full_is_told_later_with_its_whole_count() {
     let (output, mut reader) = stdout::tests::on_pipe();
     let (sinks, _) = start(output, SMALL);
     for number in 0..1_000 {
-        sinks.offer(gap(number));
+        sinks.offer([gap(number)]);
     }
     for _ in 0..10 {
-        sinks.offer(encoder().loss(&kernel_loss(4)).unwrap());
+        sinks.offer([encoder().loss(&kernel_loss(4)).unwrap()]);
     }
     let read_all = std::thread::spawn(move || {
         let mut text = String::new();
@@ -181,7 +181,7 @@ fn a_stuck_reader_does_not_hold_up_the_end() {
     let (output, reader) = stdout::tests::on_pipe();
     let (sinks, _) = start(output, QueueLimits::default());
     for _ in 0..1_000 {
-        sinks.offer(flow(Class::Allowed, 1));
+        sinks.offer([flow(Class::Allowed, 1)]);
     }
     assert!(!sinks.flush(Duration::from_millis(50)), "nobody reads");
     let begin = Instant::now();
@@ -198,11 +198,11 @@ fn a_reader_that_left_is_told_to_the_agent() {
     let (sinks, _) = start(output, QueueLimits::default());
     assert!(!sinks.is_closed());
     drop(reader);
-    sinks.offer(flow(Class::Allowed, 1));
+    sinks.offer([flow(Class::Allowed, 1)]);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let told = runtime.block_on(async { tokio::time::timeout(LONG, sinks.closed()).await });
     assert!(told.is_ok() && sinks.is_closed());
-    sinks.offer(flow(Class::Allowed, 1));
+    sinks.offer([flow(Class::Allowed, 1)]);
     let counters = only(sinks.finish(LONG));
     assert_eq!((counters.attempts, counters.lost_attempts), (0, 2));
 }
@@ -219,7 +219,7 @@ fn a_reader_that_left_is_noticed_without_a_line_to_write() {
 fn a_full_disk_costs_lines_and_nothing_else() {
     let sinks = start_file(Path::new("/dev/full"), SMALL);
     for _ in 0..200 {
-        sinks.offer(flow(Class::DeniedAttempt, 1));
+        sinks.offer([flow(Class::DeniedAttempt, 1)]);
     }
     let counters = only(sinks.finish(Duration::from_millis(200)));
     assert_eq!((counters.lines, counters.attempts), (0, 0));
@@ -234,14 +234,14 @@ fn a_directory_that_vanishes_costs_nothing_when_it_comes_back_in_time() {
     let path = directory.join("flows.jsonl");
     fs::create_dir(&directory).unwrap();
     let sinks = start_file(&path, QueueLimits::default());
-    sinks.offer(gap(0));
+    sinks.offer([gap(0)]);
     assert!(sinks.flush(LONG));
     let before = fs::read_to_string(&path).unwrap();
     fs::remove_dir_all(&directory).unwrap();
-    sinks.offer(gap(1));
+    sinks.offer([gap(1)]);
     wait_until("the failure is counted", || only(sinks.counters()).failures > 0);
     fs::create_dir(&directory).unwrap();
-    sinks.offer(gap(2));
+    sinks.offer([gap(2)]);
     assert!(sinks.flush(LONG), "it recovers by itself");
     let counters = only(sinks.finish(LONG));
     let lines = read(&format!("{before}{}", fs::read_to_string(&path).unwrap()));
@@ -258,10 +258,10 @@ fn what_is_lost_while_a_file_cannot_be_written_is_told_in_it_afterwards() {
     fs::create_dir(&directory).unwrap();
     let sinks = start_file(&path, SMALL);
     fs::remove_dir_all(&directory).unwrap();
-    sinks.offer(flow(Class::DeniedAttempt, 1));
+    sinks.offer([flow(Class::DeniedAttempt, 1)]);
     wait_until("the failure is counted", || only(sinks.counters()).failures > 0);
     for _ in 0..299 {
-        sinks.offer(flow(Class::DeniedAttempt, 1));
+        sinks.offer([flow(Class::DeniedAttempt, 1)]);
     }
     fs::create_dir(&directory).unwrap();
     assert!(sinks.flush(LONG));
@@ -279,12 +279,12 @@ fn a_rotation_that_asks_gets_a_new_file_at_once() {
     let path = directory.path().join("flows.jsonl");
     let rotated = directory.path().join("flows.jsonl.1");
     let sinks = start_file(&path, QueueLimits::default());
-    sinks.offer(gap(0));
+    sinks.offer([gap(0)]);
     assert!(sinks.flush(LONG));
     fs::rename(&path, &rotated).unwrap();
     sinks.reopen();
     wait_until("the new file is there", || path.exists());
-    sinks.offer(gap(1));
+    sinks.offer([gap(1)]);
     let counters = only(sinks.finish(LONG));
     let both = [&rotated, &path].map(|path| fs::read_to_string(path).unwrap());
     assert_eq!(both.each_ref().map(|text| text.lines().count()), [1, 1]);
@@ -298,7 +298,7 @@ fn lines_for_a_named_pipe_wait_for_its_reader() {
     let path = directory.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
     let sinks = start_file(&path, QueueLimits::default());
-    sinks.offer(gap(0));
+    sinks.offer([gap(0)]);
     wait_until("there is no reader", || only(sinks.counters()).failures > 0);
     let mut reader = BufReader::new(fs::File::open(&path).unwrap());
     let mut line = String::new();

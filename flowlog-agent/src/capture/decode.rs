@@ -258,7 +258,7 @@ fn task_at(bytes: &[u8]) -> Task {
 
 fn task_of(pid: u32, comm: [u8; COMM_BYTES]) -> Task {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-    Task { pid, comm: String::from_utf8_lossy(&comm[..end]).into_owned() }
+    Task { pid, comm: String::from_utf8_lossy(&comm[..end]).into() }
 }
 
 fn present(value: u64) -> Option<u64> {
@@ -320,7 +320,7 @@ mod tests {
         assert_eq!(seen.cgroup_id, None);
         assert_eq!(seen.local, None);
         assert_eq!(seen.remote, Some("10.0.0.9:443".parse::<SocketAddr>().unwrap()));
-        assert_eq!(seen.fact, Fact::Attempt { task: Task { pid: 4242, comm: "curl".to_owned() } });
+        assert_eq!(seen.fact, Fact::Attempt { task: Task { pid: 4242, comm: "curl".into() } });
     }
 
     #[test]
@@ -340,7 +340,7 @@ mod tests {
             ),
             ("sent", event(9), |fact| matches!(fact, Fact::Sent { errno: None, .. })),
             ("sent to", event(10), |fact| matches!(fact, Fact::SentTo { task } if task.pid == 4242)),
-            ("received", event(11), |fact| matches!(fact, Fact::Received { task } if task.comm == "curl")),
+            ("received", event(11), |fact| matches!(fact, Fact::Received { task } if &*task.comm == "curl")),
             ("answered", event(12), |fact| matches!(fact, Fact::Answered)),
         ];
         for (name, bytes, holds) in rows {
@@ -392,7 +392,7 @@ mod tests {
         let mut bytes = event(1);
         bytes[104..120].copy_from_slice(b"a\xff\nbbbbbbbbbbbbb");
         let Fact::Attempt { task } = decoder().decode(&bytes).unwrap().fact else { panic!("no attempt") };
-        assert_eq!(task.comm, "a\u{fffd}\nbbbbbbbbbbbbb");
+        assert_eq!(&*task.comm, "a\u{fffd}\nbbbbbbbbbbbbb");
     }
 
     #[test]

@@ -130,7 +130,7 @@ fn containers(spec: &core::PodSpec, status: &core::PodStatus) -> Vec<Container> 
             id: status.and_then(|status| container_id(status.container_id.as_deref()?)),
             image_digest: status.and_then(|status| image_digest(&status.image_id)),
             image: image.unwrap_or_default(),
-            name,
+            name: name.into(),
         }
     };
     written.map(complete).collect()

@@ -262,7 +262,7 @@ fn a_listing_of_a_cluster_is_read_as_it_is() {
     let ports: Vec<_> =
         web.ports.iter().map(|port| (port.name.as_deref(), port.port, port.protocol)).collect();
     assert_eq!(ports, [(Some("http"), 8080, Protocol::Tcp), (Some("mesh"), 2, Protocol::Udp)]);
-    let names: Vec<_> = web.containers.iter().map(|container| container.name.as_str()).collect();
+    let names: Vec<_> = web.containers.iter().map(|container| &*container.name).collect();
     assert_eq!(names, ["app", "once", "mesh", "debug"]);
     let app = &web.containers[0];
     assert_eq!((app.id.as_deref(), app.image_digest.as_deref()), (Some("c0ffee"), Some("sha256:00ff")));

@@ -33,7 +33,7 @@ pub struct Workload {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     /// Name in the pod.
-    pub name: String,
+    pub name: Arc<str>,
     /// Runtime id without its scheme (`containerd://` removed); absent until the status has it.
     pub id: Option<String>,
     /// Image as the spec names it.

@@ -41,13 +41,13 @@ pub struct Process {
     /// Process id in the node's initial PID namespace.
     pub pid: Option<u32>,
     /// Command name (at most 15 bytes), lossy UTF-8.
-    pub comm: Option<String>,
+    pub comm: Option<Arc<str>>,
     /// Path of the executable, where it could still be read.
     pub exe: Option<String>,
     /// Id of the cgroup it runs in.
     pub cgroup_id: u64,
     /// Name of the container, where known.
-    pub container: Option<String>,
+    pub container: Option<Arc<str>>,
 }
 
 /// How the local pod was found, when not at once; or why not.

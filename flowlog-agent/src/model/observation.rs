@@ -3,6 +3,7 @@
 use super::{Protocol, Receipts};
 use jiff::Timestamp;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 /// The process in whose context a hook ran, where that is the process concerned.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub struct Task {
     /// Process id (thread group) in the initial PID namespace.
     pub pid: u32,
     /// Command name, lossy UTF-8.
-    pub comm: String,
+    pub comm: Arc<str>,
 }
 
 /// One event of the kernel half.

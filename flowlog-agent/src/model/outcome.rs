@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::Serialize;
+use smallvec::SmallVec;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -97,7 +98,7 @@ pub struct Outcome {
     /// The drop, when the kernel reported one.
     pub drop: Option<Drop>,
     /// The facts it rests on, in order of value, without repeats.
-    pub evidence: Vec<Evidence>,
+    pub evidence: SmallVec<[Evidence; 16]>,
 }
 
 impl Outcome {

@@ -34,7 +34,7 @@ pub(super) struct Ends {
     /// What was dialed, for the verdict.
     pub(super) target: Target,
     /// Name of the local container.
-    pub(super) container: Option<String>,
+    pub(super) container: Option<Arc<str>>,
     pub(super) attribution: Option<Attribution>,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Attributed {
 
 /// The local end.
 enum Local {
-    Known { endpoint: Endpoint, container: Option<String>, attribution: Option<Attribution> },
+    Known { endpoint: Endpoint, container: Option<Arc<str>>, attribution: Option<Attribution> },
     Missing { endpoint: Endpoint, reason: String },
     OutOfScope,
 }
@@ -136,7 +136,7 @@ impl View<'_> {
         &self,
         tried: &Tried,
         endpoint: Endpoint,
-        container: Option<String>,
+        container: Option<Arc<str>>,
         attribution: Option<Attribution>,
     ) -> Ends {
         let requested = tried.requested;
@@ -165,7 +165,7 @@ impl View<'_> {
         &self,
         tried: &Tried,
         endpoint: Endpoint,
-        container: Option<String>,
+        container: Option<Arc<str>>,
         attribution: Option<Attribution>,
     ) -> Ends {
         let listener = tried.taken.unwrap_or(tried.requested);
@@ -297,7 +297,7 @@ impl Surroundings for View<'_> {
     }
 }
 
-fn container_name(pod: &Pod, id: &str) -> Option<String> {
+fn container_name(pod: &Pod, id: &str) -> Option<Arc<str>> {
     pod.containers
         .iter()
         .find(|container| container.id.as_deref() == Some(id))

@@ -3,6 +3,7 @@
 //! The rules are those of `docs/log-format.md`, "Outcome": what was never seen is not claimed.
 
 use crate::model::{Drop, Evidence, Outcome, Protocol, State};
+use smallvec::{SmallVec, smallvec};
 
 // Linux errno values, the same on every architecture that eBPF runs on.
 const EPERM: u16 = 1;
@@ -126,7 +127,7 @@ impl Facts {
         }
     }
 
-    fn evidence(&self, protocol: Protocol, state: State) -> Vec<Evidence> {
+    fn evidence(&self, protocol: Protocol, state: State) -> SmallVec<[Evidence; 16]> {
         let errno = self.errno();
         let refused = errno == Some(ECONNREFUSED);
         let failed = matches!(self.end, End::Failed(_));
@@ -150,8 +151,9 @@ impl Facts {
             (self.existing, Evidence::Existing),
             (no_syn, Evidence::NoSynSent),
         ];
-        let evidence: Vec<_> = rows.into_iter().filter(|(holds, _)| *holds).map(|(_, fact)| fact).collect();
-        if evidence.is_empty() { vec![Evidence::None] } else { evidence }
+        let evidence: SmallVec<_> =
+            rows.into_iter().filter(|(holds, _)| *holds).map(|(_, fact)| fact).collect();
+        if evidence.is_empty() { smallvec![Evidence::None] } else { evidence }
     }
 }
 
@@ -334,7 +336,7 @@ mod tests {
         for (name, protocol, facts, state, evidence) in rows {
             let outcome = facts.conclude(protocol);
             assert_eq!(outcome.state, state, "{name}");
-            assert_eq!(outcome.evidence, evidence, "{name}");
+            assert_eq!(outcome.evidence.as_slice(), evidence, "{name}");
         }
     }
 

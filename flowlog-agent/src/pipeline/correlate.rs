@@ -9,6 +9,8 @@
 mod connecting;
 mod datagrams;
 mod existing;
+mod recent;
+mod timers;
 
 use super::conclude::{End, Facts};
 use crate::capture::Repeat;
@@ -21,10 +23,10 @@ use datagrams::{Arrivals, Peering, Peers};
 use foldhash::{HashMap, HashMapExt};
 use jiff::Timestamp;
 use lru::LruCache;
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use recent::Recent;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
+use timers::Timers;
 
 const MILLISECOND: u64 = 1_000_000;
 /// After the handshake: the listener's own event comes within microseconds, a short connection closes.
@@ -222,6 +224,8 @@ struct Entry {
     /// An agent before has told the attempt.
     known: bool,
     due_ns: u64,
+    /// Under which address of its own it is found.
+    found_by: Option<SocketAddr>,
     /// How it is found where its socket is not connected.
     peering: Option<Peering>,
 }
@@ -261,9 +265,9 @@ pub(super) struct Correlator {
     /// Datagrams that were taken here.
     arrivals: Arrivals,
     /// Listeners' sockets that were paired with their opener's: their close is told there.
-    paired: LruCache<u64, ()>,
-    due: BinaryHeap<Reverse<(u64, u64)>>,
-    packets_due: BinaryHeap<Reverse<(u64, PacketKey)>>,
+    paired: Recent,
+    due: Timers<u64>,
+    packets_due: Timers<PacketKey>,
     /// Reasons for which no flow was made of what was seen.
     pub(super) unmatched: Unmatched,
     next_packet: u64,
@@ -282,9 +286,9 @@ impl Correlator {
             packets: LruCache::new(bound(MOST_PACKETS)),
             peers: Peers::default(),
             arrivals: Arrivals::new(bound(MOST_PACKETS)),
-            paired: LruCache::new(bound(MOST_SOCKETS)),
-            due: BinaryHeap::new(),
-            packets_due: BinaryHeap::new(),
+            paired: Recent::new(MOST_SOCKETS),
+            due: Timers::new(),
+            packets_due: Timers::new(),
             unmatched: Unmatched::default(),
             next_packet: 0,
             gaps: Gaps::default(),
@@ -318,22 +322,22 @@ impl Correlator {
     /// Hand on whatever has waited long enough at `now_ns` (boot time).
     pub(super) fn tick(&mut self, now_ns: u64, around: &impl Surroundings, out: &mut Vec<Told>) {
         self.compact();
-        while let Some(Reverse((due, cookie))) = self.due.peek().copied() {
-            if due > now_ns {
-                break;
-            }
-            self.due.pop();
-            if self.sockets.peek(&cookie).is_some_and(|entry| entry.due_ns == due) {
-                self.overdue(cookie, out);
+        while let due_now = self.due.take_due(now_ns)
+            && !due_now.is_empty()
+        {
+            for (due_ns, cookie) in due_now {
+                if self.sockets.peek(&cookie).is_some_and(|entry| entry.due_ns == due_ns) {
+                    self.overdue(cookie, out);
+                }
             }
         }
-        while let Some(Reverse((due, key))) = self.packets_due.peek().copied() {
-            if due > now_ns {
-                break;
-            }
-            self.packets_due.pop();
-            if self.packets.peek(&key).is_some_and(|orphan| orphan.due_ns == due) {
-                self.orphan_due(key, around, out);
+        while let due_now = self.packets_due.take_due(now_ns)
+            && !due_now.is_empty()
+        {
+            for (due_ns, key) in due_now {
+                if self.packets.peek(&key).is_some_and(|orphan| orphan.due_ns == due_ns) {
+                    self.orphan_due(key, around, out);
+                }
             }
         }
     }
@@ -342,14 +346,10 @@ impl Correlator {
     fn compact(&mut self) {
         let Self { sockets, packets, due, packets_due, .. } = self;
         if due.len() > 4 * MOST_SOCKETS {
-            due.retain(|Reverse((due_ns, cookie))| {
-                sockets.peek(cookie).is_some_and(|entry| entry.due_ns == *due_ns)
-            });
+            due.retain(|due_ns, cookie| sockets.peek(cookie).is_some_and(|entry| entry.due_ns == due_ns));
         }
         if packets_due.len() > 4 * MOST_PACKETS {
-            packets_due.retain(|Reverse((due_ns, key))| {
-                packets.peek(key).is_some_and(|orphan| orphan.due_ns == *due_ns)
-            });
+            packets_due.retain(|due_ns, key| packets.peek(key).is_some_and(|orphan| orphan.due_ns == due_ns));
         }
     }
 
@@ -469,7 +469,7 @@ impl Correlator {
 
     fn closed(&mut self, seen: &mut Observation, out: &mut Vec<Told>) {
         let Some(cookie) = seen.cookie else { return };
-        if self.paired.pop(&cookie).is_some() {
+        if self.paired.remove(cookie) {
             return;
         }
         let Fact::Closed { bytes_sent, bytes_received, retransmits, srtt_us } = seen.fact else { return };
@@ -520,12 +520,12 @@ impl Correlator {
             }
             entry.hold(seen.receipts.take());
             self.unmatched.accepts_paired += 1;
-            self.paired.put(cookie, ());
+            self.paired.insert(cookie);
             return;
         }
         if around.is_counted(opener.ip(), listener) {
             self.unmatched.accepts_paired += 1;
-            self.paired.put(cookie, ());
+            self.paired.insert(cookie);
             return;
         }
         let boot_ns = seen.boot_ns;
@@ -606,7 +606,7 @@ impl Correlator {
             return;
         }
         let due_ns = seen.boot_ns + ORPHAN_NS;
-        self.packets_due.push(Reverse((due_ns, key)));
+        self.packets_due.push(due_ns, key);
         let orphan = Orphan { observation: seen, due_ns, told: false, flow: None };
         if let Some((evicted, mut orphan)) = self.packets.push(key, orphan)
             && evicted != key
@@ -669,7 +669,7 @@ impl Correlator {
         orphan.told = true;
         orphan.flow = self.tell_packet(&mut orphan, around, out);
         orphan.due_ns += PACKET_KEPT_NS;
-        self.packets_due.push(Reverse((orphan.due_ns, key)));
+        self.packets_due.push(orphan.due_ns, key);
         self.packets.put(key, orphan);
     }
 
@@ -707,19 +707,21 @@ impl Correlator {
     /// The socket that this was seen of, its addresses brought up to date.
     fn known(&mut self, seen: &mut Observation) -> Option<&mut Entry> {
         let cookie = seen.cookie?;
-        if !self.sockets.contains(&cookie) {
+        let Some(entry) = self.sockets.get_mut(&cookie) else {
             self.unmatched.outcomes += 1;
             return None;
-        }
+        };
         self.connecting.remove(cookie);
-        let entry = self.sockets.get_mut(&cookie)?;
         entry.tried.last = entry.tried.last.max(seen.time);
         entry.hold(seen.receipts.take());
         if entry.tried.origin == Origin::Opener {
             if let Some(local) = seen.local.filter(|local| local.port() != 0) {
                 entry.facts.syn_sent = true;
                 entry.tried.opener = Some(local);
-                self.by_opener.insert((seen.protocol, local), cookie);
+                if entry.found_by != Some(local) {
+                    entry.found_by = Some(local);
+                    self.by_opener.insert((seen.protocol, local), cookie);
+                }
             }
             // A socket load balancer between our hook and the socket shows its backend here.
             if let Some(remote) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
@@ -777,7 +779,7 @@ impl Correlator {
     }
 
     fn insert(&mut self, cookie: u64, entry: Entry, out: &mut Vec<Told>) {
-        self.due.push(Reverse((entry.due_ns, cookie)));
+        self.due.push(entry.due_ns, cookie);
         // An older attempt of the same socket, or the one that was touched longest ago, gives way.
         if let Some((evicted, mut entry)) = self.sockets.push(cookie, entry) {
             if entry.told.is_none() {
@@ -835,7 +837,7 @@ impl Correlator {
         let Some(cookie) = cookie else { return };
         if let Some(entry) = self.sockets.peek_mut(&cookie) {
             entry.due_ns = due_ns;
-            self.due.push(Reverse((due_ns, cookie)));
+            self.due.push(due_ns, cookie);
         }
     }
 
@@ -899,6 +901,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
         told: None,
         known: !seen.receipts.are_news(),
         due_ns,
+        found_by: None,
         peering: None,
         tried: Tried {
             id: FlowId((u128::from(seen.boot_ns) << 64) | u128::from(cookie)),

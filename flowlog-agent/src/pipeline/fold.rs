@@ -47,7 +47,7 @@ enum End {
 struct Key {
     direction: Direction,
     source: End,
-    container: Option<String>,
+    container: Option<Arc<str>>,
     destination: End,
     port: Option<u16>,
     protocol: Protocol,
@@ -419,7 +419,7 @@ fn key_of(flow: &Flow) -> Key {
 fn is_probe(flow: &Flow) -> bool {
     flow.direction == Direction::Ingress
         && flow.outcome.state == State::Refused
-        && flow.outcome.evidence == [Evidence::FarEndNoSocket]
+        && flow.outcome.evidence[..] == [Evidence::FarEndNoSocket]
 }
 
 fn named(egress: &DirectionVerdict, ingress: &DirectionVerdict) -> [PolicyRefs; 2] {

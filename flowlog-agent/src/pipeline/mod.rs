@@ -994,7 +994,7 @@ fn sees_syns(capture: &Capture) -> bool {
 }
 
 /// The process at the local end. An accepted connection's event comes from the network, not from a process.
-fn process_of(tried: &Tried, container: Option<String>) -> Option<Process> {
+fn process_of(tried: &Tried, container: Option<Arc<str>>) -> Option<Process> {
     let cgroup_id = tried.cgroup_id?;
     Some(Process {
         pid: tried.task.as_ref().map(|task| task.pid),

@@ -12,6 +12,7 @@ use crate::model::{
     Task, Tier, TrialVerdict, Verdict,
 };
 use jiff::Timestamp;
+use smallvec::{SmallVec, smallvec};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -118,7 +119,7 @@ fn ip(address: &str) -> IpAddr {
 }
 
 fn task() -> Task {
-    Task { pid: 1, comm: "curl".to_owned() }
+    Task { pid: 1, comm: "curl".into() }
 }
 
 struct Seen(Observation);
@@ -301,7 +302,7 @@ fn a_rejected_attempt_is_told_once_with_both_facts() {
         tell([attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER), failed(60, 5, Some(111))], SECOND);
     let told = only(told);
     assert_eq!(told.outcome.state, State::Rejected);
-    assert_eq!(told.outcome.evidence, [Evidence::KernelDrop, Evidence::Reset]);
+    assert_eq!(told.outcome.evidence[..], [Evidence::KernelDrop, Evidence::Reset]);
 }
 
 #[test]
@@ -313,7 +314,7 @@ fn an_error_that_the_process_took_before_it_closed_is_still_the_reason() {
             SECOND,
         ));
         assert_eq!((told.outcome.state, told.outcome.errno), (State::Rejected, expected));
-        assert_eq!(told.outcome.evidence, [Evidence::KernelDrop, Evidence::IcmpError]);
+        assert_eq!(told.outcome.evidence[..], [Evidence::KernelDrop, Evidence::IcmpError]);
     }
 }
 
@@ -358,7 +359,7 @@ fn without_hooks_that_would_show_a_syn_none_is_said_to_be_missing() {
         let mut told = Vec::new();
         correlator.observe(attempt(1, 5, LISTENER).0, &Around, &mut told);
         correlator.tick(4 * SECOND, &Around, &mut told);
-        assert_eq!(only(told).outcome.evidence, [evidence]);
+        assert_eq!(only(told).outcome.evidence[..], [evidence]);
     }
 }
 
@@ -384,7 +385,7 @@ fn a_refusal_on_this_node_says_that_the_far_end_had_no_socket() {
         tell([attempt(1, 5, LISTENER), no_socket(40, OPENER, LISTENER), failed(50, 5, Some(111))], SECOND);
     let told = only(told);
     assert_eq!(told.outcome.state, State::Refused);
-    assert_eq!(told.outcome.evidence, [Evidence::FarEndNoSocket, Evidence::Reset]);
+    assert_eq!(told.outcome.evidence[..], [Evidence::FarEndNoSocket, Evidence::Reset]);
 }
 
 #[test]
@@ -403,7 +404,7 @@ fn the_listeners_side_of_an_opener_on_this_node_is_not_a_second_flow() {
     assert_eq!(told.iter().filter(|told| matches!(told, Told::Closed { .. })).count(), 1);
     let first = only(told);
     assert_eq!(first.taken, Some(at(LISTENER)), "the backend that was taken");
-    assert_eq!(first.outcome.evidence, [Evidence::Handshake, Evidence::Accepted]);
+    assert_eq!(first.outcome.evidence[..], [Evidence::Handshake, Evidence::Accepted]);
 }
 
 #[test]
@@ -580,7 +581,7 @@ fn an_unconnected_sockets_address_is_that_of_its_pod() {
     assert_eq!((told.opener, told.requested), (Some(at(OPENER)), at(LISTENER)));
     let told = only(tell([received(1, "198.51.100.9:53")], SECOND));
     assert_eq!((told.opener, told.requested), (Some(at("198.51.100.9:53")), at(LISTENER)));
-    assert_eq!(told.outcome.evidence, [Evidence::Accepted]);
+    assert_eq!(told.outcome.evidence[..], [Evidence::Accepted]);
 }
 
 #[test]
@@ -606,7 +607,7 @@ fn a_packet_that_found_no_socket_is_a_probe_unless_it_is_a_late_answer() {
         let probe = only(tell([seen], SECOND));
         assert_eq!((probe.origin, probe.requested), (Origin::Packet, at(LISTENER)));
         assert_eq!(probe.outcome.state, State::Refused);
-        assert_eq!(probe.outcome.evidence, [Evidence::FarEndNoSocket]);
+        assert_eq!(probe.outcome.evidence[..], [Evidence::FarEndNoSocket]);
     }
     assert!(tell([no_socket(1, "198.51.100.10:53", OPENER).udp()], SECOND).is_empty());
 }
@@ -669,9 +670,9 @@ fn no_syn_is_said_to_be_missing_where_events_were_lost_meanwhile() {
         correlator.tick(9 * SECOND, &Around, &mut out);
         only(out).outcome.evidence
     };
-    assert_eq!(evidence(None), [Evidence::NoSynSent]);
-    assert_eq!(evidence(Some(SECOND)), [Evidence::NoSynSent], "it was over by then");
-    assert_eq!(evidence(Some(3 * SECOND)), [Evidence::None]);
+    assert_eq!(evidence(None)[..], [Evidence::NoSynSent]);
+    assert_eq!(evidence(Some(SECOND))[..], [Evidence::NoSynSent], "it was over by then");
+    assert_eq!(evidence(Some(3 * SECOND))[..], [Evidence::None]);
 }
 
 #[test]
@@ -791,7 +792,7 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         ip: Some(ip(address)),
         port: Some(at(address).port()),
     };
-    let outcome = Outcome { state, errno: None, syn_retries: None, drop: None, evidence: Vec::new() };
+    let outcome = Outcome { state, errno: None, syn_retries: None, drop: None, evidence: SmallVec::new() };
     Flow {
         receipts: Receipts::untracked(),
         id: FlowId(id),
@@ -1165,7 +1166,10 @@ fn an_existing_connection_is_told_once_and_its_close_without_a_duration() {
     let one = only(told);
     assert!(one.existing && !one.update);
     assert_eq!((one.origin, one.requested, one.taken), (Origin::Opener, at(SERVICE), Some(at(LISTENER))));
-    assert_eq!((one.outcome.state, one.outcome.evidence), (State::Established, vec![Evidence::Existing]));
+    assert_eq!(
+        (one.outcome.state, one.outcome.evidence),
+        (State::Established, smallvec![Evidence::Existing])
+    );
 
     let elsewhere = only(tell([existing(SECOND, 6, false, LISTENER, OPENER)], 2 * SECOND));
     assert!(elsewhere.existing);
@@ -1186,7 +1190,7 @@ fn a_socket_that_was_found_and_whose_attempt_was_seen_is_told_by_that_alone() {
     correlator.tick(2 * SECOND, &Around, &mut told);
     let one = only(told);
     assert!(!one.existing);
-    assert_eq!(one.outcome.evidence, [Evidence::Handshake, Evidence::Accepted]);
+    assert_eq!(one.outcome.evidence[..], [Evidence::Handshake, Evidence::Accepted]);
     let unmatched = correlator.unmatched;
     assert_eq!((unmatched.existing_known, unmatched.existing_paired, unmatched.accepts_paired), (1, 1, 1));
 }
@@ -1197,7 +1201,7 @@ fn a_scan_of_closed_ports_is_folded_into_one_flow_and_what_listens_is_not() {
     let probe = |id: u16| {
         let mut flow = flow(id.into(), Class::PolicyNotEnforced, State::Refused);
         flow.direction = Direction::Ingress;
-        flow.outcome.evidence = vec![Evidence::FarEndNoSocket];
+        flow.outcome.evidence = smallvec![Evidence::FarEndNoSocket];
         flow.destination.port = Some(id);
         flow
     };
@@ -1219,7 +1223,7 @@ fn a_refused_datagram_of_which_no_send_was_seen_is_one_flow() {
     let error = seen(2, Fact::Error { errno: Some(111) }).cookie(5).cgroup(POD).ends(OPENER, LISTENER).udp();
     let one = only(tell([no_socket(1, OPENER, LISTENER).udp(), error], SECOND));
     assert_eq!((one.cgroup_id, one.outcome.state, one.outcome.errno), (Some(POD), State::Refused, Some(111)));
-    assert_eq!(one.outcome.evidence, [Evidence::FarEndNoSocket, Evidence::Reset]);
+    assert_eq!(one.outcome.evidence[..], [Evidence::FarEndNoSocket, Evidence::Reset]);
 }
 
 #[test]

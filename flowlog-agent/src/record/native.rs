@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::ser::Error as _;
 use serde::{Serialize, Serializer};
 use std::borrow::Cow;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -29,11 +30,43 @@ pub(super) struct Moment(#[schemars(with = "String")] pub(super) Timestamp);
 
 const MOMENT: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 
+thread_local! {
+    /// The second that was written last, up to its point: a line has three moments, and a second thousands of lines.
+    static SECOND: Cell<(i64, [u8; 20])> = const { Cell::new((i64::MIN, [0; 20])) };
+}
+
+impl Moment {
+    /// `2026-11-23T13:53:52.`; absent outside the years that have four digits.
+    fn second_of(self) -> Option<[u8; 20]> {
+        let second = self.0.as_second();
+        let (known, text) = SECOND.get();
+        if known == second {
+            return Some(text);
+        }
+        let mut whole = String::with_capacity(32);
+        MOMENT.print_timestamp(&self.0, &mut whole).ok()?;
+        let text = *whole.as_bytes().first_chunk().filter(|_| whole.len() == 30)?;
+        SECOND.set((second, text));
+        Some(text)
+    }
+}
+
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity(32);
-        MOMENT.print_timestamp(&self.0, &mut text).map_err(S::Error::custom)?;
-        serializer.serialize_str(&text)
+        // Before 1970 a second's part counts backwards.
+        let nanos = u32::try_from(self.0.subsec_nanosecond()).ok();
+        let (Some(second), Some(mut nanos)) = (self.second_of(), nanos) else {
+            let mut text = String::with_capacity(32);
+            MOMENT.print_timestamp(&self.0, &mut text).map_err(S::Error::custom)?;
+            return serializer.serialize_str(&text);
+        };
+        let mut text = [b'Z'; 30];
+        text[..20].copy_from_slice(&second);
+        for digit in text[20..29].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(nanos % 10).unwrap_or_default();
+            nanos /= 10;
+        }
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(S::Error::custom)?)
     }
 }
 
@@ -756,7 +789,7 @@ impl<'a> EndPart<'a> {
     ) -> Self {
         // Elsewhere than at the local end it is not known which container took part, unless there is only one.
         let known = match (container, pod.containers.as_slice()) {
-            (Some(name), all) => all.iter().find(|one| one.name == name),
+            (Some(name), all) => all.iter().find(|one| &*one.name == name),
             (None, [only]) => Some(only),
             (None, _) => None,
         };
@@ -777,7 +810,7 @@ impl<'a> EndPart<'a> {
                 short,
                 Truncated::NamespaceLabels,
             ),
-            container: container.or(known.map(|one| one.name.as_str())).map(|name| short.name(name)),
+            container: container.or(known.map(|one| &*one.name)).map(|name| short.name(name)),
             image: known.filter(|one| !one.image.is_empty()).map(|one| short.name(&one.image)),
             image_digest: known.and_then(|one| optional(&one.image_digest)),
             service_account: optional(&pod.service_account),
@@ -938,5 +971,34 @@ impl<'a> LossLine<'a> {
             last: Moment(loss.last),
         };
         Self { head, loss, truncated: short.taken() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MOMENT, Moment};
+    use jiff::Timestamp;
+
+    /// A second's text is kept: one from before must not be taken for that of another.
+    #[test]
+    fn a_moment_is_written_as_its_library_writes_it() {
+        for (second, nanos) in [
+            (0, 0),
+            (0, 999_999_999),
+            (1, 1),
+            (-1, 0),
+            (-1, -1),
+            (1_795_000_000, 123_456_789),
+            (1_795_000_000, 5),
+            (1_795_000_001, 5),
+            (1_795_000_000, 6),
+            (-62_135_596_801, 0),
+            (253_402_207_199, 999_999_999),
+        ] {
+            let time = Timestamp::new(second, nanos).unwrap();
+            let mut expected = String::new();
+            MOMENT.print_timestamp(&time, &mut expected).unwrap();
+            assert_eq!(serde_json::to_string(&Moment(time)).unwrap(), format!("\"{expected}\""));
+        }
     }
 }

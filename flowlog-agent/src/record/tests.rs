@@ -8,6 +8,7 @@ use crate::model::{
 use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use smallvec::smallvec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -117,7 +118,7 @@ fn flow() -> Flow {
             errno: Some(110),
             syn_retries: Some(6),
             drop: Some(Drop { reason: "NETFILTER_DROP".into(), place: DropPlace::Node }),
-            evidence: vec![Evidence::KernelDrop, Evidence::TimedOut],
+            evidence: smallvec![Evidence::KernelDrop, Evidence::TimedOut],
         },
         class: Class::DeniedAttempt,
         attribution: None,
@@ -224,7 +225,7 @@ fn full(text: &str) -> Flow {
             errno: Some(u16::MAX),
             syn_retries: Some(u32::MAX),
             drop: Some(Drop { reason: text.into(), place: DropPlace::Opener }),
-            evidence: vec![Evidence::SynRetransmitted; 12],
+            evidence: smallvec![Evidence::SynRetransmitted; 12],
         },
         class: Class::BlockedThoughAllowed,
         attribution: Some(Attribution::Failed(text.into())),
@@ -729,7 +730,7 @@ proptest! {
     #[test]
     fn no_text_can_forge_a_line(text in hostile(), name in hostile()) {
         let mut hostile = full(&text);
-        hostile.process.as_mut().unwrap().comm = Some(name.clone());
+        hostile.process.as_mut().unwrap().comm = Some((*name).into());
         let bytes = write(&encoder().flow(&hostile).unwrap(), u64::MAX);
         prop_assert!(bytes.len() <= MAX_LINE_BYTES);
         prop_assert_eq!(bytes.find('\n'), Some(bytes.len() - 1));

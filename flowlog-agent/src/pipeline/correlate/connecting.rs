@@ -3,18 +3,25 @@
 
 use crate::model::Protocol;
 use foldhash::{HashMap, HashSet};
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 type Dialed = (Protocol, SocketAddr);
 
+/// How much room is kept for the next that dial what nobody dials at present: so many times for so many attempts.
+const SPARE: usize = 16;
+const SPARE_ROOM: usize = 64;
+
 #[derive(Default)]
 pub(super) struct Connecting {
     attempts: HashMap<u64, (u64, Dialed)>,
-    /// Boot time and cookie of each attempt, by what it dialed.
-    by_dialed: HashMap<Dialed, BTreeSet<(u64, u64)>>,
+    /// Boot time and cookie of each attempt, in order, by what it dialed. Nearly all come at the end and go from the
+    /// beginning.
+    by_dialed: HashMap<Dialed, VecDeque<(u64, u64)>>,
     /// Those of the above that are the address of a service.
     services: HashSet<Dialed>,
+    /// Room of such as have none any more.
+    spare: Vec<VecDeque<(u64, u64)>>,
 }
 
 impl Connecting {
@@ -29,7 +36,10 @@ impl Connecting {
         self.remove(cookie);
         let dialed = (protocol, dialed);
         self.attempts.insert(cookie, (boot_ns, dialed));
-        self.by_dialed.entry(dialed).or_default().insert((boot_ns, cookie));
+        let spare = &mut self.spare;
+        let alike = self.by_dialed.entry(dialed).or_insert_with(|| spare.pop().unwrap_or_default());
+        let place = alike.binary_search(&(boot_ns, cookie)).unwrap_or_else(|place| place);
+        alike.insert(place, (boot_ns, cookie));
         if service {
             self.services.insert(dialed);
         }
@@ -38,9 +48,12 @@ impl Connecting {
     pub(super) fn remove(&mut self, cookie: u64) {
         let Some((boot_ns, dialed)) = self.attempts.remove(&cookie) else { return };
         let Some(alike) = self.by_dialed.get_mut(&dialed) else { return };
-        alike.remove(&(boot_ns, cookie));
+        if let Ok(place) = alike.binary_search(&(boot_ns, cookie)) {
+            alike.remove(place);
+        }
         if alike.is_empty() {
-            self.by_dialed.remove(&dialed);
+            let room = self.by_dialed.remove(&dialed);
+            self.spare.extend(room.filter(|room| room.capacity() <= SPARE_ROOM && self.spare.len() < SPARE));
             self.services.remove(&dialed);
         }
     }
@@ -62,7 +75,7 @@ impl Connecting {
         let services = self.services.iter().filter(behind);
         let direct = (protocol, destination);
         let alike = services.chain([&direct]).filter_map(|dialed| self.by_dialed.get(dialed));
-        let oldest = |all: &BTreeSet<(u64, u64)>| all.iter().copied().find(|(_, cookie)| is_sender(*cookie));
+        let oldest = |all: &VecDeque<(u64, u64)>| all.iter().copied().find(|(_, cookie)| is_sender(*cookie));
         alike.filter_map(oldest).min().map(|(_, cookie)| cookie)
     }
 }

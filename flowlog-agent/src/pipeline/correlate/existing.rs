@@ -10,7 +10,7 @@ impl Correlator {
     pub(super) fn existing(&mut self, seen: Observation, opened: bool, connected: bool, out: &mut Vec<Told>) {
         let (near, far) = (seen.local.unwrap_or(NOWHERE), seen.remote.unwrap_or(NOWHERE));
         let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie(&seen));
-        if self.sockets.contains(&cookie) || self.paired.contains(&cookie) {
+        if self.sockets.contains(&cookie) || self.paired.contains(cookie) {
             self.unmatched.existing_known += 1;
             return;
         }
@@ -24,7 +24,7 @@ impl Correlator {
                 opener.tried.taken = Some(near);
             }
             self.unmatched.existing_paired += 1;
-            self.paired.put(cookie, ());
+            self.paired.insert(cookie);
             return;
         } else {
             let mut entry = entry(seen, Origin::Listener, near, cookie, due_ns);

@@ -17,22 +17,24 @@ pub const ANSWER_NS: u64 = 120_000_000_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct PeerCounts {
-    /// The latest datagram, `CLOCK_BOOTTIME`, nanoseconds.
+    /// The latest datagram, `CLOCK_BOOTTIME`, nanoseconds; of those of one tick the first.
     pub last_ns: u64,
     /// Datagrams that the process handed over to be sent.
     pub sent: u64,
     /// Datagrams that it took.
     pub received: u64,
     /// What was told of it: `TOLD`, `ANSWERED` or `UNTOLD`.
-    pub state: u64,
+    pub state: u32,
+    /// The kernel's tick (`jiffies64`, its lower half) in which that was.
+    pub tick: u32,
 }
 
 /// State of a peer: its first datagram was told, and what comes back first will be.
-pub const TOLD: u64 = 0;
+pub const TOLD: u32 = 0;
 /// State of a peer: something came back, or nothing is to be told of it.
-pub const ANSWERED: u64 = 1;
+pub const ANSWERED: u32 = 1;
 /// State of a peer: the ring was full when its first datagram was to be told; a later one is told in its place.
-pub const UNTOLD: u64 = 2;
+pub const UNTOLD: u32 = 2;
 
 const _: () = {
     assert!(size_of::<PeerCounts>() == 32);
@@ -41,4 +43,5 @@ const _: () = {
     assert!(offset_of!(PeerCounts, sent) == 8);
     assert!(offset_of!(PeerCounts, received) == 16);
     assert!(offset_of!(PeerCounts, state) == 24);
+    assert!(offset_of!(PeerCounts, tick) == 28);
 };

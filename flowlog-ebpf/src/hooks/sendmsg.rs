@@ -8,7 +8,7 @@ use crate::{
     emit::{emit, emit_again, fill_task, refuse},
     hooks::{answer, send::IPPROTO_UDP},
     maps::{RECV_HOOK, SEND_HOOK, UNSENT},
-    peers::{self, Begun, Peer},
+    peers::{self, Begun, Now, Peer},
     shed,
     sockaddr::{AF_INET, Requested, context_word, mapped, requested4, requested6},
 };
@@ -65,20 +65,20 @@ fn observe_sent(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) 
         // SAFETY: the helper takes the program's own context.
         let _ = UNSENT.remove(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
     }
-    let now_ns = peers::now_ns();
+    let now = Now::read();
     let key = peers::key_of_opener(cgroup_id, peer.address, peer.port);
     let known = peers::find(&key);
-    if let Some(known) = known.filter(|known| known.is_within(now_ns, QUIET_NS)) {
-        known.add(1, 0, now_ns);
+    if let Some(known) = known.filter(|known| known.is_within(now, QUIET_NS)) {
+        known.add(1, 0, now);
         tell_late(SENT_TO, known, &near, &peer, cgroup_id);
         return;
     }
     let opener = peers::find(&peers::key_of_listener(cgroup_id, peer.address, near.port));
-    if let Some(opener) = opener.filter(|opener| opener.is_within(now_ns, ANSWER_NS)) {
-        opener.add(1, 0, now_ns);
+    if let Some(opener) = opener.filter(|opener| opener.is_within(now, ANSWER_NS)) {
+        opener.add(1, 0, now);
         return;
     }
-    match peers::begin(&key, known, now_ns, 1, 0) {
+    match peers::begin(&key, known, now, 1, 0) {
         Begun::First => tell_first(ctx, SENT_TO, &key, &near, &peer),
         Begun::Known => {}
         Begun::Refused => refuse(),
@@ -95,10 +95,10 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
         }
         return;
     }
-    let now_ns = peers::now_ns();
+    let now = Now::read();
     let listener = peers::find(&peers::key_of_opener(cgroup_id, peer.address, peer.port));
-    if let Some(listener) = listener.filter(|listener| listener.is_within(now_ns, ANSWER_NS)) {
-        listener.add(0, 1, now_ns);
+    if let Some(listener) = listener.filter(|listener| listener.is_within(now, ANSWER_NS)) {
+        listener.add(0, 1, now);
         if listener.take_first_answer() {
             emit(ctx, ANSWERED, |event| fill(event, &near, &peer, cgroup_id));
         }
@@ -110,12 +110,12 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
     }
     let key = peers::key_of_listener(cgroup_id, peer.address, near.port);
     let known = peers::find(&key);
-    if let Some(known) = known.filter(|known| known.is_within(now_ns, QUIET_NS)) {
-        known.add(0, 1, now_ns);
+    if let Some(known) = known.filter(|known| known.is_within(now, QUIET_NS)) {
+        known.add(0, 1, now);
         tell_late(RECEIVED, known, &near, &peer, cgroup_id);
         return;
     }
-    match peers::begin(&key, known, now_ns, 0, 1) {
+    match peers::begin(&key, known, now, 0, 1) {
         Begun::First => tell_first(ctx, RECEIVED, &key, &near, &peer),
         Begun::Known => {}
         Begun::Refused => refuse(),

@@ -105,6 +105,11 @@ pub(crate) static UNTOLD: LruHashMap<u64, u32> = LruHashMap::with_max_entries(MO
 #[map]
 pub(crate) static LEDGER: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
+/// What was told of the counts, which the agent keeps here so that it outlives it (`model/tally.rs`); no program looks at
+/// it. The agent asks for the size.
+#[map]
+pub(crate) static TALLY: Array<u64> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
 /// Counters, summed by the agent.
 #[map]
 pub(crate) static COUNTERS: PerCpuArray<Counters> = PerCpuArray::with_max_entries(1, 0);

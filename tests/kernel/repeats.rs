@@ -13,7 +13,7 @@ use std::time::Duration;
 /// So many that most come after the agent has had the first of them counted.
 const MANY: u64 = 1_500;
 /// Bytes that each sends and gets back.
-const BYTES: usize = 10;
+pub(crate) const BYTES: usize = 10;
 
 /// The node drops what goes to the API.
 const FENCE: &str = "table inet fence {
@@ -35,7 +35,7 @@ fn stage() -> (Net, Stage, Server) {
 }
 
 /// Closed with RST, so that both ends have closed when it is over.
-fn exchange(to: SocketAddr) -> Step {
+pub(crate) fn exchange(to: SocketAddr) -> Step {
     serde_json::from_value(json!({"do": "connect", "to": to, "send": BYTES, "receive": BYTES, "abort": true}))
         .unwrap()
 }

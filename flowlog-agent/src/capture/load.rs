@@ -543,6 +543,7 @@ fn load_object(
     let kept_bytes = u64::from(if pins.is_some() { ring_bytes / 2 } else { 0 });
     let wake_bytes = (u64::from(ring_bytes) - kept_bytes) / 2;
     let ledger_entries = if pins.is_some() { pins::ledger_entries(ring_bytes) } else { 1 };
+    let tally_entries = if pins.is_some() { pins::tally_entries() } else { 1 };
     let generation = u32::from(generation);
     let send_hook = u8::from(is_on("send", options) && types.find_tracepoint("sock_send_length").is_some());
     let recv_hook = u8::from(is_on("recv", options) && types.find_tracepoint("sock_recv_length").is_some());
@@ -582,7 +583,8 @@ fn load_object(
         .override_global(aya_log::LEVEL, &log_level, true)
         .map_max_entries("EVENTS", events_bytes)
         .map_max_entries("CGROUPS", cgroups_bytes)
-        .map_max_entries("LEDGER", ledger_entries);
+        .map_max_entries("LEDGER", ledger_entries)
+        .map_max_entries("TALLY", tally_entries);
     if makes_cookies != 0 {
         loader.map_max_entries("CHILDREN", 1);
     }

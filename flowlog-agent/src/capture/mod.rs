@@ -30,5 +30,5 @@ pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options
 pub use peers::PeerCounts;
 pub use pins::{Detached, PinError, PinOrigin, Pinned, detach, list as list_pins};
 pub use process::find_exe;
-pub use repeats::{Repeat, RepeatCounts, Slot};
+pub use repeats::{KILLED, Kind, LeftBehind, Repeat, RepeatCounts, Slot, account_of, sums_of};
 pub use ring::{Batch, Gaps, KernelCounts};

@@ -7,8 +7,9 @@ use super::hooks::HOOKS;
 use super::load::Options;
 use super::pages::{Pages, page_bytes};
 use super::reader::Reader;
-use crate::model::Ledger;
+use super::repeats::{ACCOUNTS, KILLED, TALLY_WORDS, account_of};
 use crate::model::ledger::{BUILD_WORDS, Left, WORDS};
+use crate::model::{Ledger, Tally};
 use aya::maps::{MapData, MapError};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, Program};
@@ -70,11 +71,12 @@ const fn kept(name: &'static str, key_bytes: usize, value_bytes: usize, entries:
     Kept { name, key_bytes, value_bytes, entries }
 }
 
-const KEPT: [Kept; 14] = [
+const KEPT: [Kept; 15] = [
     kept("EVENTS", 0, 0, 0),
     kept("CGROUPS", 0, 0, 0),
     kept("NAMES", 0, 0, 0),
     kept("LEDGER", 4, 8, 0),
+    kept("TALLY", 4, 8, TALLY_WORDS),
     kept("COUNTERS", 4, size_of::<Counters>(), 1),
     kept("UNSENT", 8, 1, 16_384),
     kept("UNANSWERED", 8, 1, 16_384),
@@ -174,6 +176,11 @@ pub(super) fn ledger_entries(ring_bytes: u32) -> u32 {
     u32::try_from(words).unwrap_or(u32::MAX)
 }
 
+/// Entries of the tally.
+pub(super) fn tally_entries() -> u32 {
+    u32::try_from(TALLY_WORDS).unwrap_or(u32::MAX)
+}
+
 /// The sequence of a record of the ring of events.
 pub(super) fn sequence_of(at: u64) -> u64 {
     at / EVENT_BYTES
@@ -189,6 +196,19 @@ pub(super) fn open_ledger(map: &MapData, ring: &Reader) -> Result<&'static Ledge
     let ledger = Ledger::new(words, marks, sequence_of(ring.kept()));
     let ledger = ledger.ok_or_else(|| MapError::IoError(io::Error::other("the ledger is too small")))?;
     Ok(Box::leak(Box::new(ledger)))
+}
+
+/// Map the tally, likewise, and have the ledger keep it. One of another size is left alone: it will be begun anew.
+pub(super) fn keep_tally(ledger: &Ledger, map: &MapData) -> Result<(), MapError> {
+    if usize::try_from(map.info()?.max_entries()).ok() != Some(TALLY_WORDS) {
+        return Ok(());
+    }
+    let bytes = (TALLY_WORDS * 8).next_multiple_of(page_bytes());
+    let pages = Pages::map(map.fd().as_fd(), 0, bytes, true).map_err(MapError::IoError)?;
+    if let Some(tally) = Tally::new(pages.numbers(0, TALLY_WORDS), ACCOUNTS) {
+        ledger.keep_tally(tally);
+    }
+    Ok(())
 }
 
 impl Pins {
@@ -260,7 +280,13 @@ impl Pins {
         let Some(theirs) = ledger.build() else {
             return Ok(strange(all, "its books are of another layout"));
         };
-        let left = ledger.resolve(records.into_iter().map(sequence_of), length);
+        let tally = self.map_path("TALLY");
+        if tally.exists() {
+            keep_tally(ledger, &self.map("TALLY")?).map_err(|error| failed(&tally, &error))?;
+        }
+        let mut left = ledger.resolve(records.into_iter().map(sequence_of), length);
+        let told = ledger.tally().map_or(0, |tally| tally.told(account_of(KILLED))[0]);
+        left.at_risk = left.at_risk.saturating_sub(told);
         if theirs[BUILD_WORDS - 1] != build[BUILD_WORDS - 1] {
             let found = theirs[BUILD_WORDS - 1];
             let why = format!("its events are of layout {found}, this build reads layout {ABI_VERSION}");

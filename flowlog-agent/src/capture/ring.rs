@@ -8,7 +8,7 @@ use super::load::{Capture, LoadError};
 use super::peers::{PeerCounts, Peers};
 use super::pins::{self, Pins};
 use super::reader::Reader;
-use super::repeats::{Repeat, RepeatCounts, Repeats, Slot};
+use super::repeats::{Kind, LeftBehind, Repeat, RepeatCounts, Repeats, Slot};
 use crate::model::{Class, DnsAnswer, Ledger, Mark, Observation, Receipts};
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError, PerCpuArray};
@@ -255,6 +255,14 @@ impl Rings {
     ) -> Result<Self, LoadError> {
         let judged = Judged::take(maps)?;
         let peers = Peers::take(maps)?;
+        if let Some(ledger) = ledger.filter(|ledger| ledger.tally().is_none()) {
+            match maps.take("TALLY")? {
+                Map::Array(map) => {
+                    pins::keep_tally(ledger, &map).map_err(|error| refused("TALLY", &error))?;
+                }
+                _ => return Err(refused("TALLY", &"is no array")),
+            }
+        }
         let events = maps.ring("EVENTS")?;
         let descriptor = events.fd().try_clone_to_owned().map_err(|error| refused("EVENTS", &error))?;
         // SAFETY: the descriptor is owned, so it is the same and open for as long as it is registered.
@@ -268,7 +276,7 @@ impl Rings {
             ledger,
             counters: PerCpuArray::try_from(maps.take("COUNTERS")?)
                 .map_err(|error| refused("COUNTERS", &error))?,
-            repeats: Repeats::take(maps)?,
+            repeats: Repeats::take(maps, ledger)?,
             peers,
             existing: Existing::default(),
             judged,
@@ -352,8 +360,13 @@ impl Capture {
     ///
     /// # Errors
     /// The maps cannot be written.
-    pub fn count_repeats(&mut self, repeat: &Repeat) -> Result<Option<Slot>, MapError> {
-        self.rings.repeats.start(repeat)
+    pub fn count_repeats(&mut self, kind: &Kind) -> Result<Option<Slot>, MapError> {
+        self.rings.repeats.start(kind)
+    }
+
+    /// What an agent before has counted and not told, and what it had told to its end shortly before.
+    pub fn take_left(&mut self) -> Vec<LeftBehind> {
+        self.rings.repeats.take_left()
     }
 
     /// Tell such connections again, each. What was counted stays to be read until its slot is released.
@@ -381,9 +394,12 @@ impl Capture {
     }
 
     /// Another kind may be counted in this slot: its key was taken away a while ago, so that no program that had
-    /// found it is still running.
-    pub fn release_slot(&mut self, slot: Slot) {
-        self.rings.repeats.release(slot);
+    /// found it is still running. Where what was told outlives the agent, all has to be told before.
+    ///
+    /// # Errors
+    /// The map cannot be read.
+    pub fn release_slot(&mut self, slot: Slot) -> Result<(), MapError> {
+        self.rings.repeats.release(slot)
     }
 
     /// Repeats of this kind are of this class, and may give way; `false` where the class's never do.

@@ -349,8 +349,7 @@ fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
         events_bytes: settings.events_ring_bytes,
         cgroups_bytes: settings.cgroup_ring_bytes,
         off: settings.hooks_off.iter().cloned().collect(),
-        // What is counted and not told yet is known to the agent alone.
-        count_repeats: !settings.each && settings.pin.is_none(),
+        count_repeats: !settings.each,
         debug: settings.kernel_log,
         pin: settings.pin.clone(),
         outputs: files(settings).map(PathBuf::from).collect(),

@@ -5,6 +5,8 @@
 //! knowledge, the rest it tells. Marks hold the parity of the ring's lap, so that those of the lap before mean nothing
 //! and nothing has to be wiped.
 
+use super::tally::{Part, Tally};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 /// Lines that may be on their way to an output in one write.
@@ -25,13 +27,10 @@ const GENERATION: usize = 4;
 const COMPLETE: usize = 5;
 const RUNS: usize = 6;
 const BUILD: usize = 8;
-const TOLD: usize = 32;
 const INTENT: usize = 128;
 
 /// Words that say which build and settings the kernel half is of.
 pub const BUILD_WORDS: usize = 8;
-/// Losses of the kernel half that were told, one a cause and kind.
-pub const TOLD_WORDS: usize = 64;
 
 // A mark: the lap's parity above, how far it is below.
 const LAP: u8 = 0x80;
@@ -82,6 +81,8 @@ pub struct Ledger {
     window: AtomicU64,
     /// Nothing is marked any more: what is not told is left to the next agent.
     closed: AtomicBool,
+    /// What was told of that which is counted and no event.
+    tally: OnceLock<Tally>,
 }
 
 impl Ledger {
@@ -93,7 +94,18 @@ impl Ledger {
             marks,
             window: AtomicU64::new(window),
             closed: AtomicBool::new(false),
+            tally: OnceLock::new(),
         })
+    }
+
+    /// What was told of that which is counted is kept here, unless it is kept already.
+    pub fn keep_tally(&self, tally: Tally) {
+        let _ = self.tally.set(tally);
+    }
+
+    /// What was told of that which is counted, where it is kept.
+    pub fn tally(&self) -> Option<&Tally> {
+        self.tally.get()
     }
 
     fn word(&self, at: usize) -> &AtomicU64 {
@@ -167,14 +179,19 @@ impl Ledger {
             u8::try_from(lines + 1).unwrap_or(SOMEWHERE).min(SOMEWHERE)
         };
         let mut count = 0;
+        let mut parts = Vec::new();
         for (receipts, end) in lines {
             for sequence in receipts.sequences() {
                 self.set(sequence, state(count));
             }
+            parts.extend(receipts.parts().iter().map(|part| (count, part)));
             if let Some(word) = self.words.get(INTENT + 5 + count) {
                 word.store(end, Ordering::Relaxed);
             }
             count += 1;
+        }
+        if let Some(tally) = self.tally() {
+            tally.note(parts.into_iter());
         }
         let (kind, place) = match intent {
             Intent::None => (0, None),
@@ -195,10 +212,28 @@ impl Ledger {
         self.word(INTENT).store(0, Ordering::Release);
     }
 
+    /// The first of the lines that were intended are written: what they tell of is told.
+    pub fn settle_written(&self, lines: impl Iterator<Item = Receipts>) {
+        let mut order = 0;
+        for mut receipts in lines {
+            let Some(counted) = receipts.counted.take() else { continue };
+            let Some(tally) = self.tally().filter(|_| !self.closed.load(Ordering::Acquire)) else { continue };
+            for part in &counted.parts {
+                tally.settle_noted(part, order);
+                order += 1;
+            }
+        }
+    }
+
     /// These lines go to several outputs, one of which is about to write.
     pub fn spread(&self, receipts: &Receipts) {
         for sequence in receipts.sequences() {
             self.set(sequence, SOMEWHERE);
+        }
+        if let (Some(counted), Some(tally)) = (&receipts.counted, self.tally())
+            && !counted.spread.swap(true, Ordering::AcqRel)
+        {
+            counted.parts.iter().for_each(|part| tally.spread(part));
         }
     }
 
@@ -230,6 +265,9 @@ impl Ledger {
             Intent::File(place) => Some(length(place.identity)? + 1 >= place.bytes + ends.get(line)?),
         };
         let lines: Vec<Option<bool>> = (0..MOST_WRITING).map(is_written).collect();
+        if let Some(tally) = self.tally() {
+            tally.resolve(|line| lines.get(line).copied().flatten());
+        }
         let mut left = Left { at_risk: self.word(AT_RISK).load(Ordering::Acquire), ..Left::default() };
         for sequence in events {
             let written = match self.mark(sequence) {
@@ -258,11 +296,6 @@ impl Ledger {
         left.alive_ns = self.word(ALIVE_NS).load(Ordering::Acquire);
         left.ended = self.word(ENDED).swap(0, Ordering::AcqRel) != 0;
         left
-    }
-
-    /// So many events that were lost with an agent are told as lost.
-    pub fn forgive(&self, at_risk: u64) {
-        self.word(AT_RISK).fetch_sub(at_risk, Ordering::AcqRel);
     }
 
     /// The agent is alive at this boot time.
@@ -321,18 +354,6 @@ impl Ledger {
         let from_us = (now_ns / 1_000) & ((1 << 48) - 1);
         self.word(GENERATION).store((u64::from(generation) << 48) | from_us, Ordering::Release);
     }
-
-    /// Losses of the kernel half that were told so far.
-    pub fn told(&self, at: usize) -> u64 {
-        self.words.get(TOLD + at).filter(|_| at < TOLD_WORDS).map_or(0, |word| word.load(Ordering::Acquire))
-    }
-
-    /// So many are told.
-    pub fn set_told(&self, at: usize, count: u64) {
-        if let Some(word) = self.words.get(TOLD + at).filter(|_| at < TOLD_WORDS) {
-            word.store(count, Ordering::Release);
-        }
-    }
 }
 
 /// What an agent found of the one before.
@@ -365,12 +386,36 @@ pub struct Receipts {
     passed: u64,
     news: bool,
     doubtful: bool,
+    counted: Option<Box<Counted>>,
+}
+
+/// What it has of that which is counted, one part an account.
+#[derive(Debug, Default)]
+struct Counted {
+    parts: Vec<Part>,
+    /// It is on its way to one of several outputs.
+    spread: AtomicBool,
 }
 
 impl Receipts {
     /// Of an event that no agent before has told; none is kept.
     pub fn untracked() -> Self {
-        Self { ledger: None, first: None, more: Vec::new(), passed: 0, news: true, doubtful: false }
+        Self {
+            ledger: None,
+            first: None,
+            more: Vec::new(),
+            passed: 0,
+            news: true,
+            doubtful: false,
+            counted: None,
+        }
+    }
+
+    /// Of so much that was counted, `doubtful` where an agent before may have told some of it.
+    pub fn of_part(ledger: &'static Ledger, part: Part, doubtful: bool) -> Self {
+        let counted = Counted { parts: vec![part], spread: AtomicBool::new(false) };
+        let counted = Some(Box::new(counted));
+        Self { ledger: Some(ledger), first: None, more: Vec::new(), passed: 0, news: true, doubtful, counted }
     }
 
     /// Of this event, `doubtful` where an agent before may have told it.
@@ -382,6 +427,7 @@ impl Receipts {
             passed: 0,
             news: true,
             doubtful,
+            counted: None,
         }
     }
 
@@ -394,6 +440,7 @@ impl Receipts {
             passed: 0,
             news: false,
             doubtful: false,
+            counted: None,
         }
     }
 
@@ -427,6 +474,9 @@ impl Receipts {
         }
         self.ledger = Some(ledger);
         self.passed += std::mem::take(&mut other.passed);
+        if let Some(theirs) = other.counted.take() {
+            self.counted.get_or_insert_default().add(*theirs);
+        }
         let Some(theirs) = other.first.take() else { return };
         match &mut self.first {
             None => self.first = Some(theirs),
@@ -466,14 +516,48 @@ impl Receipts {
         std::mem::take(self)
     }
 
+    fn parts(&self) -> &[Part] {
+        self.counted.as_ref().map_or(&[], |counted| &counted.parts)
+    }
+
     fn sequences(&self) -> impl Iterator<Item = u64> {
         self.first.into_iter().chain(self.more.iter().copied())
     }
 }
 
+impl Counted {
+    /// The parts as they are to be settled.
+    fn into_parts(self) -> impl Iterator<Item = Part> {
+        let spread = self.spread.into_inner();
+        self.parts.into_iter().map(move |mut part| {
+            if spread {
+                part.doubt();
+            }
+            part
+        })
+    }
+
+    fn add(&mut self, other: Self) {
+        for theirs in other.into_parts() {
+            match self.parts.iter_mut().find(|part| part.is_like(&theirs)) {
+                Some(part) => part.add(&theirs),
+                None => self.parts.push(theirs),
+            }
+        }
+    }
+}
+
 impl Clone for Receipts {
     fn clone(&self) -> Self {
-        Self { ledger: None, first: None, more: Vec::new(), passed: 0, news: self.news, doubtful: false }
+        Self {
+            ledger: None,
+            first: None,
+            more: Vec::new(),
+            passed: 0,
+            news: self.news,
+            doubtful: false,
+            counted: None,
+        }
     }
 }
 
@@ -490,8 +574,14 @@ impl Drop for Receipts {
     fn drop(&mut self) {
         if let Some(ledger) = self.ledger {
             self.sequences().for_each(|sequence| ledger.settle(sequence));
-            if self.passed > 0 && !ledger.closed.load(Ordering::Acquire) {
+            if ledger.closed.load(Ordering::Acquire) {
+                return;
+            }
+            if self.passed > 0 {
                 ledger.word(AT_RISK).fetch_sub(self.passed, Ordering::AcqRel);
+            }
+            if let (Some(counted), Some(tally)) = (self.counted.take(), ledger.tally()) {
+                counted.into_parts().for_each(|part| tally.settle(&part));
             }
         }
     }
@@ -586,6 +676,73 @@ pub(crate) mod tests {
         ledger.intend(Intent::Stream, std::iter::once((&line, 10)));
         let left = ledger.resolve(0..1, |_| None);
         assert_eq!((left.open, left.doubtful, ledger.mark(0)), (1, 1, Mark::Somewhere));
+    }
+
+    /// One of four events, with a tally of two accounts.
+    pub(crate) fn counting() -> &'static Ledger {
+        let ledger = ledger(4);
+        ledger.keep_tally(Tally::new(crate::model::tally::tests::words(2), 2).unwrap());
+        (0..2).for_each(|account| ledger.tally().unwrap().open(account, &[0; 7]));
+        ledger
+    }
+
+    fn counted(ledger: &'static Ledger, account: u32, count: u64) -> Receipts {
+        Receipts::of_part(ledger, Part::new(account, [count; 6]), false)
+    }
+
+    #[test]
+    fn what_was_counted_is_told_when_the_last_that_holds_its_receipt_goes() {
+        let ledger = counting();
+        let told = |account| ledger.tally().unwrap().told(account)[0];
+        let mut held = counted(ledger, 0, 3);
+        held.add(counted(ledger, 1, 5));
+        held.add(counted(ledger, 0, 4));
+        held.add(Receipts::of(ledger, 2, false));
+        assert_eq!((held.are_news(), held.oldest()), (true, Some(2)));
+        drop(held.clone());
+        assert_eq!(told(0), 0, "a copy holds none");
+        drop(held);
+        assert_eq!((told(0), told(1), ledger.mark(2)), (7, 5, Mark::Told));
+        ledger.close();
+        drop(counted(ledger, 0, 1));
+        assert_eq!(told(0), 7, "after the end nothing is told");
+    }
+
+    #[test]
+    fn what_was_counted_is_told_by_the_lines_that_came_through() {
+        let place = Place { identity: (1, 2), bytes: 100 };
+        for (length, expected) in [(100, (0, 0)), (115, (3, 0)), (120, (3, 5))] {
+            let ledger = counting();
+            let lines = [counted(ledger, 0, 3), counted(ledger, 1, 5)];
+            ledger.intend(Intent::File(place), lines.iter().zip([10, 20]));
+            // Killed before it could settle.
+            ledger.resolve(0..0, |_| Some(length));
+            let told = |account| ledger.tally().unwrap().told(account)[0];
+            assert_eq!((told(0), told(1)), expected, "{length} bytes");
+            lines.into_iter().for_each(std::mem::forget);
+        }
+        let ledger = counting();
+        let lines = [counted(ledger, 0, 3), counted(ledger, 1, 5)];
+        ledger.intend(Intent::File(place), lines.iter().zip([10, 20]));
+        ledger.settle_written(lines.into_iter());
+        ledger.resolve(0..0, |_| Some(120));
+        let told = |account| ledger.tally().unwrap().told(account)[0];
+        assert_eq!((told(0), told(1)), (3, 5), "settled once");
+    }
+
+    #[test]
+    fn what_was_counted_and_goes_to_several_outputs_is_in_doubt_meanwhile() {
+        let ledger = counting();
+        let tally = ledger.tally().unwrap();
+        let mut line = counted(ledger, 0, 3);
+        ledger.spread(&line);
+        ledger.spread(&line);
+        assert!(tally.is_doubtful(0));
+        let other = counted(ledger, 0, 4);
+        ledger.spread(&other);
+        line.add(other);
+        drop(line);
+        assert_eq!((tally.is_doubtful(0), tally.told(0)[0]), (false, 7));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod name;
 pub mod observation;
 pub mod outcome;
 pub(crate) mod shared;
+pub mod tally;
 pub mod verdict;
 
 pub use address::{normalise, normalise_block};
@@ -27,6 +28,7 @@ pub use loss::{Loss, LossCause, LossStage};
 pub use name::{Name, NameSource, Names};
 pub use observation::{DnsAnswer, Fact, Observation, Task};
 pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
+pub use tally::{Part, Tally};
 pub use verdict::{
     Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, PolicyRefs, Tier, TrialVerdict, Verdict,
 };

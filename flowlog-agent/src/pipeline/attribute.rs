@@ -65,6 +65,15 @@ impl View<'_> {
         }
     }
 
+    /// Both ends, without asking whose the local one is.
+    pub(super) fn with_unknown(&self, tried: &Tried) -> Box<Ends> {
+        let local = unknown("left out by configuration".to_owned(), None);
+        Box::new(match tried.origin {
+            Origin::Opener | Origin::Packet => self.egress(tried, local, None, None),
+            Origin::Listener => self.ingress(tried, local, None, None),
+        })
+    }
+
     fn as_opener(&self, tried: &Tried) -> Attributed {
         self.with_local(tried, Direction::Egress, self.local_by_cgroup(tried.cgroup_id))
     }

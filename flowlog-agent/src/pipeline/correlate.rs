@@ -13,7 +13,7 @@ mod recent;
 mod timers;
 
 use super::conclude::{End, Facts};
-use crate::capture::Repeat;
+use crate::capture::{Kind, Repeat};
 use crate::model::{
     Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, Receipts, RoundTrip,
     State, Task,
@@ -143,6 +143,40 @@ pub(super) struct Tried {
     pub(super) untold: bool,
     /// The duty to tell of what was seen since it was told last.
     pub(super) receipts: Receipts,
+}
+
+impl Tried {
+    /// One that stands for all connections of a kind that is counted, of none of which anything else is known.
+    pub(super) fn of_kind(kind: &Kind, now_ns: u64, now: Timestamp) -> Self {
+        let Kind { repeat, near, accepted } = *kind;
+        let (origin, opener, requested) = match repeat.direction {
+            Direction::Egress => (Origin::Opener, near, repeat.far),
+            Direction::Ingress => (Origin::Listener, Some(repeat.far), near.unwrap_or(NOWHERE)),
+        };
+        let facts = Facts { end: End::Established, accepted, syn_sent: true, ..Facts::default() };
+        Self {
+            id: FlowId(u128::from(now_ns) << 64),
+            origin,
+            time: now,
+            last: now,
+            protocol: repeat.protocol,
+            cgroup_id: Some(repeat.cgroup_id),
+            task: None,
+            opener,
+            requested,
+            taken: None,
+            peer: None,
+            names: Names::default(),
+            outcome: facts.conclude(repeat.protocol),
+            connect_ns: None,
+            closed: None,
+            update: false,
+            existing: false,
+            unannounced: false,
+            untold: false,
+            receipts: Receipts::untracked(),
+        }
+    }
 }
 
 /// What the stage hands on.
@@ -740,9 +774,10 @@ impl Correlator {
         out: &mut Vec<Told>,
     ) -> Option<&mut Entry> {
         if let (Some(cookie), Some(cgroup_id), Some(remote)) = (seen.cookie, seen.cgroup_id, seen.remote)
-            && !self.sockets.contains(&cookie)
+            && (!self.sockets.contains(&cookie) || self.was_passed_over(cookie, seen))
             && (seen.untold || around.counts(cgroup_id, remote, seen.protocol))
         {
+            self.forget(Some(cookie));
             let due_ns = seen.boot_ns + NO_SYN_NS;
             let mut entry = entry(seen.clone(), Origin::Opener, remote, cookie, due_ns);
             entry.known = !seen.receipts.are_news();
@@ -762,6 +797,12 @@ impl Correlator {
             self.insert(cookie, entry, out);
         }
         self.known(seen)
+    }
+
+    /// An agent before was done with its attempt though nothing had come of it: it was counted, or is told by this.
+    fn was_passed_over(&self, cookie: u64, seen: &Observation) -> bool {
+        let silent = |entry: &Entry| entry.known && entry.told.is_none() && entry.facts == Facts::default();
+        seen.receipts.are_news() && self.sockets.peek(&cookie).is_some_and(silent)
     }
 
     /// The opener's side of an accepted connection. Loopback addresses are the same in every network namespace,
@@ -801,7 +842,9 @@ impl Correlator {
         };
         let cookies: Vec<u64> = self.connecting.cookies().filter(silent).copied().collect();
         for cookie in cookies {
-            self.unmatched.passed_over += 1;
+            // What an agent before was done with was counted by it.
+            let news = self.sockets.peek(&cookie).is_some_and(|entry| !entry.known);
+            self.unmatched.passed_over += u64::from(news);
             self.forget(Some(cookie));
         }
     }

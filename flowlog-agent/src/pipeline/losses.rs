@@ -1,32 +1,34 @@
 //! Losses on their way to their records: added up by stage, cause and kind, told at most once a second.
 
-use crate::capture::KernelCounts;
-use crate::model::{Class, Ledger, Loss, LossCause, LossStage, Receipts};
+use crate::capture::{KILLED, KernelCounts, account_of};
+use crate::model::tally::Context;
+use crate::model::{Class, Ledger, Loss, LossCause, LossStage, Part, Receipts};
 use jiff::Timestamp;
+use std::collections::BTreeMap;
 
 /// What was lost since the last telling.
 #[derive(Default)]
 pub(super) struct Losses {
-    held: Vec<Loss>,
-    /// The duty to tell of it.
+    held: Vec<(Loss, Receipts)>,
+    /// The duty to tell of events that are among it.
     receipts: Receipts,
     kernel: KernelCounts,
-    /// Events that were lost with the agent before.
-    killed: u64,
+    /// Where what was told is marked, where it outlives the agent.
+    ledger: Option<&'static Ledger>,
 }
 
-/// Places of the numbers in the ledger: those by kind, the others, those by hook.
-const BY_KIND: usize = 0;
-const CGROUP: usize = 24;
-const UNREADABLE: usize = 25;
-const TABLE_FULL: usize = 26;
-const SHED: usize = 27;
-const SHED_CLOSES: usize = 29;
-const ANSWERS_LOST: usize = 30;
-const ANSWERS_UNREADABLE: usize = 31;
-const BY_HOOK: usize = 32;
+/// Accounts of the numbers in the tally: those by kind, the others, those by hook.
+const BY_KIND: u32 = 0;
+const CGROUP: u32 = 24;
+const UNREADABLE: u32 = 25;
+const TABLE_FULL: u32 = 26;
+const SHED: u32 = 27;
+const SHED_CLOSES: u32 = 29;
+const ANSWERS_LOST: u32 = 30;
+const ANSWERS_UNREADABLE: u32 = 31;
+const BY_HOOK: u32 = 32;
 
-fn numbers(counts: &mut KernelCounts) -> impl Iterator<Item = (usize, &mut u64)> {
+fn numbers(counts: &mut KernelCounts) -> impl Iterator<Item = (u32, &mut u64)> {
     let by_kind = counts.lost.iter_mut().zip(BY_KIND..).map(|((_, count), at)| (at, count));
     let by_hook = counts.missed.iter_mut().zip(BY_HOOK..).map(|((_, count), at)| (at, count));
     let others = [
@@ -42,33 +44,49 @@ fn numbers(counts: &mut KernelCounts) -> impl Iterator<Item = (usize, &mut u64)>
 }
 
 impl Losses {
+    /// What is told of the kernel half's losses is marked from now on.
+    pub(super) fn keep(&mut self, ledger: &'static Ledger) {
+        self.ledger = Some(ledger);
+    }
+
     /// Go on where the agent before stopped telling; `counts` are those of now. What it never told comes with the next
     /// look. Programs that are `new` have missed nothing yet.
-    pub(super) fn resume(&mut self, mut counts: KernelCounts, ledger: &Ledger, new: bool) {
-        for (at, count) in numbers(&mut counts) {
-            *count = if new && at >= BY_HOOK { 0 } else { ledger.told(at) };
+    pub(super) fn resume(&mut self, mut counts: KernelCounts, new: bool) {
+        let Some(tally) = self.ledger.and_then(Ledger::tally) else { return };
+        for (number, count) in numbers(&mut counts) {
+            let account = account_of(number);
+            let [told, ..] = tally.told(account);
+            if told > *count || (new && number >= BY_HOOK) {
+                // Counted from the beginning.
+                tally.open(account, &Context::default());
+                *count = 0;
+            } else {
+                *count = told;
+            }
         }
         self.kernel = counts;
+    }
+
+    /// The duty to tell of so much of one of the kernel half's losses.
+    fn duty(&self, number: u32, count: u64) -> Receipts {
+        let kept = self.ledger.filter(|ledger| ledger.tally().is_some());
+        let part = Part::new(account_of(number), [count, 0, 0, 0, 0, 0]);
+        kept.map_or_else(Receipts::untracked, |ledger| Receipts::of_part(ledger, part, false))
     }
 
     /// What was lost with the agent before is to be told.
     pub(super) fn lose_killed(&mut self, events: u64, since: Timestamp, now: Timestamp) {
         if events > 0 {
-            self.add(LossStage::Restart, LossCause::Killed, "event", None, events, since);
-            self.held
-                .iter_mut()
-                .filter(|loss| loss.cause == LossCause::Killed)
-                .for_each(|loss| loss.last = now);
-            self.killed = events;
-        }
-    }
-
-    /// All that was taken so far is written: the next agent is not to tell it again. Told twice, where the agent is killed
-    /// between the writing and this.
-    pub(super) fn commit(&mut self, ledger: &Ledger) {
-        ledger.forgive(std::mem::take(&mut self.killed));
-        for (at, count) in numbers(&mut self.kernel) {
-            ledger.set_told(at, *count);
+            let loss = Loss {
+                stage: LossStage::Restart,
+                cause: LossCause::Killed,
+                what: "event",
+                class: None,
+                count: events,
+                first: since,
+                last: now,
+            };
+            self.held.push((loss, self.duty(KILLED, events)));
         }
     }
 
@@ -89,50 +107,51 @@ impl Losses {
     ) {
         let same =
             |loss: &&mut Loss| (loss.stage, loss.cause, loss.what, loss.class) == (stage, cause, what, class);
-        match self.held.iter_mut().find(same) {
+        match self.held.iter_mut().map(|(loss, _)| loss).find(same) {
             Some(loss) => {
                 loss.count += count;
                 loss.last = time;
             }
-            None => self.held.push(Loss { stage, cause, what, class, count, first: time, last: time }),
+            None => {
+                let loss = Loss { stage, cause, what, class, count, first: time, last: time };
+                self.held.push((loss, Receipts::untracked()));
+            }
         }
     }
 
     /// Count what the kernel half lost since the last call; `since` is when that was. True where cgroup events
     /// were among it, so that the tree is to be scanned again.
     pub(super) fn add_kernel(&mut self, counts: &KernelCounts, since: Timestamp, now: Timestamp) -> bool {
-        let before = std::mem::replace(&mut self.kernel, counts.clone());
-        let cgroups = counts.cgroup_lost.saturating_sub(before.cgroup_lost);
-        let rows = [
-            (LossCause::RingFull, "cgroup", cgroups),
-            (LossCause::RingFull, "dns_answer", counts.answers_lost.saturating_sub(before.answers_lost)),
-            (
-                LossCause::Unreadable,
-                "dns_answer",
-                counts.answers_unreadable.saturating_sub(before.answers_unreadable),
-            ),
-            (LossCause::Unreadable, "drop", counts.unreadable.saturating_sub(before.unreadable)),
-            (LossCause::TableFull, "sent", counts.table_full.saturating_sub(before.table_full)),
-            (LossCause::Overload, "closed", counts.shed_closes.saturating_sub(before.shed_closes)),
-        ];
-        let by_kind = counts
-            .lost
-            .iter()
-            .map(|(kind, lost)| (LossCause::RingFull, *kind, lost.saturating_sub(before.lost(kind))));
-        let by_hook = counts
-            .missed
-            .iter()
-            .map(|(hook, missed)| (LossCause::HookBusy, *hook, missed.saturating_sub(before.missed(hook))));
-        let unclassed = rows.into_iter().chain(by_kind).chain(by_hook);
-        let unclassed = unclassed.map(|(cause, what, count)| (cause, what, None, count));
-        let shed = counts.shed.iter().map(|(class, shed)| {
-            (LossCause::Overload, "attempt", Some(*class), shed.saturating_sub(before.shed(*class)))
-        });
-        for (cause, what, class, count) in unclassed.chain(shed).filter(|(.., count)| *count > 0) {
+        let mut before = std::mem::replace(&mut self.kernel, counts.clone());
+        let mut counts = counts.clone();
+        let kinds: Vec<&str> = counts.lost.iter().map(|(kind, _)| *kind).collect();
+        let hooks: Vec<&str> = counts.missed.iter().map(|(hook, _)| *hook).collect();
+        let classes: Vec<Class> = counts.shed.iter().map(|(class, _)| *class).collect();
+        let told: BTreeMap<u32, u64> = numbers(&mut before).map(|(number, count)| (number, *count)).collect();
+        let mut cgroups = false;
+        for (number, count) in numbers(&mut counts) {
+            let new = count.saturating_sub(told.get(&number).copied().unwrap_or(0));
+            if new == 0 {
+                continue;
+            }
+            let nth = |first: u32| usize::try_from(number - first).unwrap_or(usize::MAX);
+            let (cause, what, class) = match number {
+                CGROUP => (LossCause::RingFull, "cgroup", None),
+                UNREADABLE => (LossCause::Unreadable, "drop", None),
+                TABLE_FULL => (LossCause::TableFull, "sent", None),
+                SHED_CLOSES => (LossCause::Overload, "closed", None),
+                ANSWERS_LOST => (LossCause::RingFull, "dns_answer", None),
+                ANSWERS_UNREADABLE => (LossCause::Unreadable, "dns_answer", None),
+                BY_HOOK.. => (LossCause::HookBusy, hooks.get(nth(BY_HOOK)).copied().unwrap_or("hook"), None),
+                SHED.. => (LossCause::Overload, "attempt", classes.get(nth(SHED)).copied()),
+                _ => (LossCause::RingFull, kinds.get(nth(BY_KIND)).copied().unwrap_or("event"), None),
+            };
+            cgroups |= number == CGROUP;
             let stage = LossStage::Kernel;
-            self.held.push(Loss { stage, cause, what, class, count, first: since, last: now });
+            let loss = Loss { stage, cause, what, class, count: new, first: since, last: now };
+            self.held.push((loss, self.duty(number, new)));
         }
-        cgroups > 0
+        cgroups
     }
 
     /// Whether the kernel left out runs of our programs since the last call of `add_kernel`.
@@ -145,9 +164,12 @@ impl Losses {
         self.receipts.add(receipts);
     }
 
-    /// What is to be told now.
-    pub(super) fn take(&mut self) -> (Vec<Loss>, Receipts) {
-        (std::mem::take(&mut self.held), self.receipts.take())
+    /// What is to be told now, each with its duty; lines are written in order, so events are told with the last of them.
+    pub(super) fn take(&mut self) -> Vec<(Loss, Receipts)> {
+        if let Some((_, last)) = self.held.last_mut() {
+            last.add(self.receipts.take());
+        }
+        std::mem::take(&mut self.held)
     }
 }
 
@@ -165,10 +187,10 @@ mod tests {
         let later = start + SignedDuration::from_secs(1);
         losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 2, start);
         losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 3, later);
-        let (told, _) = losses.take();
+        let told = losses.take();
         assert_eq!(told.len(), 1);
-        assert_eq!((told[0].count, told[0].first, told[0].last), (5, start, later));
-        assert!(losses.take().0.is_empty());
+        assert_eq!((told[0].0.count, told[0].0.first, told[0].0.last), (5, start, later));
+        assert!(losses.take().is_empty());
     }
 
     #[test]
@@ -184,12 +206,12 @@ mod tests {
         assert!(losses.add_kernel(&counts, now, now), "a lost cgroup event asks for a scan");
         assert!(!losses.add_kernel(&counts, now, now));
         let told = |loss: Loss| (loss.cause, loss.what, loss.class, loss.count);
-        let told: Vec<_> = losses.take().0.into_iter().map(told).collect();
+        let told: Vec<_> = losses.take().into_iter().map(|(loss, _)| told(loss)).collect();
         let expected = [
             (LossCause::RingFull, "attempt", None, 3),
+            (LossCause::RingFull, "attempt", None, 7),
             (LossCause::RingFull, "cgroup", None, 1),
             (LossCause::Overload, "closed", None, 2),
-            (LossCause::RingFull, "attempt", None, 7),
             (LossCause::Overload, "attempt", Some(Class::Allowed), 5),
         ];
         assert_eq!(told, expected);

@@ -20,13 +20,13 @@ mod tests;
 mod waiting;
 
 use crate::capture::{
-    Batch, Capture, Cgroups, Gaps, HookStatus, KernelCounts, PinOrigin, Pinned, Repeat, clock, find_exe,
+    Batch, Capture, Cgroups, Gaps, HookStatus, KernelCounts, Kind, PinOrigin, Pinned, Repeat, clock, find_exe,
 };
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Fact, Flow, Ledger, LossCause, LossStage, Names, Node, Observation,
-    Process, Receipts, State,
+    Attribution, Class, Direction, Evidence, Fact, Flow, Ledger, LossCause, LossStage, Names, Node,
+    Observation, Process, Receipts, State,
 };
 use crate::policy;
 use crate::record::{
@@ -47,6 +47,7 @@ pub use reload::tell_notes;
 use repeats::Repeats;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
@@ -117,7 +118,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let mut reload = Reload::new(folders, fingerprint, store);
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
-    spine.resume(&capture);
+    spine.resume(&mut capture)?;
     spine.tell_start(start);
     spine.hand_over();
     let mut stop = std::pin::pin!(stop);
@@ -218,7 +219,7 @@ impl Spine {
             correlate: Correlator::new(sees_syns),
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
-            repeats: Repeats::new(!settings.each && settings.pin.is_none()),
+            repeats: Repeats::new(!settings.each),
             naming: Naming::default(),
             judged: Judged::new(),
             exchanged: Exchanged::default(),
@@ -241,16 +242,21 @@ impl Spine {
     }
 
     /// Go on where the agent before stopped, if there was one.
-    fn resume(&mut self, capture: &Capture) {
-        let (Some(ledger), Some(Pinned { origin, .. })) = (capture.ledger(), &capture.pinned) else { return };
+    fn resume(&mut self, capture: &mut Capture) -> Result<(), PipelineError> {
+        let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
+        let left = capture.take_left();
+        let (Some(ledger), Some(Pinned { origin, .. })) = (capture.ledger(), &capture.pinned) else {
+            return Ok(());
+        };
         self.ledger = Some(ledger);
-        let now = Timestamp::now();
+        self.repeats.ledger = Some(ledger);
+        self.losses.keep(ledger);
         let new = match origin {
-            PinOrigin::New => return,
+            PinOrigin::New => return Ok(()),
             PinOrigin::Refused { events, .. } => {
                 let (stage, cause) = (LossStage::Restart, LossCause::OtherLayout);
                 self.losses.add(stage, cause, "event", None, *events, now);
-                return;
+                return Ok(());
             }
             PinOrigin::Adopted(left) | PinOrigin::Replaced(left) => {
                 self.losses_told = capture.wall(left.alive_ns).min(now);
@@ -260,11 +266,21 @@ impl Spine {
         };
         match capture.counts() {
             Ok(counts) => {
-                self.losses.resume(counts, ledger, new);
+                self.losses.resume(counts, new);
                 self.lost_before = self.losses.kernel().clone();
             }
             Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
+        for left in left {
+            let tried = Tried::of_kind(&left.kind, now_ns, now);
+            let ends = match self.view(now).attribute(&tried) {
+                Attributed::Ends(ends) | Attributed::NotYet(ends) => ends,
+                Attributed::OutOfScope => self.view(now).with_unknown(&tried),
+            };
+            let flow = judge(&self.snapshot, &mut self.answers, &tried, *ends);
+            self.repeats.take_over(&left, tried, fold::template(&flow), now_ns, now);
+        }
+        Ok(())
     }
 
     /// Everything that the rings hold goes down the spine.
@@ -342,7 +358,7 @@ impl Spine {
                     self.waiting.close(id, totals, receipts);
                 }
                 Told::Closed { id, time, totals, receipts } => self.fold.close(id, time, &totals, receipts),
-                Told::ClosedUnannounced { .. } => self.close_counted(&told, now_ns, now),
+                Told::ClosedUnannounced { .. } => self.close_counted(told, now_ns, now),
             }
         }
         self.attribute_waiting(now_ns, now);
@@ -533,7 +549,7 @@ impl Spine {
             }
         }
         for wanted in self.repeats.take_wanted() {
-            match capture.count_repeats(&wanted.0) {
+            match capture.count_repeats(&kind_from(&wanted)) {
                 Ok(Some(slot)) => {
                     let open = self.fold.take_open(&wanted.2);
                     for id in &open {
@@ -553,6 +569,7 @@ impl Spine {
     /// What the kernel half has counted since the last look becomes flows.
     fn sweep(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
         let mut flows = Vec::new();
+        self.judge_found(now);
         let read = |slot| {
             let counts = capture
                 .read_repeats(slot)
@@ -563,8 +580,11 @@ impl Spine {
         };
         let free = self.repeats.sweep((now_ns, now), read, &mut flows);
         for slot in free {
-            capture.release_slot(slot);
+            if let Err(error) = capture.release_slot(slot) {
+                tracing::warn!(%error, "a slot in which the kernel half counted stays taken");
+            }
         }
+        self.registry.attempts_out_of_scope.add(std::mem::take(&mut self.repeats.left_out));
         self.fold_repeats(flows, now_ns);
     }
 
@@ -608,8 +628,9 @@ impl Spine {
     }
 
     /// A connection whose handshake was counted, and whose close was told.
-    fn close_counted(&mut self, told: &Told, now_ns: u64, now: Timestamp) {
-        let Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals, receipts } = told
+    fn close_counted(&mut self, told: Told, now_ns: u64, now: Timestamp) {
+        let Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals, mut receipts } =
+            told
         else {
             return;
         };
@@ -617,8 +638,10 @@ impl Spine {
             return;
         }
         let mut flows = Vec::new();
-        let kinds = repeats::kinds_of(*cgroup_id, *protocol, *local, *remote);
-        let counted = kinds.iter().any(|kind| self.repeats.close(kind, totals, *boot_ns, now, &mut flows));
+        let kinds = repeats::kinds_of(cgroup_id, protocol, local, remote);
+        let counted = kinds
+            .iter()
+            .any(|kind| self.repeats.close(kind, &totals, &mut receipts, (boot_ns, now), &mut flows));
         if !counted {
             self.correlate.unmatched.outcomes += 1;
         }
@@ -684,7 +707,6 @@ impl Spine {
     fn keep_house(&mut self, capture: &mut Capture, reload: &mut Reload) -> Result<(), PipelineError> {
         let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
         self.turns = self.turns.wrapping_add(1);
-        self.commit_losses();
         self.sweep(capture, now_ns, now);
         self.count_datagrams(capture, now_ns, false);
         let mut written = Vec::new();
@@ -746,6 +768,24 @@ impl Spine {
         self.answers = answers;
     }
 
+    /// What an agent before has counted is judged by what is known by now.
+    fn judge_found(&mut self, now: Timestamp) {
+        if !self.repeats.has_found() {
+            return;
+        }
+        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
+        let mut answers = std::mem::take(&mut self.answers);
+        let view = self.view(now);
+        repeats.judge_found(|tried| match view.attribute(tried) {
+            Attributed::Ends(ends) | Attributed::NotYet(ends) => {
+                Some(judge(view.snapshot, &mut answers, tried, *ends))
+            }
+            Attributed::OutOfScope => None,
+        });
+        self.repeats = repeats;
+        self.answers = answers;
+    }
+
     fn tell_start(&mut self, mut start: Start) {
         start.snapshot = Some(state_of(&self.snapshot, &[]));
         self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
@@ -758,24 +798,11 @@ impl Spine {
         }
     }
 
-    /// Losses that were told and are written by now are not told again by the next agent.
-    fn commit_losses(&mut self) {
-        self.hand_over();
-        if let Some(ledger) = self.ledger.filter(|_| self.sinks.are_idle()) {
-            self.losses.commit(ledger);
-        }
-    }
-
     fn tell_losses(&mut self, now: Timestamp) {
         self.losses_told = now;
-        let (losses, mut receipts) = self.losses.take();
-        let mut left = losses.len();
-        for loss in losses {
-            left -= 1;
+        for (loss, receipts) in self.losses.take() {
             match self.encoder.loss(&loss) {
-                // Told with the last of them: lines are written in order.
-                Ok(line) if left == 0 => self.sink("loss", line.with(receipts.take())),
-                Ok(line) => self.sink("loss", line),
+                Ok(line) => self.sink("loss", line.with(receipts)),
                 Err(error) => tracing::error!(%error, ?loss, "a loss cannot be recorded"),
             }
         }
@@ -814,7 +841,6 @@ impl Spine {
         if !self.sinks.flush(LAST_WORDS) {
             tracing::warn!("an output is slow: what it could not take is counted as lost");
         }
-        self.commit_losses();
         let counters = self.counters();
         let stop = Stop { reason: reason.to_owned(), counters: counters.clone() };
         self.tell_agent(AgentEvent::Stop(Box::new(stop)), now);
@@ -840,14 +866,21 @@ impl Spine {
         let shed = counts.shed.iter().map(|(_, shed)| shed).sum::<u64>();
         // What was passed over is counted at its handshake, or told by another event. What is told that way beyond it had
         // been refused by a full ring, or began before the hooks were attached.
-        self.passed_over = counts.passed_over;
         let told = self.repeats.egress + unmatched.unannounced;
-        let passed_over = counts.passed_over + unmatched.passed_over;
-        let beyond = told.saturating_sub(passed_over);
+        // Where the kernel half outlives the agent, what is still on its way is the next one's to tell.
+        let (passed_over, on_their_way) = match self.ledger {
+            None => (counts.passed_over, 0),
+            Some(_) => {
+                (told.saturating_sub(unmatched.passed_over), unmatched.passed_over.saturating_sub(told))
+            }
+        };
+        self.passed_over = passed_over;
+        let due = (passed_over + unmatched.passed_over).saturating_sub(on_their_way);
+        let beyond = told.saturating_sub(due);
         let recovered = beyond.min(lost);
-        let all = seen + shed + counts.passed_over + (beyond - recovered);
+        let all = (seen + shed + passed_over + (beyond - recovered)).saturating_sub(on_their_way);
         self.registry.attempts_seen.add(all.saturating_sub(unmatched.adopted));
-        let not_seen = passed_over.saturating_sub(told);
+        let not_seen = due.saturating_sub(told);
         self.registry.attempts_lost.add("outcome_not_seen", not_seen);
         if not_seen > 0 {
             let (stage, cause) = (LossStage::Correlate, LossCause::OutcomeNotSeen);
@@ -945,6 +978,15 @@ impl Spine {
             sinks: self.sinks.counters(),
         }
     }
+}
+
+/// What is kept of a kind that is to be counted.
+fn kind_from((repeat, tried, flow): &(Repeat, Tried, Flow)) -> Kind {
+    let near = match repeat.direction {
+        Direction::Egress => tried.opener.map(|opener| SocketAddr::new(opener.ip(), 0)),
+        Direction::Ingress => Some(tried.requested),
+    };
+    Kind { repeat: *repeat, near, accepted: flow.outcome.evidence.contains(&Evidence::Accepted) }
 }
 
 /// Declared verdict × observed outcome.

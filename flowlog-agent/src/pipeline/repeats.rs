@@ -3,11 +3,16 @@
 //! Counted is what has been told several times already and went well each time: its flow was judged and
 //! written, and the next of its kind would only be folded into it. It stays so while the flow would be judged
 //! the same; whatever fails is told by an event of its own, and from then on everything of its kind is again.
+//!
+//! Where the kernel half outlives the agent, each flow that is made of counts has the duty to tell of them. What an agent
+//! before has left is told by what is kept of its kind, judged by what is declared now; then it is an event again, as at
+//! the beginning.
 
 use super::correlate::{Origin, Totals, Tried};
 use super::fold;
-use crate::capture::{Repeat, RepeatCounts, Slot};
-use crate::model::{Direction, Endpoint, Flow, FlowId, Protocol, RoundTrip, State};
+use crate::capture::{LeftBehind, Repeat, RepeatCounts, Slot, sums_of};
+use crate::model::tally::Sums;
+use crate::model::{Direction, Endpoint, Flow, FlowId, Ledger, Part, Protocol, Receipts, RoundTrip, State};
 use foldhash::{HashMap, HashMapExt, HashSet};
 use jiff::Timestamp;
 use lru::LruCache;
@@ -40,11 +45,40 @@ pub(super) struct Counted {
     active_ns: u64,
     /// When it was last looked at.
     swept: Timestamp,
+    /// What the slot had counted then.
+    handed: Sums,
+    /// The duty to tell of what was seen outside of it since then.
+    receipts: Receipts,
+    /// Since when its connections are open is known of all of them.
+    timed: bool,
+    /// An agent before has counted it.
+    found: Option<Found>,
+}
+
+/// What is known of a kind that an agent before has counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    /// An output may have some of what is not told.
+    doubtful: bool,
+    /// It is not left out by configuration.
+    in_scope: bool,
+    /// Connections that were told by events, and counted when they closed.
+    carried: u64,
+}
+
+/// What a look at a kind brought.
+struct Looked {
+    /// And whether it is not left out by configuration.
+    flow: Option<(Flow, bool)>,
+    /// Nothing is counted in it any more.
+    free: Option<Slot>,
 }
 
 /// The stage.
 pub(super) struct Repeats {
     on: bool,
+    /// Where what was told is marked, where it outlives the agent.
+    pub(super) ledger: Option<&'static Ledger>,
     counted: HashMap<Repeat, Counted>,
     /// Opener's address and listener → who is counted between them.
     between: HashMap<(IpAddr, SocketAddr), Vec<Repeat>>,
@@ -52,10 +86,14 @@ pub(super) struct Repeats {
     wanted: Vec<(Repeat, Tried, Flow)>,
     unwanted: Vec<Repeat>,
     begun: Vec<Repeat>,
+    /// Kinds that an agent before had counted in more than one slot.
+    strays: Vec<Counted>,
     /// Connections that were counted at their opener.
     pub(super) egress: u64,
     /// Connections that were counted at their listener.
     pub(super) ingress: u64,
+    /// Of those at their opener, such as are left out by configuration.
+    pub(super) left_out: u64,
     /// Kinds that found no slot.
     pub(super) crowded: u64,
 }
@@ -64,21 +102,24 @@ impl Repeats {
     pub(super) fn new(on: bool) -> Self {
         Self {
             on,
+            ledger: None,
             counted: HashMap::new(),
             between: HashMap::new(),
             gone: LruCache::new(NonZeroUsize::new(MOST_GONE).unwrap_or(NonZeroUsize::MIN)),
             wanted: Vec::new(),
             unwanted: Vec::new(),
             begun: Vec::new(),
+            strays: Vec::new(),
             egress: 0,
             ingress: 0,
+            left_out: 0,
             crowded: 0,
         }
     }
 
     /// Kinds that are counted.
     pub(super) fn len(&self) -> usize {
-        self.counted.len()
+        self.counted.values().filter(|counted| counted.found.is_none()).count()
     }
 
     /// Whether connections between the two are counted at their opener.
@@ -110,8 +151,13 @@ impl Repeats {
             return false;
         }
         let Some(repeat) = self.kind_of(tried, flow) else { return false };
-        let Some(counted) = self.counted.get_mut(&repeat) else { return false };
+        // Of what an agent before has counted, nothing is counted any more.
+        let counted = self.counted.get_mut(&repeat).filter(|counted| counted.found.is_none());
+        let Some(counted) = counted else { return false };
         counted.opened(tried.id);
+        if let (Some(tally), Some(slot)) = (self.ledger.and_then(Ledger::tally), counted.slot) {
+            tally.carry(slot.number(), 1);
+        }
         true
     }
 
@@ -164,22 +210,79 @@ impl Repeats {
             self.between.entry((opener, SocketAddr::new(ip, port))).or_default().push(repeat);
         }
         let before = self.gone.pop(&repeat);
+        let timed = before.as_ref().is_none_or(Counted::is_timed);
+        let before = before.filter(|before| before.found.is_none());
         let mut counted = Counted {
-            tried,
-            flow,
             base: before.as_ref().map_or_else(RepeatCounts::default, |before| before.base),
             told: before.as_ref().map_or_else(RepeatCounts::default, |before| before.told),
             open_told_ns: before.map_or(0, |before| before.open_told_ns),
-            slot: Some(slot),
-            leaving_ns: None,
-            active_ns: now_ns,
-            swept: now,
+            timed,
+            ..Counted::new(tried, flow, Some(slot), now_ns, now)
         };
         for id in open {
             counted.opened(*id);
         }
+        if let Some(tally) = self.ledger.and_then(Ledger::tally) {
+            tally.carry(slot.number(), u64::try_from(open.len()).unwrap_or(u64::MAX));
+        }
         self.counted.insert(repeat, counted);
         self.begun.push(repeat);
+    }
+
+    /// An agent before had counted it. From now on each is told, and what it had counted and not told is told once more
+    /// programs are known to be done counting.
+    pub(super) fn take_over(
+        &mut self,
+        left: &LeftBehind,
+        tried: Tried,
+        flow: Flow,
+        now_ns: u64,
+        now: Timestamp,
+    ) {
+        let LeftBehind { kind, slot, told, doubtful, carried } = *left;
+        self.begun.push(kind.repeat);
+        let found = Found { doubtful, in_scope: true, carried };
+        let counted = Counted {
+            // Of what was told to its end no more than sums are known.
+            base: if slot.is_none() { counts_of(&told) } else { RepeatCounts::default() },
+            told: counts_of(&told),
+            handed: told,
+            timed: false,
+            found: Some(found),
+            leaving_ns: Some(now_ns),
+            ..Counted::new(tried, flow, slot, now_ns, now)
+        };
+        match (slot, kind.repeat.direction, kind.near) {
+            (None, ..) => {
+                self.gone.put(kind.repeat, counted);
+                return;
+            }
+            (Some(_), Direction::Egress, Some(opener)) => {
+                self.between.entry((opener.ip(), kind.repeat.far)).or_default().push(kind.repeat);
+            }
+            (Some(_), ..) => {}
+        }
+        if let Some(before) = self.counted.insert(kind.repeat, counted) {
+            self.strays.push(before);
+        }
+    }
+
+    /// What an agent before has counted is told by the flow that `judge` makes of it, and by none where it makes none.
+    pub(super) fn judge_found(&mut self, mut judge: impl FnMut(&Tried) -> Option<Flow>) {
+        let gone = self.gone.iter_mut().map(|(_, counted)| counted);
+        for counted in self.counted.values_mut().chain(&mut self.strays).chain(gone) {
+            let Some(found) = &mut counted.found else { continue };
+            let flow = judge(&counted.tried);
+            found.in_scope = flow.is_some();
+            if let Some(flow) = flow {
+                counted.flow = fold::template(&flow);
+            }
+        }
+    }
+
+    /// Whether an agent before has counted something of which more may come.
+    pub(super) fn has_found(&self) -> bool {
+        self.counted.values().chain(&self.strays).any(|counted| counted.found.is_some())
     }
 
     /// Something between the two did not go well: tell each connection again.
@@ -237,38 +340,45 @@ impl Repeats {
         let mut free = Vec::new();
         let mut over = Vec::new();
         let mut quiet = Vec::new();
+        let mut told = Vec::new();
+        let ledger = self.ledger;
         for (repeat, counted) in &mut self.counted {
-            let Some((slot, (counts, last))) = counted.slot.and_then(|slot| Some((slot, read(slot)?))) else {
-                continue;
-            };
-            let total = plus(&counted.base, &counts);
-            if let Some(flow) = counted.take(&total, last, now_ns, now) {
-                match repeat.direction {
-                    Direction::Egress => self.egress += flow.count,
-                    Direction::Ingress => self.ingress += flow.count,
-                }
-                out.push(flow);
-            }
-            match counted.leaving_ns {
-                // A program that had found the key just before counts a moment longer.
-                Some(left_ns) if left_ns.saturating_add(fold::SECOND_NS) <= now_ns => {
-                    counted.base = total;
-                    counted.slot = None;
-                    free.push(slot);
-                    over.push(*repeat);
-                }
-                Some(_) => {}
-                None if now_ns.saturating_sub(counted.active_ns) > QUIET_NS => quiet.push(*repeat),
-                None => {}
+            let looked = counted.look((now_ns, now), &read, ledger);
+            told.extend(looked.flow);
+            if let Some(slot) = looked.free {
+                free.push(slot);
+                over.push(*repeat);
+            } else if counted.leaving_ns.is_none() && now_ns.saturating_sub(counted.active_ns) > QUIET_NS {
+                quiet.push(*repeat);
             }
         }
+        self.strays.retain_mut(|counted| {
+            let looked = counted.look((now_ns, now), &read, ledger);
+            told.extend(looked.flow);
+            free.extend(looked.free);
+            looked.free.is_none()
+        });
         for repeat in quiet {
             self.leave(repeat);
         }
         for repeat in over {
             self.bury(repeat);
         }
+        out.extend(told.into_iter().filter_map(|(flow, in_scope)| self.count(flow, in_scope)));
         free
+    }
+
+    /// Count what is told, and leave out what is not to be.
+    fn count(&mut self, flow: Flow, in_scope: bool) -> Option<Flow> {
+        match (flow.direction, in_scope) {
+            (Direction::Egress, _) => self.egress += flow.count,
+            (Direction::Ingress, true) => self.ingress += flow.count,
+            (Direction::Ingress, false) => {}
+        }
+        if flow.direction == Direction::Egress && !in_scope {
+            self.left_out += flow.count;
+        }
+        in_scope.then_some(flow)
     }
 
     fn bury(&mut self, repeat: Repeat) {
@@ -287,23 +397,76 @@ impl Repeats {
         &mut self,
         repeat: &Repeat,
         totals: &Totals,
-        at_ns: u64,
-        now: Timestamp,
+        receipts: &mut Receipts,
+        (at_ns, now): (u64, Timestamp),
         out: &mut Vec<Flow>,
     ) -> bool {
         if let Some(counted) = self.counted.get_mut(repeat) {
-            counted.closed(totals, at_ns);
+            counted.closed(totals, receipts, at_ns);
             return true;
         }
+        let ledger = self.ledger;
         let Some(counted) = self.gone.get_mut(repeat) else { return false };
-        counted.closed(totals, at_ns);
-        let total = counted.base;
-        out.extend(counted.take(&total, now, at_ns, now));
+        counted.closed(totals, receipts, at_ns);
+        let in_scope = counted.is_in_scope();
+        let flow = counted.take(None, ledger, now, (at_ns, now));
+        out.extend(flow.filter(|_| in_scope));
         true
     }
 }
 
 impl Counted {
+    fn new(tried: Tried, flow: Flow, slot: Option<Slot>, now_ns: u64, now: Timestamp) -> Self {
+        Self {
+            tried,
+            flow,
+            base: RepeatCounts::default(),
+            told: RepeatCounts::default(),
+            open_told_ns: 0,
+            slot,
+            leaving_ns: None,
+            active_ns: now_ns,
+            swept: now,
+            handed: Sums::default(),
+            receipts: Receipts::default(),
+            timed: true,
+            found: None,
+        }
+    }
+
+    fn is_in_scope(&self) -> bool {
+        self.found.is_none_or(|found| found.in_scope)
+    }
+
+    /// Since when its connections are open is known of all that may still close.
+    fn is_timed(&self) -> bool {
+        let Some(found) = &self.found else { return self.timed };
+        let opened = self.base.established.wrapping_add(found.carried);
+        self.timed || opened == self.base.closed
+    }
+
+    /// What came since the last look.
+    fn look(
+        &mut self,
+        (now_ns, now): (u64, Timestamp),
+        read: impl Fn(Slot) -> Option<(RepeatCounts, Timestamp)>,
+        ledger: Option<&'static Ledger>,
+    ) -> Looked {
+        let nothing = Looked { flow: None, free: None };
+        let Some(slot) = self.slot else { return nothing };
+        let Some((counts, last)) = read(slot) else { return nothing };
+        let in_scope = self.is_in_scope();
+        let flow = self.take(Some((slot, &counts)), ledger, last, (now_ns, now));
+        // A program that had found the key just before counts a moment longer.
+        let is_over =
+            self.leaving_ns.is_some_and(|left_ns| left_ns.saturating_add(fold::SECOND_NS) <= now_ns);
+        if is_over {
+            self.base = plus(&self.base, &counts);
+            self.slot = None;
+        }
+        Looked { flow: flow.map(|flow| (flow, in_scope)), free: is_over.then_some(slot) }
+    }
+
     /// One of its kind that was told is open; of an existing one the time counts from when it was found.
     fn opened(&mut self, id: FlowId) {
         let at_ns = u64::try_from(id.0 >> 64).unwrap_or(u64::MAX);
@@ -313,7 +476,8 @@ impl Counted {
         self.base.open_ns_sum = self.base.open_ns_sum.wrapping_sub(at_ns);
     }
 
-    fn closed(&mut self, totals: &Totals, at_ns: u64) {
+    fn closed(&mut self, totals: &Totals, receipts: &mut Receipts, at_ns: u64) {
+        self.receipts.add(receipts.take());
         let base = &mut self.base;
         base.closed = base.closed.wrapping_add(1);
         base.open_ns_sum = base.open_ns_sum.wrapping_add(at_ns);
@@ -323,15 +487,23 @@ impl Counted {
         base.srtt_us_sum = base.srtt_us_sum.wrapping_add(totals.srtt.sum_us);
     }
 
-    /// What came since it was last told.
-    fn take(&mut self, total: &RepeatCounts, last: Timestamp, now_ns: u64, now: Timestamp) -> Option<Flow> {
+    /// What came since it was last told, in its slot and outside of it.
+    fn take(
+        &mut self,
+        counted: Option<(Slot, &RepeatCounts)>,
+        ledger: Option<&'static Ledger>,
+        last: Timestamp,
+        (now_ns, now): (u64, Timestamp),
+    ) -> Option<Flow> {
         let since = std::mem::replace(&mut self.swept, now);
-        let new = minus(total, &self.told);
+        let total = counted.map_or(self.base, |(_, counts)| plus(&self.base, counts));
+        let new = minus(&total, &self.told);
         if new.established == 0 && new.closed == 0 {
             return None;
         }
-        self.told = *total;
+        self.told = total;
         let mut flow = self.flow.clone();
+        flow.receipts = self.take_receipts(counted, ledger);
         flow.count = new.established;
         flow.update = new.established == 0;
         flow.last = if new.established > 0 { last } else { now };
@@ -344,7 +516,7 @@ impl Counted {
         }
         if new.closed > 0 {
             let totals = Totals {
-                duration_ns: Some(self.take_open_time(total, now_ns)),
+                duration_ns: self.timed.then(|| self.take_open_time(&total, now_ns)),
                 bytes_sent: new.bytes_sent,
                 bytes_received: new.bytes_received,
                 retransmits: new.retransmits,
@@ -358,6 +530,29 @@ impl Counted {
             flow.srtt = totals.srtt;
         }
         Some(flow)
+    }
+
+    /// The duty to tell of what was seen outside of the slot, and of what was counted in it since the last time.
+    fn take_receipts(
+        &mut self,
+        counted: Option<(Slot, &RepeatCounts)>,
+        ledger: Option<&'static Ledger>,
+    ) -> Receipts {
+        let mut receipts = Receipts::untracked();
+        receipts.add(self.receipts.take());
+        let Some((slot, counts)) = counted else { return receipts };
+        let sums = sums_of(counts);
+        let before = std::mem::replace(&mut self.handed, sums);
+        if let Some((ledger, tally)) = ledger.and_then(|ledger| Some((ledger, ledger.tally()?)))
+            && before != sums
+        {
+            let part =
+                Part::new(slot.number(), std::array::from_fn(|sum| sums[sum].wrapping_sub(before[sum])));
+            let doubtful = self.found.as_mut().is_some_and(|found| std::mem::take(&mut found.doubtful));
+            let part = if doubtful { part.with_doubts_of(tally) } else { part };
+            receipts.add(Receipts::of_part(ledger, part, doubtful));
+        }
+        receipts
     }
 
     /// Sum of the closes' times − sum of the handshakes' times + now for each that is open: how long they were
@@ -402,6 +597,19 @@ pub(super) fn kinds_of(
 ) -> [Repeat; 2] {
     let kind = |direction, far| Repeat { cgroup_id, direction, protocol, far };
     [kind(Direction::Egress, remote), kind(Direction::Ingress, SocketAddr::new(remote.ip(), local.port()))]
+}
+
+fn counts_of(sums: &Sums) -> RepeatCounts {
+    let [established, closed, bytes_sent, bytes_received, retransmits, srtt_us_sum] = *sums;
+    RepeatCounts {
+        established,
+        closed,
+        bytes_sent,
+        bytes_received,
+        retransmits,
+        srtt_us_sum,
+        ..RepeatCounts::default()
+    }
 }
 
 fn plus(one: &RepeatCounts, other: &RepeatCounts) -> RepeatCounts {

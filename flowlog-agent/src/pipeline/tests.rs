@@ -5,7 +5,7 @@ use super::exchanged::Exchanged;
 use super::fold::{Folder, Intervals};
 use super::judged::Judged;
 use super::repeats::Repeats;
-use crate::capture::{PeerCounts, Repeat, RepeatCounts, Slot};
+use crate::capture::{Kind, LeftBehind, PeerCounts, Repeat, RepeatCounts, Slot, sums_of};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
     Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
@@ -1078,9 +1078,65 @@ fn a_connection_is_counted_once_whichever_way_its_ends_are_told() {
     assert_eq!(free, [Slot::from(0)]);
     let totals = Totals { bytes_sent: 3, bytes_received: 4, ..Totals::default() };
     let mut out = Vec::new();
-    assert!(repeats.close(&repeat, &totals, 2 * SECOND, Timestamp::UNIX_EPOCH, &mut out));
+    let at = (2 * SECOND, Timestamp::UNIX_EPOCH);
+    assert!(repeats.close(&repeat, &totals, &mut Receipts::untracked(), at, &mut out));
     assert_eq!((out[0].count, out[0].bytes_sent, out[0].bytes_received), (0, Some(3), Some(4)));
     assert_eq!(out[0].duration_ns, Some(2 * SECOND - 100 * MS), "all but what was told");
+}
+
+#[test]
+fn what_an_agent_before_has_counted_is_told_from_where_it_stopped() {
+    let ledger = crate::model::ledger::tests::counting();
+    let told = |slot| ledger.tally().unwrap().told(slot);
+    let (_, repeat) = counting(&[]);
+    let kind = Kind { repeat, near: Some(SocketAddr::new(ip(OPENER), 0)), accepted: true };
+    let before = counts(&[MS, MS, MS], &[2 * MS]);
+    let slot = Slot::from(0);
+    let left = LeftBehind { kind, slot: Some(slot), told: sums_of(&before), doubtful: true, carried: 1 };
+    let mut repeats = Repeats::new(true);
+    repeats.ledger = Some(ledger);
+    let tried = Tried::of_kind(&kind, 100 * MS, Timestamp::UNIX_EPOCH);
+    assert_eq!(tried.outcome.evidence[..], [Evidence::Handshake, Evidence::Accepted]);
+    repeats.take_over(&left, tried, super::fold::template(&allowed()), 100 * MS, Timestamp::UNIX_EPOCH);
+    assert!(
+        repeats.counts(CGROUP, at(LISTENER), Protocol::Tcp) && repeats.is_counted(ip(OPENER), at(LISTENER))
+    );
+    assert!(!repeats.adopt(&told_attempt(SECOND), &allowed()), "nothing more is counted");
+    repeats.judge_found(|_| Some(allowed()));
+    let now = counts(&[MS, MS, MS, 90 * MS], &[2 * MS, 95 * MS]);
+    let (flows, early) = sweep(&mut repeats, 200 * MS, now);
+    assert!(early.is_empty());
+    let [flow] = <[Flow; 1]>::try_from(flows).unwrap();
+    assert_eq!((flow.count, flow.bytes_sent, flow.duration_ns), (1, Some(10), None));
+    assert!(flow.receipts.are_doubtful(), "an output may have it");
+    assert_eq!(told(0), [0; 6], "it is not written");
+    drop(flow);
+    assert_eq!(told(0)[..2], [1, 1]);
+    let (flows, free) = sweep(&mut repeats, 2 * SECOND, counts(&[MS; 5], &[2 * MS; 2]));
+    assert_eq!((flows[0].count, flows[0].receipts.are_doubtful(), free), (1, false, vec![slot]));
+    // Opened under the agent before, and closed by an event.
+    let totals = Totals { bytes_sent: 3, ..Totals::default() };
+    let (mut out, time) = (Vec::new(), (3 * SECOND, Timestamp::UNIX_EPOCH));
+    let mut receipts = Receipts::of(ledger, 2, false);
+    assert!(repeats.close(&repeat, &totals, &mut receipts, time, &mut out));
+    assert_eq!((out[0].count, out[0].bytes_sent, out[0].duration_ns), (0, Some(3), None));
+    assert_eq!(out[0].receipts.oldest(), Some(2), "its event is told with it");
+}
+
+#[test]
+fn what_an_agent_before_has_counted_and_is_left_out_now_is_settled() {
+    let ledger = crate::model::ledger::tests::counting();
+    let (_, repeat) = counting(&[]);
+    let kind = Kind { repeat, near: None, accepted: false };
+    let left = LeftBehind { kind, slot: Some(Slot::from(1)), told: [0; 6], doubtful: false, carried: 0 };
+    let mut repeats = Repeats::new(false);
+    repeats.ledger = Some(ledger);
+    let tried = Tried::of_kind(&kind, 0, Timestamp::UNIX_EPOCH);
+    repeats.take_over(&left, tried, super::fold::template(&allowed()), 0, Timestamp::UNIX_EPOCH);
+    repeats.judge_found(|_| None);
+    let (flows, _) = sweep(&mut repeats, SECOND, counts(&[MS; 5], &[]));
+    assert!(flows.is_empty());
+    assert_eq!((repeats.left_out, ledger.tally().unwrap().told(1)[0]), (5, 5));
 }
 
 #[test]

@@ -186,11 +186,6 @@ impl Sinks {
         self.sinks.iter().all(|sink| sink.queue.wait_idle(deadline))
     }
 
-    /// Whether all that was offered so far is written, and every loss is told.
-    pub fn are_idle(&self) -> bool {
-        self.sinks.iter().all(|sink| sink.queue.is_idle())
-    }
-
     /// What every sink wrote and lost so far.
     pub fn counters(&self) -> BTreeMap<String, SinkCounters> {
         self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.counters())).collect()

@@ -123,10 +123,6 @@ impl Queue {
         self.work.notify_one();
     }
 
-    pub(super) fn is_idle(&self) -> bool {
-        self.lock().is_idle()
-    }
-
     pub(super) fn counters(&self) -> SinkCounters {
         self.lock().counters
     }

@@ -254,6 +254,9 @@ impl Writer {
         let written: Vec<Line> = self.batch.drain(..lines.min(self.batch.len())).collect();
         self.seq = self.seq.saturating_add(u64::try_from(written.len()).unwrap_or(u64::MAX));
         self.queue.wrote(&written, bytes, &self.batch);
+        if let Marks::Each(ledger) = self.marks {
+            ledger.settle_written(written.into_iter().filter_map(Line::take_receipts));
+        }
     }
 
     /// Open again; whether lines go through shows at the next write (a full disk can be opened).

@@ -48,11 +48,11 @@ pub(crate) fn cut_off_sockets(cgroup: &Path) -> Ebpf {
 }
 
 /// Destination and source register in one byte, whose halves follow the machine's byte order.
-const fn registers(destination: u8, source: u8) -> u8 {
+pub(crate) const fn registers(destination: u8, source: u8) -> u8 {
     if cfg!(target_endian = "little") { source << 4 | destination } else { destination << 4 | source }
 }
 
-fn instruction(code: u8, registers: u8, offset: i16, immediate: u32) -> Vec<u8> {
+pub(crate) fn instruction(code: u8, registers: u8, offset: i16, immediate: u32) -> Vec<u8> {
     [&[code, registers][..], &offset.to_ne_bytes(), &immediate.to_ne_bytes()].concat()
 }
 
@@ -113,7 +113,7 @@ struct Section<'a> {
 }
 
 /// The smallest ELF object that holds it (elf(5), little- or big-endian as this machine).
-fn object(kind: &str, program: &[u8]) -> Vec<u8> {
+pub(crate) fn object(kind: &str, program: &[u8]) -> Vec<u8> {
     let names = ["shoot", kind, "license", ".symtab", ".strtab"];
     let strings: Vec<u8> =
         names.iter().flat_map(|name| [b"\0", name.as_bytes()].concat()).chain([0]).collect();

@@ -6,6 +6,8 @@ mod addresses;
 #[cfg(test)]
 mod attribution;
 #[cfg(test)]
+mod balancer;
+#[cfg(test)]
 mod books;
 #[cfg(test)]
 mod confine;

@@ -1,5 +1,6 @@
 //! Service addresses, connections from outside, and policies that are declared and not enforced.
 
+use crate::balancer::balance;
 use crate::stage::{
     API, CLIENT, FAMILIES, Family, Net, Stage, base, deny_ingress, do_step, end, internet, place, pod,
     policy, small, sum, told,
@@ -117,6 +118,53 @@ fn the_verdict_by_a_service_is_that_of_the_backend_taken() {
     );
     let ended = end(agent);
     assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 16);
+}
+
+/// A socket load balancer in the same cgroup turns the connect itself. Who was attached first runs first: what the process
+/// dialed is seen by whoever comes before the balancer, and the backend by both.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_socket_load_balancer_shows_what_was_dialed_to_those_before_it_and_the_backend_to_all() {
+    let net = Net::new();
+    let mut objects = base(net);
+    objects.extend([pod(net, "client", CLIENT), pod(net, "web-a", 31), pod(net, "web-b", 32)]);
+    objects.extend(service(net, &[31, 32]));
+    objects.push(deny_ingress("web-b-closed", "web-b"));
+    let mut stage = Stage::new(net, &objects);
+    let _servers = ["web-a", "web-b"].map(|name| {
+        stage.world.serve(&place(name), Some("web"), &Listen::tcp("[::]:8080".parse().unwrap())).unwrap()
+    });
+    let [service, backend] = [(net.service(Family::V4, 10), 80), (net.ip(Family::V4, 32), 8080)]
+        .map(|(ip, port)| SocketAddr::new(ip, port));
+    let (SocketAddr::V4(service_v4), SocketAddr::V4(backend_v4)) = (service, backend) else { unreachable!() };
+    let turn = || balance(&stage.world.cgroup_root(), service_v4, backend_v4);
+    // More than chance gives one of two backends by turns.
+    const TRIES: u64 = 12;
+    for we_are_first in [true, false] {
+        let before = (!we_are_first).then(turn);
+        let agent = stage.agent(&["--each"]);
+        let after = we_are_first.then(turn);
+        let mut client = stage.actor("client");
+        for _ in 0..TRIES {
+            do_step(&mut client, &Step::connect(service), Outcome::Established);
+        }
+        let dialed = json!({"ip": service.ip(), "port": 80, "service": {"namespace": "shop", "name": "web"}});
+        let record = json!({
+            "flow": {"direction": "egress"},
+            "source": {"pod": "client"},
+            "destination": {"kind": "pod", "pod": "web-b", "ip": backend.ip(), "port": 8080},
+            "dialed": if we_are_first { dialed } else { Value::Null },
+            "outcome": {"state": "established", "evidence": ["handshake", "accepted"]},
+            "class": "policy_not_enforced",
+            "verdict": {"decision": "deny"},
+        });
+        told(&agent, &record);
+        let ended = end(agent);
+        let all = ended.matching(&json!({"kind": "flow"}));
+        assert_eq!(sum(&all), TRIES, "one flow each: {all:#?}");
+        assert_eq!(sum(&ended.matching(&record)), TRIES, "we are first: {we_are_first}: {all:#?}");
+        drop((before, after));
+    }
 }
 
 #[test]

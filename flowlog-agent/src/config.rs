@@ -59,6 +59,8 @@ pub struct Values {
     pub labels: Option<Vec<String>>,
     /// Hooks that are not attached, by name.
     pub hooks_off: Option<Vec<String>>,
+    /// Observe packets, too: inbound UDP before it is taken, ICMP, SCTP.
+    pub packets: Option<bool>,
     /// Show the kernel half's own debug lines.
     pub kernel_log: Option<bool>,
     /// Folder in bpffs in which the kernel half outlives the agent; empty for `flowlog` in the first bpffs.
@@ -136,6 +138,8 @@ pub struct Settings {
     pub labels: Option<BTreeSet<String>>,
     /// Hooks that are not attached.
     pub hooks_off: BTreeSet<String>,
+    /// Observe packets, too.
+    pub packets: bool,
     /// Show the kernel half's debug lines.
     pub kernel_log: bool,
     /// Folder in bpffs in which the kernel half outlives the agent.
@@ -452,6 +456,7 @@ impl Settings {
                 .into_iter()
                 .collect(),
             pin: layers.find("pin", |values| &values.pin).map(|(folder, _)| folder),
+            packets: layers.value("packets", |values| &values.packets, false),
             kernel_log: layers.value("kernel_log", |values| &values.kernel_log, false),
             ip_block_external_only: layers.value(
                 "ip_block_external_only",

@@ -28,8 +28,11 @@ pub const SENT_TO: u8 = 10;
 pub const RECEIVED: u8 = 11;
 /// A process took the first datagram from a peer to which it has sent.
 pub const ANSWERED: u8 = 12;
+/// A datagram came to a socket from a peer to which it has not sent, for the first time in a while; or a request by ICMP to
+/// a stack that answers it.
+pub const ARRIVED: u8 = 13;
 /// Kinds are 1 ≤ kind < `KINDS`.
-pub const KINDS: usize = 13;
+pub const KINDS: usize = 14;
 
 /// Flag of [`Event::flags`]: the drop's reason says that the far end had no socket for the packet.
 pub const FLAG_NO_SOCKET: u32 = 1;
@@ -42,6 +45,9 @@ pub const FLAG_ERROR_CONSUMED: u32 = 4;
 
 /// Flag of [`Event::flags`]: the attempt that this belongs to was not handed over, and is counted as lost.
 pub const FLAG_UNTOLD: u32 = 8;
+
+/// Flag of [`Event::flags`]: a datagram was taken, of which it was told before that it had come.
+pub const FLAG_ARRIVED: u32 = 16;
 
 /// Bytes of a command name, the terminating zero included (`TASK_COMM_LEN`).
 pub const COMM_BYTES: usize = 16;
@@ -62,7 +68,8 @@ pub struct Event {
     pub kind: u8,
     /// Address family of the socket or packet: 2 (`AF_INET`) or 10 (`AF_INET6`).
     pub family: u8,
-    /// IP protocol number; MPTCP (262) is told as TCP (6).
+    /// IP protocol number; MPTCP (262) is told as TCP (6). ICMP has for ports, at who asks, the number that it asks by, and
+    /// at who is asked, type and code of the question, a byte each.
     pub protocol: u8,
     /// `FLAG_…` bits.
     pub flags: u32,

@@ -1,8 +1,9 @@
-//! Peers of datagram sockets that name one in each call: what the kernel half remembers of each, so that only the
-//! first datagram between the two is an event.
+//! Peers of datagram sockets that name one in each call, and of whatever else is known by its packets: what the kernel half
+//! remembers of each, so that only the first datagram between the two is an event.
 //!
 //! The key is a [`crate::repeat::RepeatKey`]: at the opener the peer's address and port, at the listener the peer's
-//! address and the listener's own port, so that a peer's many ports are one.
+//! address and the listener's own port, so that a peer's many ports are one. ICMP has type and code for a port; at the
+//! listener `reserved` tells near addresses apart.
 
 use core::mem::{offset_of, size_of};
 
@@ -23,7 +24,7 @@ pub struct PeerCounts {
     pub sent: u64,
     /// Datagrams that it took.
     pub received: u64,
-    /// What was told of it: `TOLD`, `ANSWERED` or `UNTOLD`.
+    /// What was told of it: `TOLD`, `ANSWERED`, `UNTOLD` or `ARRIVED`.
     pub state: u32,
     /// The kernel's tick (`jiffies64`, its lower half) in which that was.
     pub tick: u32,
@@ -35,6 +36,8 @@ pub const TOLD: u32 = 0;
 pub const ANSWERED: u32 = 1;
 /// State of a peer: the ring was full when its first datagram was to be told; a later one is told in its place.
 pub const UNTOLD: u32 = 2;
+/// State of a peer: that its first datagram is here was told, and that it is taken will be.
+pub const ARRIVED: u32 = 3;
 
 const _: () = {
     assert!(size_of::<PeerCounts>() == 32);

@@ -52,6 +52,8 @@ macro_rules! for_each_offset {
             TCP_SND_UNA: "tcp_sock" "snd_una";
             TASK_TGID: "task_struct" "tgid";
             TASK_COMM: "task_struct" "comm";
+            TASK_CGROUPS: "task_struct" "cgroups";
+            CSS_SET_CGROUP: "css_set" "dfl_cgrp";
             ITER_META_SEQ: "bpf_iter_meta" "seq";
         }
     };

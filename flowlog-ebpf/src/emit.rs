@@ -2,12 +2,13 @@
 
 use crate::{
     maps::{COUNTERS, EVENTS, GENERATION},
+    offsets::{CSS_SET_CGROUP, TASK_CGROUPS, TASK_COMM, TASK_TGID, cgroup_id, probe},
     shed,
 };
 use aya_ebpf::{
     bindings::{BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP},
     cty::c_void,
-    helpers::generated::{bpf_get_current_comm, bpf_ktime_get_boot_ns},
+    helpers::generated::{bpf_get_current_comm, bpf_get_current_task, bpf_ktime_get_boot_ns},
 };
 use aya_log_ebpf::debug;
 use core::mem::size_of;
@@ -97,6 +98,30 @@ fn zero(words: *mut u64) {
         unsafe { words.wrapping_add(index).write_volatile(0) };
         index += 1;
     }
+}
+
+/// Put the current process into the event where it is of the cgroup that owns the socket: in an interrupt it is anybody.
+#[inline(always)]
+pub(crate) fn fill_current(event: &mut Event, cgroup_id: u64) {
+    // SAFETY: a helper without arguments. Those that name the process are not there for packets.
+    let task = unsafe { bpf_get_current_task() } as *const c_void;
+    if cgroup_of_task(task) != Some(cgroup_id) {
+        return;
+    }
+    let tgid: Option<u32> = probe(task, TASK_TGID.load() as usize);
+    let comm: Option<[u8; COMM_BYTES]> = probe(task, TASK_COMM.load() as usize);
+    if let (Some(tgid), Some(comm)) = (tgid, comm) {
+        event.pid = tgid;
+        event.comm = comm;
+        event.flags |= flowlog_common::event::FLAG_TASK;
+    }
+}
+
+#[inline(always)]
+fn cgroup_of_task(task: *const c_void) -> Option<u64> {
+    let set: u64 = probe(task, TASK_CGROUPS.load() as usize)?;
+    let cgroup: u64 = probe(set as *const c_void, CSS_SET_CGROUP.load() as usize)?;
+    cgroup_id(cgroup as *const c_void)
 }
 
 /// Put the current process into the event.

@@ -4,6 +4,7 @@
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod emit;
+mod headers;
 mod hooks;
 mod maps;
 mod offsets;
@@ -14,8 +15,8 @@ mod sockaddr;
 
 use aya_ebpf::{
     cty::c_void,
-    macros::{btf_tracepoint, cgroup_sock_addr},
-    programs::{BtfTracePointContext, SockAddrContext},
+    macros::{btf_tracepoint, cgroup_skb, cgroup_sock_addr},
+    programs::{BtfTracePointContext, SkBuffContext, SockAddrContext},
 };
 
 /// The answer of a cgroup hook that lets the call go on.
@@ -60,6 +61,20 @@ fn flowlog_recvmsg4(ctx: SockAddrContext) -> i32 {
 #[cgroup_sock_addr(recvmsg6)]
 fn flowlog_recvmsg6(ctx: SockAddrContext) -> i32 {
     hooks::sendmsg::observe_received6(&ctx);
+    ALLOW
+}
+
+/// A packet leaves a socket.
+#[cgroup_skb(egress)]
+fn flowlog_packets_out(ctx: SkBuffContext) -> i32 {
+    hooks::packet::observe_egress(&ctx);
+    ALLOW
+}
+
+/// A packet comes to a socket.
+#[cgroup_skb(ingress)]
+fn flowlog_packets_in(ctx: SkBuffContext) -> i32 {
+    hooks::packet::observe_ingress(&ctx);
     ALLOW
 }
 

@@ -142,6 +142,14 @@ pub(crate) static SEND_HOOK: Global<u8> = Global::new(0);
 #[unsafe(no_mangle)]
 pub(crate) static COPY_ANSWERS: Global<u8> = Global::new(0);
 
+/// 1 where packets are observed.
+#[unsafe(no_mangle)]
+pub(crate) static PACKETS: Global<u8> = Global::new(0);
+
+/// 1 where packets that come to a socket are.
+#[unsafe(no_mangle)]
+pub(crate) static PACKETS_IN: Global<u8> = Global::new(0);
+
 /// 1 where the hook `sock_recv_length` is there, so that a first send is worth a table entry.
 #[unsafe(no_mangle)]
 pub(crate) static RECV_HOOK: Global<u8> = Global::new(0);

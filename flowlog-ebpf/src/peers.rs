@@ -1,6 +1,6 @@
 //! What is remembered of each peer of a datagram socket: no event but the first, a few additions.
 
-use crate::{hooks::send::IPPROTO_UDP, maps::PEERS};
+use crate::maps::PEERS;
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
     helpers::generated::{bpf_jiffies64, bpf_ktime_get_boot_ns},
@@ -8,20 +8,20 @@ use aya_ebpf::{
 use core::mem::offset_of;
 use flowlog_common::{
     event::Address,
-    peer::{ANSWERED, PeerCounts, TOLD, UNTOLD},
+    peer::{ANSWERED, ARRIVED, PeerCounts, TOLD, UNTOLD},
     repeat::{EGRESS, INGRESS, RepeatKey},
 };
 
 /// The key of datagrams to a listener at `address` and `port`.
 #[inline(always)]
-pub(crate) fn key_of_opener(cgroup_id: u64, address: Address, port: u16) -> RepeatKey {
-    RepeatKey { cgroup_id, address, port, direction: EGRESS, protocol: IPPROTO_UDP, reserved: 0 }
+pub(crate) fn key_of_opener(cgroup_id: u64, address: Address, port: u16, protocol: u8) -> RepeatKey {
+    RepeatKey { cgroup_id, address, port, direction: EGRESS, protocol, reserved: 0 }
 }
 
 /// The key of datagrams from an opener at `address` to the own `port`.
 #[inline(always)]
-pub(crate) fn key_of_listener(cgroup_id: u64, address: Address, port: u16) -> RepeatKey {
-    RepeatKey { cgroup_id, address, port, direction: INGRESS, protocol: IPPROTO_UDP, reserved: 0 }
+pub(crate) fn key_of_listener(cgroup_id: u64, address: Address, port: u16, protocol: u8) -> RepeatKey {
+    RepeatKey { cgroup_id, address, port, direction: INGRESS, protocol, reserved: 0 }
 }
 
 /// What is remembered under a key: a value of the table. It may be given to another key meanwhile; the count that then
@@ -115,6 +115,22 @@ impl Peer {
     #[inline(always)]
     pub(crate) fn silence(self) {
         self.set_state(ANSWERED);
+    }
+
+    /// Its first datagram is here, and not taken yet.
+    #[inline(always)]
+    pub(crate) fn set_arrived(self) {
+        self.set_state(ARRIVED);
+    }
+
+    /// True for the first datagram that is taken of what is here.
+    #[inline(always)]
+    pub(crate) fn take_arrival(self) -> bool {
+        if self.state() != ARRIVED {
+            return false;
+        }
+        self.set_state(TOLD);
+        true
     }
 
     /// Whether its first datagram was told, or there is no need.

@@ -4,7 +4,7 @@ use crate::bin::Place;
 use serde_json::Value;
 
 const HOST: [&str; 6] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs"];
-const HOOKS: [&str; 16] = [
+const HOOKS: [&str; 18] = [
     "cgroup_mkdir",
     "cgroup_rmdir",
     "set_state",
@@ -17,6 +17,8 @@ const HOOKS: [&str; 16] = [
     "recvmsg6",
     "sendmsg4",
     "sendmsg6",
+    "packets_in",
+    "packets_out",
     "connect4",
     "connect6",
     "existing",

@@ -22,6 +22,8 @@ const OPTIONAL: [&str; 12] = [
     "sendmsg6",
     "existing",
 ];
+/// Off unless asked for, here by `--packets`.
+const PACKETS: [&str; 2] = ["packets_in", "packets_out"];
 /// Where one of them is off, the others are out, too.
 const DATAGRAM: [&str; 4] = ["recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6"];
 const NEEDED: [&str; 4] = ["cgroup_mkdir", "set_state", "connect4", "connect6"];
@@ -46,12 +48,15 @@ fn start_record(agent: &Agent) -> Value {
 #[track_caller]
 fn check_hooks(start: &Value, off: &[&str]) {
     let hooks = start["agent"]["hooks"].as_array().unwrap();
-    assert_eq!(hooks.len(), OPTIONAL.len() + NEEDED.len(), "{hooks:?}");
+    assert_eq!(hooks.len(), OPTIONAL.len() + PACKETS.len() + NEEDED.len(), "{hooks:?}");
+    let packets = start["agent"]["config"]["packets"] == true;
     for hook in hooks {
         let name = hook["name"].as_str().unwrap();
-        let parted = DATAGRAM.contains(&name) && off.iter().any(|off| DATAGRAM.contains(off));
+        let on_them = DATAGRAM.contains(&name) || PACKETS.contains(&name);
+        let parted = on_them && off.iter().any(|off| DATAGRAM.contains(off));
         let missing = parted || missing_hooks().any(|missing| missing == name);
-        let (state, told) = match (off.contains(&name), missing) {
+        let unasked = PACKETS.contains(&name) && !packets;
+        let (state, told) = match (off.contains(&name) || unasked, missing) {
             (true, _) => ("off", true),
             (false, true) => ("missing", true),
             (false, false) => ("attached", false),
@@ -71,6 +76,20 @@ fn with_all_hooks_on_all_are_attached() {
     let agent = off(&stage, &[]);
     check_hooks(&start_record(&agent), &[]);
     end(agent);
+}
+
+/// Each alone, and without what they rest on.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn packets_are_observed_where_that_is_asked_for() {
+    let (_, stage) = stage();
+    for hooks in [&[][..], &["packets_in"], &["packets_out"], &["sendmsg6"]] {
+        let mut more = vec!["--packets"];
+        more.extend(hooks.iter().flat_map(|hook| ["--hook-off", hook]));
+        let agent = stage.agent(&more);
+        check_hooks(&start_record(&agent), hooks);
+        end(agent);
+    }
 }
 
 /// Without any one of them, or all, connections are told still: the outcome is at least as the opener saw it.

@@ -26,6 +26,8 @@ mod outcomes;
 #[cfg(test)]
 mod outputs;
 #[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod probes;
 #[cfg(test)]
 mod reload;

@@ -6,9 +6,9 @@ use super::existing::Found;
 use crate::model::{DnsAnswer, Fact, Observation, Protocol, Receipts, Task};
 use flowlog_common::ABI_VERSION;
 use flowlog_common::event::{
-    ANSWERED, ATTEMPT, AnswerEvent, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent, DROP,
-    ERROR, ESTABLISHED, Event, FAILED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, FLAG_UNTOLD, INBOUND, PATH_BYTES,
-    RECEIVED, SENT, SENT_TO, SYN_RETRANSMIT,
+    ANSWERED, ARRIVED, ATTEMPT, AnswerEvent, CGROUP_MADE, CGROUP_REMOVED, CLOSED, COMM_BYTES, CgroupEvent,
+    DROP, ERROR, ESTABLISHED, Event, FAILED, FLAG_ARRIVED, FLAG_ERROR_CONSUMED, FLAG_NO_SOCKET, FLAG_TASK,
+    FLAG_UNTOLD, INBOUND, PATH_BYTES, RECEIVED, SENT, SENT_TO, SYN_RETRANSMIT,
 };
 use flowlog_common::existing::ExistingSocket;
 use jiff::Timestamp;
@@ -16,8 +16,10 @@ use std::mem::offset_of;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 const TCP_SYN_SENT: u8 = 2;
+const IPPROTO_ICMP: u8 = 1;
 const IPPROTO_TCP: u8 = 6;
 const IPPROTO_UDP: u8 = 17;
+const IPPROTO_ICMPV6: u8 = 58;
 const IPPROTO_SCTP: u8 = 132;
 
 /// Why an event is not understood.
@@ -143,13 +145,14 @@ impl Decoder {
 
     fn fact_of(&self, bytes: &[u8]) -> Result<Fact, DecodeError> {
         let errno = u16_at(bytes, offset_of!(Event, errno));
+        let flags = u32_at(bytes, offset_of!(Event, flags));
         let retransmits = u32_at(bytes, offset_of!(Event, retransmits));
         Ok(match bytes[offset_of!(Event, kind)] {
             ATTEMPT => Fact::Attempt { task: task_at(bytes) },
             ESTABLISHED => Fact::Established { syn_retries: retransmits },
             FAILED => Fact::Failed {
                 errno: (errno != 0).then_some(errno),
-                error_consumed: u32_at(bytes, offset_of!(Event, flags)) & FLAG_ERROR_CONSUMED != 0,
+                error_consumed: flags & FLAG_ERROR_CONSUMED != 0,
                 syn_retries: retransmits,
             },
             CLOSED => Fact::Closed {
@@ -162,12 +165,13 @@ impl Decoder {
             SYN_RETRANSMIT => Fact::SynRetransmitted,
             DROP => Fact::Dropped {
                 reason: self.reason_name(u16_at(bytes, offset_of!(Event, drop_reason))),
-                no_socket: u32_at(bytes, offset_of!(Event, flags)) & FLAG_NO_SOCKET != 0,
+                no_socket: flags & FLAG_NO_SOCKET != 0,
             },
             ERROR => Fact::Error { errno: (errno != 0).then_some(errno) },
             SENT => Fact::Sent { task: task_at(bytes), errno: (errno != 0).then_some(errno) },
-            SENT_TO => Fact::SentTo { task: task_at(bytes) },
-            RECEIVED => Fact::Received { task: task_at(bytes) },
+            SENT_TO => Fact::SentTo { task: (flags & FLAG_TASK != 0).then(|| task_at(bytes)) },
+            RECEIVED => Fact::Received { task: task_at(bytes), arrived: flags & FLAG_ARRIVED != 0 },
+            ARRIVED => Fact::Arrived,
             ANSWERED => Fact::Answered,
             found => return Err(DecodeError::Kind { found }),
         })
@@ -237,6 +241,8 @@ fn check_version(bytes: &[u8]) -> Result<(), DecodeError> {
 
 fn protocol_of(number: u8) -> Result<Protocol, DecodeError> {
     match number {
+        IPPROTO_ICMP => Ok(Protocol::Icmp),
+        IPPROTO_ICMPV6 => Ok(Protocol::Icmpv6),
         IPPROTO_TCP => Ok(Protocol::Tcp),
         IPPROTO_UDP => Ok(Protocol::Udp),
         IPPROTO_SCTP => Ok(Protocol::Sctp),
@@ -327,8 +333,13 @@ mod tests {
     fn each_kind_becomes_its_fact() {
         let mut drop = event(7);
         drop[86..88].copy_from_slice(&2_u16.to_ne_bytes());
+        let flagged = |kind: u8, flag: u8| {
+            let mut bytes = event(kind);
+            bytes[4..8].copy_from_slice(&u32::from(flag).to_ne_bytes());
+            bytes
+        };
         type Holds = fn(&Fact) -> bool;
-        let rows: [(&str, Vec<u8>, Holds); 9] = [
+        let rows: [(&str, Vec<u8>, Holds); 12] = [
             ("established", event(2), |fact| matches!(fact, Fact::Established { syn_retries: 0 })),
             ("failed without errno", event(3), |fact| matches!(fact, Fact::Failed { errno: None, .. })),
             ("inbound", event(5), |fact| matches!(fact, Fact::Inbound)),
@@ -339,9 +350,22 @@ mod tests {
                 |fact| matches!(fact, Fact::Dropped { reason, no_socket: false } if reason == "NETFILTER_DROP"),
             ),
             ("sent", event(9), |fact| matches!(fact, Fact::Sent { errno: None, .. })),
-            ("sent to", event(10), |fact| matches!(fact, Fact::SentTo { task } if task.pid == 4242)),
-            ("received", event(11), |fact| matches!(fact, Fact::Received { task } if &*task.comm == "curl")),
+            (
+                "sent to",
+                flagged(10, 2),
+                |fact| matches!(fact, Fact::SentTo { task: Some(task) } if task.pid == 4242),
+            ),
+            ("sent to by who knows whom", event(10), |fact| matches!(fact, Fact::SentTo { task: None })),
+            (
+                "received",
+                event(11),
+                |fact| matches!(fact, Fact::Received { task, arrived: false } if &*task.comm == "curl"),
+            ),
+            ("received of what was here", flagged(11, 16), |fact| {
+                matches!(fact, Fact::Received { arrived: true, .. })
+            }),
             ("answered", event(12), |fact| matches!(fact, Fact::Answered)),
+            ("arrived", event(13), |fact| matches!(fact, Fact::Arrived)),
         ];
         for (name, bytes, holds) in rows {
             let fact = decoder().decode(&bytes).unwrap().fact;
@@ -353,8 +377,8 @@ mod tests {
     fn what_is_not_known_is_an_error_and_never_a_guess() {
         let mut other_build = event(1);
         other_build[0] = ABI_VERSION + 1;
-        let mut icmp = event(1);
-        icmp[3] = 1;
+        let mut igmp = event(1);
+        igmp[3] = 2;
         let rows = [
             ("empty", Vec::new(), DecodeError::Length { found: 0, expected: LENGTH }),
             (
@@ -370,7 +394,7 @@ mod tests {
             ("other build", other_build, DecodeError::Version { found: ABI_VERSION + 1 }),
             ("kind 0", event(0), DecodeError::Kind { found: 0 }),
             ("kind 200", event(200), DecodeError::Kind { found: 200 }),
-            ("protocol", icmp, DecodeError::Protocol { found: 1 }),
+            ("protocol", igmp, DecodeError::Protocol { found: 2 }),
         ];
         for (name, bytes, expected) in rows {
             assert_eq!(decoder().decode(&bytes), Err(expected), "{name}");

@@ -5,6 +5,11 @@
 pub enum Attach {
     /// To the cgroup2 root, or the cgroup that the configuration names.
     Cgroup,
+    /// Likewise, to the packets of its sockets.
+    Packets {
+        /// Those that come; else those that leave.
+        coming: bool,
+    },
     /// To a tracepoint, by BTF.
     Tracepoint {
         /// Name as the kernel has it.
@@ -64,6 +69,13 @@ pub struct Hook {
     pub needed: bool,
 }
 
+impl Hook {
+    /// It costs every packet something, and is off unless asked for.
+    pub fn is_asked_for(&self) -> bool {
+        matches!(self.attach, Attach::Packets { .. })
+    }
+}
+
 const fn tracepoint(name: &'static str, arguments: usize) -> Attach {
     Attach::Tracepoint { name, arguments }
 }
@@ -71,7 +83,7 @@ const fn tracepoint(name: &'static str, arguments: usize) -> Attach {
 /// Every hook, in the order in which they are attached: cgroups before the scan of those that exist, outcomes
 /// before attempts, so that no attempt is seen whose outcome cannot be; what was there before comes last, so that
 /// nothing falls between.
-pub const HOOKS: [Hook; 15] = [
+pub const HOOKS: [Hook; 17] = [
     Hook {
         name: "cgroup_mkdir",
         program: "flowlog_cgroup_mkdir",
@@ -182,6 +194,24 @@ pub const HOOKS: [Hook; 15] = [
         needed: false,
     },
     Hook {
+        name: "packets_in",
+        program: "flowlog_packets_in",
+        attach: Attach::Packets { coming: true },
+        kernel: "5.8",
+        gives: "datagrams before a process takes them, answers by ICMP and SCTP",
+        without: "UDP that a process takes without asking from whom is not seen, nor are answers by ICMP and SCTP",
+        needed: false,
+    },
+    Hook {
+        name: "packets_out",
+        program: "flowlog_packets_out",
+        attach: Attach::Packets { coming: false },
+        kernel: "5.8",
+        gives: "ICMP, SCTP, UDP of raw sockets, and connected UDP where `send` is missing",
+        without: "ICMP, SCTP and UDP of raw sockets are not seen",
+        needed: false,
+    },
+    Hook {
         name: "connect4",
         program: "flowlog_connect4",
         attach: Attach::Cgroup,
@@ -213,6 +243,9 @@ pub const HOOKS: [Hook; 15] = [
 
 /// Hooks that are attached together or not at all: each alone would take answers for attempts.
 pub const DATAGRAM_HOOKS: [&str; 4] = ["recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6"];
+
+/// Hooks that see packets; they do not without those above, which tell questions from answers.
+pub const PACKET_HOOKS: [&str; 2] = ["packets_in", "packets_out"];
 
 /// Reasons (`enum skb_drop_reason`, without the prefix) that tell of a filter: netfilter, TC, XDP and cgroup
 /// programs, socket filters, IPsec policies, security modules, reverse-path filtering. Those of routes and

@@ -7,14 +7,16 @@ use super::decode::Decoder;
 use super::existing;
 use super::hooks::{
     ANSWER_HOOKS, ANSWERS, ANSWERS_HELPER, Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook,
-    NO_SOCKET_REASON, REASON_PREFIX,
+    NO_SOCKET_REASON, PACKET_HOOKS, REASON_PREFIX,
 };
 use super::pins::{self, Books, Found, PinError, PinOrigin, Pinned, Pins};
 use super::registers::{self, CALLS, Registers};
 use super::ring::{Maps, Rings};
 use crate::model::Ledger;
 use aya::programs::links::FdLink;
-use aya::programs::{BtfTracePoint, CgroupAttachMode, CgroupSockAddr, Program, ProgramError};
+use aya::programs::{
+    BtfTracePoint, CgroupAttachMode, CgroupSkb, CgroupSkbAttachType, CgroupSockAddr, Program, ProgramError,
+};
 use aya::{Btf, Ebpf, EbpfError, EbpfLoader};
 use aya_log::EbpfLogger;
 use flowlog_common::for_each_offset;
@@ -46,6 +48,8 @@ pub struct Options {
     pub cgroups_bytes: u32,
     /// Names of hooks that are not to be attached.
     pub off: Vec<String>,
+    /// Observe packets, too.
+    pub packets: bool,
     /// Connections may be counted in the kernel rather than told each.
     pub count_repeats: bool,
     /// Show the kernel half's own debug lines.
@@ -275,7 +279,7 @@ impl Capture {
             capture.add(hook, options, types, &btf)?;
         }
         let cgroups = Cgroups::scan(&options.mount, &options.cgroup_root)?;
-        for hook in of(|attach| matches!(attach, Attach::Cgroup)) {
+        for hook in of(|attach| matches!(attach, Attach::Cgroup | Attach::Packets { .. })) {
             capture.add(hook, options, types, &btf)?;
         }
         capture.part_datagram_hooks();
@@ -350,7 +354,7 @@ impl Capture {
         types: &KernelTypes,
         btf: &Btf,
     ) -> Result<(), LoadError> {
-        let status = if options.off.iter().any(|name| name == hook.name) {
+        let status = if !is_on(hook.name, options) {
             HookStatus::Off
         } else {
             match self.attach(&hook, options, types, btf)? {
@@ -375,7 +379,8 @@ impl Capture {
             return;
         }
         let why = format!("it needs {}, which observes not", absent.join(", "));
-        for state in self.hooks.iter_mut().filter(of_datagrams) {
+        let on_them = |state: &&mut HookState| of_datagrams(state) || PACKET_HOOKS.contains(&state.hook.name);
+        for state in self.hooks.iter_mut().filter(on_them) {
             if state.status == HookStatus::Attached {
                 state.status = HookStatus::Missing { why: why.clone() };
                 self.links.retain(|(name, _)| *name != state.hook.name);
@@ -441,10 +446,14 @@ impl Capture {
                 Err(error) => Err(chain(&error)),
             },
             Attach::Part { .. } => Err("it is a part of other hooks".to_owned()),
-            Attach::Cgroup => {
+            Attach::Cgroup | Attach::Packets { .. } => {
                 let cgroup = File::open(&options.cgroup_root)
                     .map_err(|source| LoadError::Cgroup { path: options.cgroup_root.clone(), source })?;
-                attach_cgroup(program, &cgroup).map(Some).map_err(|error| chain(&error))
+                let attached = match hook.attach {
+                    Attach::Packets { coming } => attach_packets(program, &cgroup, coming),
+                    _ => attach_cgroup(program, &cgroup),
+                };
+                attached.map(Some).map_err(|error| chain(&error))
             }
         };
         Ok(attached.map(|link| {
@@ -459,6 +468,7 @@ impl Capture {
 fn unload(name: &str, program: &mut Program) {
     let unloaded = match program {
         Program::CgroupSockAddr(program) => program.unload(),
+        Program::CgroupSkb(program) => program.unload(),
         Program::BtfTracePoint(program) => program.unload(),
         Program::Iter(program) => program.unload(),
         _ => Ok(()),
@@ -486,12 +496,21 @@ fn attach_cgroup(program: &mut Program, cgroup: &File) -> Result<FdLink, Program
     program.take_link(link)?.try_into().map_err(|_| ProgramError::NotAttached)
 }
 
+/// The same for a program that sees packets.
+fn attach_packets(program: &mut Program, cgroup: &File, coming: bool) -> Result<FdLink, ProgramError> {
+    let program: &mut CgroupSkb = program.try_into()?;
+    program.load()?;
+    let side = if coming { CgroupSkbAttachType::Ingress } else { CgroupSkbAttachType::Egress };
+    let link = program.attach(cgroup, side, CgroupAttachMode::Single)?;
+    program.take_link(link)?.try_into().map_err(|_| ProgramError::NotAttached)
+}
+
 /// How a hook stands that was attached by an agent before.
 fn pinned_status(hook: &Hook, options: &Options, types: &KernelTypes, pins: &Pins) -> HookStatus {
     let walked = matches!(hook.attach, Attach::Iterator { needs, .. } if types.has_function(needs));
     if pins.has_link(hook.name) || (walked && is_on(hook.name, options)) {
         HookStatus::Attached
-    } else if options.off.iter().any(|name| name == hook.name) {
+    } else if !is_on(hook.name, options) {
         HookStatus::Off
     } else {
         HookStatus::Missing { why: "it was not to be had when what is pinned was loaded".to_owned() }
@@ -547,6 +566,8 @@ fn load_object(
     let generation = u32::from(generation);
     let send_hook = u8::from(is_on("send", options) && types.find_tracepoint("sock_send_length").is_some());
     let recv_hook = u8::from(is_on("recv", options) && types.find_tracepoint("sock_recv_length").is_some());
+    let [packets_in, packets] = [&PACKET_HOOKS[..1], &PACKET_HOOKS]
+        .map(|hooks| u8::from(hooks.iter().any(|hook| is_on(hook, options))));
     // What is counted at its handshake must be seen to have one.
     let count_repeats = u8::from(options.count_repeats && is_on("set_state", options));
     let registers = find_registers(options, types);
@@ -576,6 +597,8 @@ fn load_object(
         .override_global("KEPT_BYTES", &kept_bytes, true)
         .override_global("SEND_HOOK", &send_hook, true)
         .override_global("RECV_HOOK", &recv_hook, true)
+        .override_global("PACKETS", &packets, true)
+        .override_global("PACKETS_IN", &packets_in, true)
         .override_global("COUNT_REPEATS", &count_repeats, true)
         .override_global("GENERATION", &generation, true)
         .override_global("TYPED_CGROUP", &typed_cgroup, true)
@@ -622,7 +645,8 @@ fn ring_bytes(pins: &Pins, asked: u32) -> Result<u32, LoadError> {
 }
 
 fn is_on(hook: &str, options: &Options) -> bool {
-    !options.off.iter().any(|name| name == hook)
+    let asked_for = options.packets || !PACKET_HOOKS.contains(&hook);
+    asked_for && !options.off.iter().any(|name| name == hook)
 }
 
 fn offset_of(types: &KernelTypes, members: &[(&str, &str)]) -> Result<u32, LoadError> {

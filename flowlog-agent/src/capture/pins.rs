@@ -154,9 +154,11 @@ pub(super) struct Pins {
 /// Of which build and settings the kernel half of these options is.
 pub(super) fn build_of(source: &str, options: &Options) -> [u64; BUILD_WORDS] {
     let inode = fs::metadata(&options.cgroup_root).map(|found| found.ino()).unwrap_or_default();
-    let Options { cgroup_root, events_bytes, cgroups_bytes, off, count_repeats, debug, .. } = options;
-    let settings =
-        format!("{cgroup_root:?} {inode} {events_bytes} {cgroups_bytes} {off:?} {count_repeats} {debug}");
+    let Options { cgroup_root, events_bytes, cgroups_bytes, off, packets, count_repeats, debug, .. } =
+        options;
+    let settings = format!(
+        "{cgroup_root:?} {inode} {events_bytes} {cgroups_bytes} {off:?} {packets} {count_repeats} {debug}"
+    );
     let mut bytes = [0_u8; 56];
     for (to, from) in bytes.iter_mut().zip(source.bytes().take(32).chain(Sha1::digest(settings.as_bytes()))) {
         *to = from;

@@ -334,6 +334,7 @@ fn ip_of(high: u64, low: u64) -> IpAddr {
 fn number_of(protocol: Protocol) -> u8 {
     match protocol {
         Protocol::Icmp => 1,
+        Protocol::Icmpv6 => 58,
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
         Protocol::Sctp => 132,

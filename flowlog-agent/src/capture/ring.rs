@@ -174,10 +174,12 @@ const KIND_NAMES: [(&str, u8); event::KINDS - 1] = [
     ("sent_to", event::SENT_TO),
     ("received", event::RECEIVED),
     ("answered", event::ANSWERED),
+    ("arrived", event::ARRIVED),
 ];
 
 /// Kinds that are an attempt, or may be one at a listener.
-const ATTEMPTS: [u8; 5] = [event::ATTEMPT, event::SENT, event::SENT_TO, event::INBOUND, event::RECEIVED];
+const ATTEMPTS: [u8; 6] =
+    [event::ATTEMPT, event::SENT, event::SENT_TO, event::INBOUND, event::RECEIVED, event::ARRIVED];
 
 /// [`Counters`] under a type of ours, so that aya may read them from a map.
 #[derive(Clone, Copy)]

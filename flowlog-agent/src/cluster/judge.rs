@@ -106,7 +106,10 @@ impl Snapshot {
             let range_of = self.range_of(source).or_else(|| self.range_of(destination));
             let query = Query { source, destination, protocol, port: destination.port, range_of };
             let (egress, ingress) = policies.rule_with(&query, cache);
-            let (egress, ingress) = (egress.verdict(), ingress.verdict());
+            let (mut egress, mut ingress) = (egress.verdict(), ingress.verdict());
+            if protocol.is_icmp() {
+                (egress, ingress) = (of_icmp(egress), of_icmp(ingress));
+            }
             let decision = combine(egress.decision, ingress.decision);
             Answer { at: destination.ip.zip(destination.port), decision, egress, ingress }
         });
@@ -163,6 +166,17 @@ fn leads_nowhere(service: &Service, note: Option<ServiceNote>, dialed: &Party) -
     };
     let reason = format!("service {}/{} {why}", service.namespace, service.name);
     Party { endpoint: Endpoint::Unknown { reason, pod_uid: None }, ip: None, port: dialed.port }
+}
+
+/// What the objects say holds for TCP, UDP and SCTP. What becomes of other protocols where a policy selects the pod, allowed
+/// or denied, upstream leaves to each network plugin
+/// (https://kubernetes.io/docs/concepts/services-networking/network-policies/). Where none has a say, all is allowed.
+fn of_icmp(said: DirectionVerdict) -> DirectionVerdict {
+    if !matches!(said.basis, Basis::Policy | Basis::Isolated) {
+        return said;
+    }
+    let reason = Some("policies do not speak of ICMP: it is left to the network plugin".to_owned());
+    DirectionVerdict { decision: Decision::Unknown, basis: Basis::Unknown, tier: None, reason, ..said }
 }
 
 /// One answer for all endpoints: theirs, where they agree; mixed, where one is allowed and one is denied.

@@ -1,5 +1,5 @@
 use super::{ClusterError, Loaded, Settings, Snapshot, Store, fingerprint, load};
-use crate::model::{Decision, Endpoint, Party, Protocol, Target, Verdict};
+use crate::model::{Basis, Decision, Endpoint, Party, Protocol, Target, Verdict};
 use crate::testkit::{at, ip, loaded, snapshot};
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -653,4 +653,40 @@ fn a_touched_file_changes_the_fingerprint() {
         before,
         "another file of the same length in its place"
     );
+}
+
+/// Allowed, denied by omission or not: where a policy selects the pod, it says nothing of ICMP.
+#[test]
+fn what_policies_select_is_not_known_for_icmp() {
+    let policy = |spec: &str| {
+        let spec = format!("{{policyTypes: [Ingress], podSelector: {{}}{spec}}}");
+        format!(
+            "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {{name: all, namespace: shop}}\nspec: {spec}"
+        )
+    };
+    let rows = [
+        ("no policy", String::new(), Decision::Allow, Basis::Unselected),
+        ("nothing may enter", policy(""), Decision::Unknown, Basis::Unknown),
+        ("all may enter", policy(", ingress: [{}]"), Decision::Unknown, Basis::Unknown),
+    ];
+    for (name, policy, decision, basis) in rows {
+        let snapshot = snapshot(&format!("{CLUSTER}---\n{policy}"));
+        let party = |address| Party {
+            endpoint: snapshot.inventory.resolve_address(ip(address), at(0)),
+            ip: Some(ip(address)),
+            port: None,
+        };
+        let (source, destination) = (party("198.51.100.1"), party("10.1.0.5"));
+        let target = Target::Endpoint(destination.endpoint.clone());
+        for protocol in [Protocol::Icmp, Protocol::Icmpv6] {
+            let verdict = snapshot.evaluate(&source, &destination, &target, protocol, at(0));
+            assert_eq!((verdict.decision, verdict.ingress.basis), (decision, basis), "{name}");
+            let known = basis != Basis::Unknown;
+            assert_eq!(verdict.ingress.reason.is_none(), known, "{name}: {:?}", verdict.ingress);
+            assert_eq!(verdict.ingress.policies.is_empty(), known, "{name}: those that select it are named");
+            assert_eq!(verdict.egress.basis, Basis::Unselected, "{name}");
+        }
+        let tcp = snapshot.evaluate(&source, &destination, &target, Protocol::Tcp, at(0));
+        assert_ne!(tcp.decision, Decision::Unknown, "{name}");
+    }
 }

@@ -260,8 +260,11 @@ fn look_at_hook(hook: &Hook, tracepoints: Option<Tracepoints<'_>>, cgroup: &Row)
     let row = Row { needed: hook.needed, ..Row::optional(hook.name) };
     let newer = format!("boot a kernel of version {} or newer", hook.kernel);
     match (hook.attach, tracepoints) {
+        (Attach::Packets { .. }, _) if cgroup.state == Mark::Ok => {
+            row.ok(format!("{}; off unless `run` is given --packets", hook.gives))
+        }
         (Attach::Cgroup, _) if cgroup.state == Mark::Ok => row.ok(hook.gives.to_owned()),
-        (Attach::Cgroup, _) => {
+        (Attach::Cgroup | Attach::Packets { .. }, _) => {
             row.missing("no cgroup2 to attach to".to_owned(), hook.without, "see cgroup2 above".to_owned())
         }
         (Attach::Tracepoint { name, .. }, None) => row.missing(

@@ -2,6 +2,7 @@
 
 use super::detach::pin_folder;
 use crate::capture::btf::VMLINUX;
+use crate::capture::hooks::PACKET_HOOKS;
 use crate::capture::host;
 use crate::capture::{self, Capture, Confinement, HookStatus, PinOrigin, Pinned, Uses};
 use crate::cluster::{self, Folders, Store};
@@ -72,6 +73,9 @@ pub(super) struct Args {
     /// Do not attach this hook (`flowlog check` lists them); may be given several times.
     #[arg(long = "hook-off", env = "FLOWLOG_HOOKS_OFF", value_name = "HOOK", value_delimiter = ',')]
     hooks_off: Option<Vec<String>>,
+    /// Observe packets, too: inbound UDP before a process takes it, ICMP, SCTP; costs every packet a little.
+    #[arg(long, env = "FLOWLOG_PACKETS")]
+    packets: bool,
     /// Keep the kernel half in bpffs, so that it outlives the agent and the next one goes on where this one stopped;
     /// default: `flowlog` in the first bpffs.
     #[arg(
@@ -123,6 +127,7 @@ impl Args {
             fold_other_ms: self.fold_other_ms,
             events_ring_bytes: self.events_ring_bytes,
             hooks_off: self.hooks_off.clone(),
+            packets: flag(self.packets),
             kernel_log: flag(self.kernel_log),
             pin: self.pin.clone(),
             ..Overrides::default()
@@ -162,7 +167,8 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         snapshot: None,
         pin: capture.pinned.as_ref().map(|pinned| pin_state(pinned, &capture)),
     };
-    for hook in start.hooks.iter().filter(|hook| hook.state != HookCondition::Attached) {
+    let unasked = |hook: &HookState| PACKET_HOOKS.contains(&hook.name.as_str()) && !settings.packets;
+    for hook in start.hooks.iter().filter(|hook| hook.state != HookCondition::Attached && !unasked(hook)) {
         tracing::warn!(hook = hook.name, why = hook.why.as_deref().unwrap_or(""), "hook not attached");
     }
     if !settings.host_processes {
@@ -349,6 +355,7 @@ fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
         events_bytes: settings.events_ring_bytes,
         cgroups_bytes: settings.cgroup_ring_bytes,
         off: settings.hooks_off.iter().cloned().collect(),
+        packets: settings.packets,
         count_repeats: !settings.each,
         debug: settings.kernel_log,
         pin: settings.pin.clone(),

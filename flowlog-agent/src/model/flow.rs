@@ -22,6 +22,23 @@ pub enum Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct FlowId(pub u128);
 
+/// What a message by ICMP is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct IcmpMessage {
+    /// Its type.
+    pub kind: u8,
+    /// Its code.
+    pub code: u8,
+}
+
+impl IcmpMessage {
+    /// As it stands in place of a port.
+    pub fn of_port(port: u16) -> Self {
+        let [kind, code] = port.to_be_bytes();
+        Self { kind, code }
+    }
+}
+
 /// The address that the process asked for, where it differs from the destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dialed {
@@ -99,6 +116,8 @@ pub struct Flow {
     pub direction: Direction,
     /// Protocol.
     pub protocol: Protocol,
+    /// The message that opened it, with ICMP.
+    pub icmp: Option<IcmpMessage>,
     /// It was open, or opening, before the agent was there: no attempt, and since when is not known.
     pub existing: bool,
     /// Attempts, or existing connections, that this flow stands for; 0 where it only adds what became of attempts told before.
@@ -115,7 +134,7 @@ pub struct Flow {
     pub bytes_sent: Option<u64>,
     /// Payload bytes that the opener received, for connections that have closed.
     pub bytes_received: Option<u64>,
-    /// Datagrams that the opener sent, where more were counted than the first.
+    /// Datagrams, or messages by ICMP, that the opener sent, where more were counted than the first.
     pub datagrams_sent: Option<u64>,
     /// Datagrams that the opener received, likewise.
     pub datagrams_received: Option<u64>,

@@ -22,7 +22,7 @@ pub use endpoint::{
     Backend, Container, ContainerPort, Endpoint, External, Labels, NOISE_LABELS, Node, Party, Pod, Service,
     ServiceNote, Target, Workload,
 };
-pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, Process, RoundTrip};
+pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, IcmpMessage, Process, RoundTrip};
 pub use ledger::{Ledger, Mark, Receipts};
 pub use loss::{Loss, LossCause, LossStage};
 pub use name::{Name, NameSource, Names};
@@ -36,7 +36,7 @@ pub use verdict::{
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Transport protocol of a flow (IANA protocol numbers 6, 17, 132, and 1 or 58 for ICMP).
+/// Protocol of a flow (IANA protocol numbers 6, 17, 132, 1, 58).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {
@@ -46,8 +46,10 @@ pub enum Protocol {
     Udp,
     /// SCTP.
     Sctp,
-    /// ICMP and ICMPv6.
+    /// ICMP, over IPv4.
     Icmp,
+    /// ICMP over IPv6.
+    Icmpv6,
 }
 
 impl Protocol {
@@ -58,6 +60,12 @@ impl Protocol {
             Self::Udp => "UDP",
             Self::Sctp => "SCTP",
             Self::Icmp => "ICMP",
+            Self::Icmpv6 => "ICMPv6",
         }
+    }
+
+    /// Without ports: in their place stand the number that a question is asked by, and its type and code.
+    pub fn is_icmp(self) -> bool {
+        matches!(self, Self::Icmp | Self::Icmpv6)
     }
 }

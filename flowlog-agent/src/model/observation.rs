@@ -105,7 +105,7 @@ pub enum Fact {
         /// The reason says that the far end had no socket for the packet.
         no_socket: bool,
     },
-    /// An error was reported to a socket that is connecting, or to a datagram socket.
+    /// An error was reported to a socket that is connecting, or to a datagram socket; or came by a packet, without a cookie.
     Error {
         /// The error; absent where its number could not be read.
         errno: Option<u16>,
@@ -120,14 +120,19 @@ pub enum Fact {
     /// A process sent a datagram to a peer that it named in the call, for the first time in a while. Of `local` only the
     /// port is known.
     SentTo {
-        /// The sender.
-        task: Task,
+        /// The sender; absent where only its packet was seen, and not by whom it was sent.
+        task: Option<Task>,
     },
     /// A process took a datagram from a peer to which it has not sent, for the first time in a while; `local` as above.
     Received {
         /// The receiver.
         task: Task,
+        /// That it had come was told before.
+        arrived: bool,
     },
+    /// A datagram came to a socket from a peer to which it has not sent, for the first time in a while; or a question by
+    /// ICMP to a stack that answers it, without a cgroup then.
+    Arrived,
     /// A process took the first datagram from a peer to which it has sent; without a cookie, `local` is as above.
     Answered,
 }

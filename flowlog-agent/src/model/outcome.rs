@@ -25,7 +25,7 @@ pub enum State {
     Sent,
     /// A datagram got an answer.
     Answered,
-    /// The process at the far end took a datagram (told by its own node).
+    /// A datagram came to a socket at the far end, or its process took it (told by its own node).
     Received,
     /// Closed by the process before an answer.
     Aborted,
@@ -43,7 +43,10 @@ pub enum Evidence {
     Answer,
     /// The listener's socket reached ESTABLISHED, or its process took the datagram (its own kernel saw the opener).
     Accepted,
-    /// The opener's socket was closed by ECONNREFUSED: an RST (TCP) or ICMP port unreachable (UDP) came back.
+    /// A datagram came to a socket of the listener, or a question by ICMP to a stack that answered it; whether a process takes
+    /// it is not known.
+    Arrived,
+    /// ECONNREFUSED: an RST (TCP), ICMP port unreachable (UDP) or an ABORT (SCTP) came back.
     Reset,
     /// The node's kernel reported that it dropped the packet, with a reason.
     KernelDrop,
@@ -105,7 +108,10 @@ impl Outcome {
     /// True where the far end's own stack took or refused the packet: no filter stopped it.
     pub fn reached_far_end(&self) -> bool {
         matches!(self.state, State::Established | State::Answered | State::Received)
-            || self.evidence.iter().any(|fact| matches!(fact, Evidence::FarEndNoSocket | Evidence::Accepted))
+            || self
+                .evidence
+                .iter()
+                .any(|fact| matches!(fact, Evidence::FarEndNoSocket | Evidence::Accepted | Evidence::Arrived))
     }
 
     /// True where it was found established: whether it would be let through now was not seen.

@@ -129,10 +129,14 @@ impl View<'_> {
             Local::Known { endpoint, container, attribution } => (endpoint, container, attribution, false),
             Local::Missing { endpoint, reason } => (endpoint, None, Some(Attribution::Failed(reason)), true),
         };
-        let ends = match direction {
+        let mut ends = match direction {
             Direction::Egress => self.egress(tried, endpoint, container, attribution),
             Direction::Ingress => self.ingress(tried, endpoint, container, attribution),
         };
+        if tried.protocol.is_icmp() {
+            // What stands there says which message it was (`IcmpMessage`).
+            (ends.source.port, ends.destination.port) = (None, None);
+        }
         let peer = match direction {
             Direction::Egress => &ends.destination.endpoint,
             Direction::Ingress => &ends.source.endpoint,
@@ -150,7 +154,12 @@ impl View<'_> {
     ) -> Ends {
         let requested = tried.requested;
         let inventory = &self.snapshot.inventory;
-        let target = inventory.resolve(requested.ip(), requested.port(), tried.protocol, self.now);
+        let mut target = inventory.resolve(requested.ip(), requested.port(), tried.protocol, self.now);
+        if let (true, Target::Service { service, .. }) = (tried.protocol.is_icmp(), &target) {
+            // Whether it answers, and who in its place, is left to the network plugin.
+            let reason = format!("the address of service {}/{}", service.namespace, service.name);
+            target = Target::Endpoint(unknown(reason, None));
+        }
         let (service, note) = match &target {
             Target::Service { service, note, .. } => (Some(Arc::clone(service)), *note),
             Target::Endpoint(_) => (None, None),

@@ -46,6 +46,8 @@ pub(super) struct Facts {
     pub(super) no_socket: bool,
     /// A listener on this node accepted it, or took the datagram.
     pub(super) accepted: bool,
+    /// A datagram came to a socket on this node, or a question by ICMP to its stack.
+    pub(super) arrived: bool,
     /// A datagram came back.
     pub(super) answered: bool,
     /// SYN retransmissions.
@@ -60,8 +62,9 @@ impl Facts {
     /// The outcome, from what is known by now.
     pub(super) fn conclude(&self, protocol: Protocol) -> Outcome {
         let state = match protocol {
-            Protocol::Tcp | Protocol::Sctp => self.stream_state(),
-            Protocol::Udp | Protocol::Icmp => self.datagram_state(),
+            Protocol::Tcp => self.stream_state(),
+            // Of SCTP the packets that open an association are known, not the association.
+            Protocol::Udp | Protocol::Sctp | Protocol::Icmp | Protocol::Icmpv6 => self.datagram_state(),
         };
         Outcome {
             state,
@@ -121,7 +124,7 @@ impl Facts {
             None if filtered => State::Dropped,
             None if self.no_socket => State::Refused,
             None if self.answered => State::Answered,
-            None if self.accepted => State::Received,
+            None if self.accepted || self.arrived => State::Received,
             None if self.end == End::Sent => State::Sent,
             None => State::Unknown,
         }
@@ -140,6 +143,7 @@ impl Facts {
             (self.end == End::Established, Evidence::Handshake),
             (self.answered, Evidence::Answer),
             (self.accepted, Evidence::Accepted),
+            (self.arrived && !self.accepted, Evidence::Arrived),
             (self.drop.is_some(), Evidence::KernelDrop),
             (self.no_socket, Evidence::FarEndNoSocket),
             (refused, Evidence::Reset),
@@ -324,6 +328,34 @@ mod tests {
                 Facts { end: End::Sent, error: Some(1), drop: dropped(), ..Facts::default() },
                 State::Rejected,
                 vec![E::KernelDrop],
+            ),
+            (
+                "datagram that came to a socket",
+                Protocol::Udp,
+                Facts { arrived: true, ..Facts::default() },
+                State::Received,
+                vec![E::Arrived],
+            ),
+            (
+                "datagram that came and was taken",
+                Protocol::Udp,
+                Facts { arrived: true, accepted: true, ..Facts::default() },
+                State::Received,
+                vec![E::Accepted],
+            ),
+            (
+                "echo by ICMP, answered",
+                Protocol::Icmpv6,
+                Facts { end: End::Sent, arrived: true, answered: true, ..Facts::default() },
+                State::Answered,
+                vec![E::Answer, E::Arrived, E::DatagramSent],
+            ),
+            (
+                "association refused by ABORT",
+                Protocol::Sctp,
+                Facts { end: End::Sent, error: Some(111), ..Facts::default() },
+                State::Refused,
+                vec![E::Reset, E::DatagramSent],
             ),
             (
                 "unconnected datagram dropped",

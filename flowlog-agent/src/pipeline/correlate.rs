@@ -338,7 +338,8 @@ impl Correlator {
             Fact::Attempt { .. } => self.attempt(seen, around, out),
             Fact::Sent { .. } => self.sent(seen, around, out),
             Fact::SentTo { .. } => self.sent_to(seen, around, out),
-            Fact::Received { .. } => self.received(seen, around, out),
+            Fact::Received { arrived, .. } => self.received(seen, arrived, around, out),
+            Fact::Arrived => self.arrived(seen, around, out),
             Fact::Answered => self.answered(&mut seen, out),
             Fact::Established { syn_retries } => self.established(&mut seen, syn_retries, around, out),
             Fact::Failed { .. } => self.failed(&mut seen, around, out),
@@ -579,15 +580,19 @@ impl Correlator {
         }
     }
 
-    /// On a stream it is kept for the close that follows; on a datagram socket it is the outcome.
+    /// On a stream it is kept for the close that follows; elsewhere it is the outcome.
     fn error(&mut self, mut seen: Observation, errno: Option<u16>, out: &mut Vec<Told>) {
-        let Some(cookie) = seen.cookie else { return };
+        let socket = seen.cookie.filter(|cookie| self.sockets.contains(cookie));
+        let Some(cookie) = socket.or_else(|| self.peers.of(&seen)).or(seen.cookie) else {
+            self.unmatched.outcomes += 1;
+            return;
+        };
         if let Some(entry) = self.sockets.get_mut(&cookie) {
             entry.facts.error = errno.or(entry.facts.error);
             entry.facts.error_consumed |= errno.is_none();
             entry.tried.last = seen.time;
             entry.hold(seen.receipts.take());
-            if seen.protocol == Protocol::Udp && entry.told.is_some() {
+            if seen.protocol != Protocol::Tcp && entry.told.is_some() {
                 tell(entry, out);
             }
             return;
@@ -623,7 +628,7 @@ impl Correlator {
             self.by_opener.insert((seen.protocol, source), cookie);
             if open {
                 self.postpone(Some(cookie), due_ns);
-            } else if seen.protocol == Protocol::Udp {
+            } else if seen.protocol != Protocol::Tcp {
                 self.tell_again(cookie, out);
             }
             return;
@@ -665,8 +670,8 @@ impl Correlator {
             let entry = self.sockets.peek(cookie)?;
             return leads(&entry.tried, destination, around).then_some(*cookie);
         }
-        if seen.protocol == Protocol::Udp {
-            return self.peers.find(destination, source.ip(), around);
+        if seen.protocol != Protocol::Tcp {
+            return self.peers.find(seen.protocol, destination, source.ip(), around);
         }
         let leads = |dialed| around.leads_to(dialed, destination, seen.protocol);
         self.connecting.find(seen.protocol, destination, leads, |cookie| {
@@ -679,7 +684,7 @@ impl Correlator {
         self.connecting.remove(cookie);
         let (sees_syns, gap_ns) = (self.sees_syns, self.gaps.last_ns);
         let Some(entry) = self.sockets.peek_mut(&cookie) else { return };
-        let datagram = entry.tried.protocol == Protocol::Udp;
+        let datagram = entry.tried.protocol != Protocol::Tcp;
         if datagram && entry.told.is_some() {
             // The time for late news is over.
             self.forget(Some(cookie));
@@ -931,11 +936,12 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
         Fact::Existing { task, .. }
         | Fact::Attempt { task }
         | Fact::Sent { task, .. }
-        | Fact::SentTo { task }
-        | Fact::Received { task } => Some(task),
+        | Fact::Received { task, .. } => Some(task),
+        Fact::SentTo { task } => task,
         _ => None,
     };
-    let known = |local: &SocketAddr| local.port() != 0 && !local.ip().is_unspecified();
+    let numbered = |local: &SocketAddr| local.port() != 0 || seen.protocol.is_icmp();
+    let known = |local: &SocketAddr| numbered(local) && !local.ip().is_unspecified();
     let opener = seen.local.filter(|local| origin != Origin::Listener && known(local));
     Entry {
         boot_ns: seen.boot_ns,

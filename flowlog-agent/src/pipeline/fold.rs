@@ -3,7 +3,7 @@
 
 use crate::model::{
     Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence, Flow, FlowId,
-    Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
+    IcmpMessage, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -51,6 +51,7 @@ struct Key {
     destination: End,
     port: Option<u16>,
     protocol: Protocol,
+    icmp: Option<IcmpMessage>,
     class: Class,
     state: State,
     errno: Option<u16>,
@@ -403,6 +404,7 @@ fn key_of(flow: &Flow) -> Key {
         // A scan is one flow, not as many as there are ports.
         port: flow.destination.port.filter(|_| !is_probe(flow)),
         protocol: flow.protocol,
+        icmp: flow.icmp,
         class: flow.class,
         state: flow.outcome.state,
         errno: flow.outcome.errno,

@@ -25,8 +25,8 @@ use crate::capture::{
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Evidence, Fact, Flow, Ledger, LossCause, LossStage, Names, Node,
-    Observation, Process, Receipts, State,
+    Attribution, Class, Direction, Evidence, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Names,
+    Node, Observation, Process, Receipts, State,
 };
 use crate::policy;
 use crate::record::{
@@ -999,6 +999,7 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         id: tried.id,
         direction: ends.direction,
         protocol: tried.protocol,
+        icmp: tried.protocol.is_icmp().then(|| IcmpMessage::of_port(tried.requested.port())),
         existing: tried.existing,
         count: u64::from(!tried.update),
         first: tried.time,
@@ -1091,5 +1092,6 @@ fn kind_of(fact: &Fact) -> &'static str {
         Fact::SentTo { .. } => "sent_to",
         Fact::Received { .. } => "received",
         Fact::Answered => "answered",
+        Fact::Arrived => "arrived",
     }
 }

@@ -157,8 +157,12 @@ impl Seen {
         self
     }
 
-    fn udp(mut self) -> Self {
-        self.0.protocol = Protocol::Udp;
+    fn udp(self) -> Self {
+        self.by(Protocol::Udp)
+    }
+
+    fn by(mut self, protocol: Protocol) -> Self {
+        self.0.protocol = protocol;
         self
     }
 }
@@ -180,11 +184,31 @@ fn sent(boot_ns: u64, cookie: u64) -> Seen {
 }
 
 fn sent_to(boot_ns: u64, to: &str) -> Seen {
-    seen(boot_ns, Fact::SentTo { task: task() }).cgroup(POD).ends("0.0.0.0:40000", to).udp()
+    seen(boot_ns, Fact::SentTo { task: Some(task()) }).cgroup(POD).ends("0.0.0.0:40000", to).udp()
 }
 
 fn received(boot_ns: u64, from: &str) -> Seen {
-    seen(boot_ns, Fact::Received { task: task() }).cgroup(SERVER).ends("[::]:5432", from).udp()
+    seen(boot_ns, Fact::Received { task: task(), arrived: false })
+        .cgroup(SERVER)
+        .ends("[::]:5432", from)
+        .udp()
+}
+
+/// A datagram that was told when it came, or was to be.
+fn taken(boot_ns: u64, from: &str) -> Seen {
+    let mut seen = received(boot_ns, from);
+    seen.0.fact = Fact::Received { task: task(), arrived: true };
+    seen
+}
+
+fn arrived(boot_ns: u64, from: &str) -> Seen {
+    seen(boot_ns, Fact::Arrived).cgroup(SERVER).ends(LISTENER, from).udp()
+}
+
+/// An echo that is asked for by ICMP, and the same where it is answered: by the kernel, for whoever it is.
+fn asked(boot_ns: u64, from: &str, to: &str) -> [Seen; 2] {
+    let question = |fact, near: &str, far: &str| seen(boot_ns, fact).ends(near, far).by(Protocol::Icmp);
+    [question(Fact::SentTo { task: None }, from, to).cgroup(POD), question(Fact::Arrived, to, from)]
 }
 
 fn answered(boot_ns: u64, from: &str) -> Seen {
@@ -549,6 +573,27 @@ fn each_fate_of_an_unconnected_datagram_is_one_flow() {
         ),
         ("from elsewhere", vec![received(1, OUTSIDE)], vec![(Listener, State::Received, false)]),
         (
+            "from elsewhere, and taken when it was told",
+            vec![arrived(1, OUTSIDE), taken(SECOND, OUTSIDE)],
+            vec![(Listener, State::Received, false)],
+        ),
+        ("taken long after it was told", vec![taken(1, OUTSIDE)], vec![]),
+        (
+            "here before its send came back, and taken after",
+            vec![arrived(1, OPENER), sent(2, 5), taken(3, OPENER)],
+            vec![(Opener, State::Received, false)],
+        ),
+        (
+            "here, and taken, behind a service",
+            vec![sent_to(1, SERVICE), arrived(2, OPENER), taken(3, OPENER), answered(4, SERVICE)],
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
+            "an answer from a backend of the service that was asked",
+            vec![sent_to(1, SERVICE), seen(2, Fact::Arrived).cgroup(POD).ends(OPENER, LISTENER).udp()],
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
             "from elsewhere, and its answer dropped",
             vec![received(1, OUTSIDE), dropped(2, "10.244.1.20:5432", "198.51.100.9:999").udp()],
             vec![(Listener, State::Received, false)],
@@ -572,6 +617,102 @@ fn each_fate_of_an_unconnected_datagram_is_one_flow() {
     ];
     for (name, observations, expected) in rows {
         assert_eq!(outcomes(tell(observations, late.max(41 * SECOND))), expected, "{name}");
+    }
+}
+
+#[test]
+fn what_came_and_was_taken_says_so() {
+    for (name, taken, evidence, task) in [
+        ("taken", vec![taken(2, "198.51.100.9:53")], Evidence::Accepted, true),
+        ("not taken", vec![], Evidence::Arrived, false),
+    ] {
+        let told = only(tell([arrived(1, "198.51.100.9:53")].into_iter().chain(taken), SECOND));
+        assert_eq!(
+            (told.outcome.evidence.as_slice(), told.task.is_some()),
+            (&[evidence][..], task),
+            "{name}"
+        );
+        assert_eq!((told.opener, told.requested), (Some(at("198.51.100.9:53")), at(LISTENER)), "{name}");
+    }
+}
+
+/// Type 8, code 0 stand for a port at who is asked; 77 is the number of who asks.
+#[test]
+fn each_fate_of_a_question_by_icmp_is_one_flow() {
+    use Origin::{Opener, Packet};
+    const ASKS: &str = "10.244.1.10:77";
+    const ASKED: &str = "10.244.1.20:2048";
+    const OUTSIDE: &str = "198.51.100.9:2048";
+    const VISITOR: &str = "198.51.100.9:5";
+    let by = Protocol::Icmp;
+    let out = |boot_ns, to| asked(boot_ns, ASKS, to).into_iter().take(1);
+    let here = |boot_ns| asked(boot_ns, VISITOR, ASKED).into_iter().skip(1);
+    let answer = |boot_ns, from| seen(boot_ns, Fact::Answered).cgroup(POD).ends(ASKS, from).by(by);
+    let copy = seen(3, Fact::Arrived).cgroup(SERVER).ends(ASKED, VISITOR).by(by);
+    type Row = (&'static str, Vec<Seen>, Vec<(Origin, State, bool)>);
+    let rows: Vec<Row> = vec![
+        ("no answer", out(1, OUTSIDE).collect(), vec![(Opener, State::Sent, false)]),
+        (
+            "answered by another node",
+            out(1, OUTSIDE).chain([answer(2, OUTSIDE)]).collect(),
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
+            "answered on this node",
+            asked(1, ASKS, ASKED).into_iter().chain([answer(2, ASKED)]).collect(),
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
+            "dropped",
+            out(1, OUTSIDE).chain([dropped(2, ASKS, OUTSIDE).by(by)]).collect(),
+            vec![(Opener, State::Dropped, false)],
+        ),
+        ("from elsewhere", here(1).collect(), vec![(Packet, State::Received, false)]),
+        (
+            "from elsewhere, and a raw socket has its copy",
+            here(1).chain([copy]).collect(),
+            vec![(Packet, State::Received, false)],
+        ),
+        (
+            "a datagram to the port of the same number",
+            out(1, OUTSIDE).chain([sent_to(2, OUTSIDE), answer(3, OUTSIDE)]).collect(),
+            vec![(Opener, State::Answered, false), (Opener, State::Sent, false)],
+        ),
+    ];
+    for (name, observations, expected) in rows {
+        assert_eq!(outcomes(tell(observations, SECOND)), expected, "{name}");
+    }
+}
+
+#[test]
+fn each_fate_of_an_association_is_one_flow() {
+    use Origin::{Listener, Opener};
+    let by = Protocol::Sctp;
+    let init = || seen(1, Fact::SentTo { task: None }).cgroup(POD).ends(OPENER, LISTENER).by(by);
+    let here = || seen(2, Fact::Arrived).cgroup(SERVER).ends(LISTENER, OPENER).by(by);
+    let back = |fact| seen(3, fact).cgroup(POD).ends(OPENER, LISTENER).by(by);
+    type Row = (&'static str, Vec<Seen>, Vec<(Origin, State, bool)>);
+    let rows: Vec<Row> = vec![
+        ("no answer", vec![init()], vec![(Opener, State::Sent, false)]),
+        (
+            "answered on this node",
+            vec![init(), here(), back(Fact::Answered)],
+            vec![(Opener, State::Answered, false)],
+        ),
+        (
+            "refused by ABORT",
+            vec![init(), back(Fact::Error { errno: Some(111) })],
+            vec![(Opener, State::Refused, false)],
+        ),
+        ("dropped", vec![init(), dropped(2, OPENER, LISTENER).by(by)], vec![(Opener, State::Dropped, false)]),
+        ("from elsewhere", vec![here()], vec![(Listener, State::Received, false)]),
+    ];
+    for (name, observations, expected) in rows {
+        let told = tried(tell(observations, SECOND));
+        assert!(told.iter().all(|tried| tried.peer.is_none()), "{name}: no datagrams are counted");
+        let told: Vec<_> =
+            told.into_iter().map(|tried| (tried.origin, tried.outcome.state, tried.update)).collect();
+        assert_eq!(told, expected, "{name}");
     }
 }
 
@@ -798,6 +939,7 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         id: FlowId(id),
         direction: Direction::Egress,
         protocol: Protocol::Tcp,
+        icmp: None,
         existing: false,
         count: 1,
         first: Timestamp::from_second(i64::try_from(id).unwrap()).unwrap(),

@@ -14,7 +14,7 @@ pub(super) fn community_id(protocol: Protocol, a: (IpAddr, u16), b: (IpAddr, u16
         Protocol::Tcp => 6,
         Protocol::Udp => 17,
         Protocol::Sctp => 132,
-        Protocol::Icmp => return None,
+        Protocol::Icmp | Protocol::Icmpv6 => return None,
     };
     if a.0.is_ipv4() != b.0.is_ipv4() {
         return None;

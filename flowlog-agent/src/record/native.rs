@@ -9,8 +9,8 @@ use super::shorten::Shortening;
 use super::{Labelling, Run};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence,
-    Flow, FlowId, Labels, Loss, LossCause, LossStage, Mixed, Name, NameSource, Outcome, Party, Pod,
-    PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, Severity, State, Tier, TrialVerdict,
+    Flow, FlowId, IcmpMessage, Labels, Loss, LossCause, LossStage, Mixed, Name, NameSource, Outcome, Party,
+    Pod, PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, Severity, State, Tier, TrialVerdict,
     Verdict,
 };
 use jiff::Timestamp;
@@ -164,9 +164,12 @@ pub(super) struct FlowPart {
     /// Which end's node tells it.
     #[schemars(extend("x-cardinality" = "low"))]
     direction: Direction,
-    /// Transport protocol.
+    /// Protocol.
     #[schemars(extend("x-cardinality" = "low"))]
     protocol: Protocol,
+    /// The message that opened it, with ICMP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp: Option<IcmpPart>,
     /// Address family of the tuple.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-cardinality" = "low"))]
@@ -198,8 +201,8 @@ pub(super) struct FlowPart {
     /// Payload bytes that the opener received.
     #[serde(skip_serializing_if = "Option::is_none")]
     bytes_received: Option<u64>,
-    /// Datagrams that the opener sent to a peer that it names in each call. Absent while only a first one and a first answer
-    /// were counted.
+    /// Datagrams that the opener sent to a peer that it names in each call, or messages by ICMP. Absent while only a first one
+    /// and a first answer were counted.
     #[serde(skip_serializing_if = "Option::is_none")]
     datagrams_sent: Option<u64>,
     /// Datagrams that the opener received, likewise.
@@ -214,6 +217,18 @@ pub(super) struct FlowPart {
     /// From the connect call to the handshake's end, whole microseconds; of the first attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     connect_us: Option<u64>,
+}
+
+/// A message by ICMP (IANA's numbers; those of `icmp` and `icmpv6` differ).
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Icmp")]
+struct IcmpPart {
+    /// Its type: 8 (`icmp`) and 128 (`icmpv6`) ask for an echo.
+    #[schemars(extend("x-cardinality" = "low"))]
+    r#type: u8,
+    /// Its code.
+    #[schemars(extend("x-cardinality" = "low"))]
+    code: u8,
 }
 
 /// Address family.
@@ -701,6 +716,7 @@ impl FlowPart {
             community_id: tuple.and_then(|(from, to)| community_id(flow.protocol, from, to)),
             direction: flow.direction,
             protocol: flow.protocol,
+            icmp: flow.icmp.map(|IcmpMessage { kind, code }| IcmpPart { r#type: kind, code }),
             family: ip.map(|ip| if ip.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }),
             existing: flow.existing,
             count: flow.count,

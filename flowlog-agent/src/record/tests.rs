@@ -70,6 +70,7 @@ fn flow() -> Flow {
         id: FlowId(0xabc),
         direction: Direction::Egress,
         protocol: Protocol::Tcp,
+        icmp: None,
         existing: false,
         count: 1,
         first: time(),

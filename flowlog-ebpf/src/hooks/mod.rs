@@ -6,5 +6,6 @@ pub(crate) mod connect;
 pub(crate) mod drop;
 pub(crate) mod existing;
 pub(crate) mod outcome;
+pub(crate) mod packet;
 pub(crate) mod send;
 pub(crate) mod sendmsg;

@@ -34,7 +34,7 @@ pub(crate) fn observe(ctx: &BtfTracePointContext, sock: Sock, result: i32) {
     let ends = Ends::read(sock);
     // SAFETY: a helper without arguments, in process context.
     let cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-    let key = peers::key_of_opener(cgroup_id, ends.remote, ends.remote_port);
+    let key = peers::key_of_opener(cgroup_id, ends.remote, ends.remote_port, IPPROTO_UDP);
     if result >= 0
         && let Some(step) = shed::find(&key)
     {

@@ -7,7 +7,7 @@
 use crate::{
     emit::{emit, emit_again, fill_task, refuse},
     hooks::{answer, send::IPPROTO_UDP},
-    maps::{RECV_HOOK, SEND_HOOK, UNSENT},
+    maps::{PACKETS_IN, RECV_HOOK, SEND_HOOK, UNSENT},
     peers::{self, Begun, Now, Peer},
     shed,
     sockaddr::{AF_INET, Requested, context_word, mapped, requested4, requested6},
@@ -20,7 +20,7 @@ use aya_ebpf::{
 };
 use core::mem::offset_of;
 use flowlog_common::{
-    event::{ANSWERED, Address, Event, FLAG_UNTOLD, RECEIVED, SENT_TO},
+    event::{ANSWERED, Address, Event, FLAG_ARRIVED, FLAG_UNTOLD, RECEIVED, SENT_TO},
     peer::{ANSWER_NS, QUIET_NS},
     repeat::RepeatKey,
 };
@@ -66,14 +66,14 @@ fn observe_sent(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_addr) 
         let _ = UNSENT.remove(unsafe { bpf_get_socket_cookie(ctx.as_ptr()) });
     }
     let now = Now::read();
-    let key = peers::key_of_opener(cgroup_id, peer.address, peer.port);
+    let key = peers::key_of_opener(cgroup_id, peer.address, peer.port, IPPROTO_UDP);
     let known = peers::find(&key);
     if let Some(known) = known.filter(|known| known.is_within(now, QUIET_NS)) {
         known.add(1, 0, now);
         tell_late(SENT_TO, known, &near, &peer, cgroup_id);
         return;
     }
-    let opener = peers::find(&peers::key_of_listener(cgroup_id, peer.address, near.port));
+    let opener = peers::find(&peers::key_of_listener(cgroup_id, peer.address, near.port, IPPROTO_UDP));
     if let Some(opener) = opener.filter(|opener| opener.is_within(now, ANSWER_NS)) {
         opener.add(1, 0, now);
         return;
@@ -96,9 +96,11 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
         return;
     }
     let now = Now::read();
-    let listener = peers::find(&peers::key_of_opener(cgroup_id, peer.address, peer.port));
+    let listener = peers::find(&peers::key_of_opener(cgroup_id, peer.address, peer.port, IPPROTO_UDP));
     if let Some(listener) = listener.filter(|listener| listener.is_within(now, ANSWER_NS)) {
-        listener.add(0, 1, now);
+        if PACKETS_IN.load() == 0 {
+            listener.add(0, 1, now);
+        }
         if listener.take_first_answer() {
             emit(ctx, ANSWERED, |event| fill(event, &near, &peer, cgroup_id));
         }
@@ -108,8 +110,15 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
         }
         return;
     }
-    let key = peers::key_of_listener(cgroup_id, peer.address, near.port);
+    let key = peers::key_of_listener(cgroup_id, peer.address, near.port, IPPROTO_UDP);
     let known = peers::find(&key);
+    // Counted when it came, however long ago.
+    if PACKETS_IN.load() != 0
+        && let Some(known) = known
+    {
+        take(ctx, known, &near, &peer, cgroup_id);
+        return;
+    }
     if let Some(known) = known.filter(|known| known.is_within(now, QUIET_NS)) {
         known.add(0, 1, now);
         tell_late(RECEIVED, known, &near, &peer, cgroup_id);
@@ -119,6 +128,19 @@ fn observe_received(ctx: &SockAddrContext, named: impl FnOnce(*const bpf_sock_ad
         Begun::First => tell_first(ctx, RECEIVED, &key, &near, &peer),
         Begun::Known => {}
         Begun::Refused => refuse(),
+    }
+}
+
+/// What came before is taken: told once, with who takes it.
+#[inline(always)]
+fn take(ctx: &SockAddrContext, known: Peer, near: &Near, peer: &Requested, cgroup_id: u64) {
+    if known.take_arrival() {
+        emit(ctx, RECEIVED, |event| {
+            fill(event, near, peer, cgroup_id);
+            event.flags |= FLAG_ARRIVED;
+        });
+    } else {
+        tell_late(RECEIVED, known, near, peer, cgroup_id);
     }
 }
 

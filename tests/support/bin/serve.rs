@@ -1,22 +1,26 @@
 //! Listening: one thread, any number of sockets, what comes is sent back.
 
+use crate::ServeArgs;
 use anyhow::{Context, Result};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::socket::MsgFlags;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{ErrorKind, Read, Write, stdout};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 #[derive(Default)]
 struct Sockets {
     listeners: Vec<TcpListener>,
     datagrams: Vec<UdpSocket>,
+    blind: Vec<UdpSocket>,
+    deaf: Vec<UdpSocket>,
     connections: Vec<TcpStream>,
 }
 
 /// Listen, say `ready`, serve until killed.
-pub(crate) fn serve(tcp: &[SocketAddr], mptcp: bool, udp: &[SocketAddr]) -> Result<()> {
-    let mut sockets = Sockets::bind(tcp, mptcp, udp)?;
+pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
+    let mut sockets = Sockets::bind(args)?;
     println!("ready");
     stdout().flush().context("write stdout")?;
     loop {
@@ -25,19 +29,22 @@ pub(crate) fn serve(tcp: &[SocketAddr], mptcp: bool, udp: &[SocketAddr]) -> Resu
 }
 
 impl Sockets {
-    fn bind(tcp: &[SocketAddr], mptcp: bool, udp: &[SocketAddr]) -> Result<Self> {
+    fn bind(args: &ServeArgs) -> Result<Self> {
         let mut sockets = Self::default();
-        for address in tcp {
-            let listener = if mptcp { listen_mptcp(*address) } else { TcpListener::bind(address) };
+        for address in &args.tcp {
+            let listener = if args.mptcp { listen_mptcp(*address) } else { TcpListener::bind(address) };
             let listener = listener.with_context(|| format!("listen on tcp {address}"))?;
             listener.set_nonblocking(true).context("set O_NONBLOCK")?;
             sockets.listeners.push(listener);
         }
-        for address in udp {
+        let bind = |address: &SocketAddr| {
             let socket = UdpSocket::bind(address).with_context(|| format!("bind udp {address}"))?;
             socket.set_nonblocking(true).context("set O_NONBLOCK")?;
-            sockets.datagrams.push(socket);
-        }
+            anyhow::Ok(socket)
+        };
+        sockets.datagrams = args.udp.iter().map(bind).collect::<Result<_>>()?;
+        sockets.blind = args.udp_blind.iter().map(bind).collect::<Result<_>>()?;
+        sockets.deaf = args.udp_deaf.iter().map(bind).collect::<Result<_>>()?;
         Ok(sockets)
     }
 
@@ -45,12 +52,17 @@ impl Sockets {
     fn turn(&mut self) -> Result<()> {
         let ready = self.wait()?;
         let (listening, rest) = ready.split_at(self.listeners.len());
-        let (datagrams, connections) = rest.split_at(self.datagrams.len());
+        let (datagrams, rest) = rest.split_at(self.datagrams.len());
+        let (blind, connections) = rest.split_at(self.blind.len());
         let mut came = connections.iter();
         // A connection stays as long as it has nothing to say, or was answered.
         self.connections.retain_mut(|connection| !came.next().is_some_and(|came| *came) || echo(connection));
         for (socket, _) in self.datagrams.iter().zip(datagrams).filter(|(_, came)| **came) {
             answer_datagram(socket);
+        }
+        for (socket, _) in self.blind.iter().zip(blind).filter(|(_, came)| **came) {
+            // `recv`, unlike `recv_from` of the standard library, asks the kernel for no address.
+            while nix::sys::socket::recv(socket.as_raw_fd(), &mut [0; 64], MsgFlags::empty()).is_ok() {}
         }
         for (listener, _) in self.listeners.iter().zip(listening).filter(|(_, came)| **came) {
             accept_all(listener, &mut self.connections)?;
@@ -61,6 +73,7 @@ impl Sockets {
     fn wait(&self) -> Result<Vec<bool>> {
         let all: Vec<BorrowedFd<'_>> = (self.listeners.iter().map(AsFd::as_fd))
             .chain(self.datagrams.iter().map(AsFd::as_fd))
+            .chain(self.blind.iter().map(AsFd::as_fd))
             .chain(self.connections.iter().map(AsFd::as_fd))
             .collect();
         let mut polled: Vec<PollFd<'_>> = all.iter().map(|fd| PollFd::new(*fd, PollFlags::POLLIN)).collect();

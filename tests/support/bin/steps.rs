@@ -1,7 +1,7 @@
 //! Doing single steps: sockets opened by hand, so that every error is seen as the kernel gave it.
 
 use crate::bench::Connect;
-use crate::{burst, dns, uring};
+use crate::{burst, dns, icmp, uring};
 use anyhow::{Context, Result, bail};
 use dns_lookup::{AddrInfoHints, getaddrinfo};
 use flowlog_tests::traffic::step::DEFAULT_TIMEOUT_MS;
@@ -75,6 +75,16 @@ impl Hands {
             Step::Special { to, by } => special(*to, *by)?,
             Step::UdpConnected { to, timeout_ms, count } => udp_connected(*to, *timeout_ms, *count)?,
             Step::UdpSendto { to, timeout_ms } => udp_sendto(*to, *timeout_ms)?,
+            Step::UdpBlind { to } => udp_blind(*to)?,
+            Step::Ping { to, raw, count, timeout_ms } => {
+                told(icmp::ping(*to, *raw, *count, *timeout_ms)?, Outcome::Answered, None)
+            }
+            Step::Raw { to, protocol, packet } => {
+                let socket = icmp::open_raw(*to, (*protocol).into())?;
+                let attempt = icmp::send(&socket, *to, packet);
+                self.kept.push(socket.into());
+                told(attempt, Outcome::Done, None)
+            }
             Step::UdpMany { to, count, ports } => udp_many(*to, *count, *ports)?,
             Step::UdpProbe { to } => udp_probe(*to)?,
             Step::UdpKeep { to } => {
@@ -262,6 +272,14 @@ fn udp_sendto(to: SocketAddr, timeout_ms: u64) -> Result<Answer> {
         .map_err(Failure::Errno)
         .and_then(|_| await_event(&socket, PollFlags::POLLIN, deadline))
         .and_then(|()| Ok(recvfrom::<SockaddrStorage>(socket.as_raw_fd(), &mut [0; 64]).map(|_| ())?));
+    Ok(told(attempt, Outcome::Answered, UdpSocket::from(socket).local_addr().ok()))
+}
+
+fn udp_blind(to: SocketAddr) -> Result<Answer> {
+    let socket = open(to, SockType::Datagram)?;
+    let sent = sendto(socket.as_raw_fd(), b"flowlog", &SockaddrStorage::from(to), MsgFlags::empty());
+    let deadline = deadline(DEFAULT_TIMEOUT_MS);
+    let attempt = sent.map_err(Failure::Errno).and_then(|_| receive_all(&socket, 1, deadline));
     Ok(told(attempt, Outcome::Answered, UdpSocket::from(socket).local_addr().ok()))
 }
 

@@ -3,6 +3,7 @@
 mod bench;
 mod burst;
 mod dns;
+mod icmp;
 mod seat;
 mod serve;
 mod steps;
@@ -58,16 +59,22 @@ enum Task {
 }
 
 #[derive(Args)]
-struct ServeArgs {
+pub(crate) struct ServeArgs {
     /// A TCP address; may be given more than once.
     #[arg(long)]
-    tcp: Vec<SocketAddr>,
+    pub(crate) tcp: Vec<SocketAddr>,
     /// Speak Multipath TCP on the TCP addresses, too.
     #[arg(long)]
-    mptcp: bool,
+    pub(crate) mptcp: bool,
     /// A UDP address; may be given more than once.
     #[arg(long)]
-    udp: Vec<SocketAddr>,
+    pub(crate) udp: Vec<SocketAddr>,
+    /// A UDP address whose datagrams are taken without asking from whom they came; may be given more than once.
+    #[arg(long)]
+    pub(crate) udp_blind: Vec<SocketAddr>,
+    /// A UDP address whose datagrams are never taken; may be given more than once.
+    #[arg(long)]
+    pub(crate) udp_deaf: Vec<SocketAddr>,
 }
 
 fn main() -> Result<()> {
@@ -81,7 +88,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         Task::Script => steps::script(),
-        Task::Serve(ServeArgs { tcp, mptcp, udp }) => serve::serve(&tcp, mptcp, &udp),
+        Task::Serve(args) => serve::serve(&args),
         Task::Dns { at, ttl, record } => dns::serve(at, &record, ttl),
         Task::Exec { program } => exec(&program),
         Task::Bench(args) => bench::bench(&args),

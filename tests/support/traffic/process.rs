@@ -143,6 +143,11 @@ impl Server {
         listen.udp.iter().for_each(|address| {
             command.arg("--udp").arg(address.to_string());
         });
+        for (name, addresses) in [("--udp-blind", &listen.udp_blind), ("--udp-deaf", &listen.udp_deaf)] {
+            addresses.iter().for_each(|address| {
+                command.arg(name).arg(address.to_string());
+            });
+        }
         if listen.mptcp {
             command.arg("--mptcp");
         }

@@ -62,6 +62,34 @@ pub enum Step {
         #[serde(default = "default_timeout")]
         timeout_ms: u64,
     },
+    /// The same, and take the answer without asking from whom it came.
+    UdpBlind {
+        /// Where to.
+        to: SocketAddr,
+    },
+    /// Ask for an echo by ICMP, wait for it.
+    Ping {
+        /// Where to.
+        to: IpAddr,
+        /// By a raw socket, not one that is made for this.
+        #[serde(default)]
+        raw: bool,
+        /// How often.
+        #[serde(default = "one")]
+        count: u16,
+        /// Wait for each answer this long.
+        #[serde(default = "default_timeout")]
+        timeout_ms: u64,
+    },
+    /// Open a raw socket, which is kept until `release`, and send this packet by it, if any; wait for nothing.
+    Raw {
+        /// Where to.
+        to: IpAddr,
+        /// Protocol number.
+        protocol: u8,
+        /// What follows the IP header.
+        packet: Vec<u8>,
+    },
     /// Send datagrams from one unconnected UDP socket, to so many ports in turn; wait for nothing.
     UdpMany {
         /// Where to; the first port.
@@ -227,8 +255,11 @@ impl Step {
             | Self::UdpSendto { timeout_ms, .. }
             | Self::Burst { timeout_ms, .. }
             | Self::UdpBurst { timeout_ms, .. } => *timeout_ms = limit_ms,
+            Self::Ping { timeout_ms, .. } => *timeout_ms = limit_ms,
             Self::Special { .. }
             | Self::BurstToSelf { .. }
+            | Self::UdpBlind { .. }
+            | Self::Raw { .. }
             | Self::UdpMany { .. }
             | Self::UdpProbe { .. }
             | Self::UdpKeep { .. }
@@ -242,7 +273,7 @@ impl Step {
         self
     }
 
-    /// Where it goes; a resolution goes nowhere.
+    /// Where it goes, where that has a port; a resolution goes nowhere.
     pub fn target(&self) -> Option<SocketAddr> {
         match self {
             Self::Connect { to, .. }
@@ -250,6 +281,7 @@ impl Step {
             | Self::UdpConnected { to, .. }
             | Self::UdpSendto { to, .. }
             | Self::UdpMany { to, .. }
+            | Self::UdpBlind { to }
             | Self::UdpProbe { to }
             | Self::UdpKeep { to }
             | Self::Forge { to, .. }
@@ -257,7 +289,12 @@ impl Step {
             | Self::Burst { to, .. }
             | Self::BurstToSelf { to, .. }
             | Self::UdpBurst { to, .. } => Some(*to),
-            Self::Speak | Self::Resolve { .. } | Self::LookUp { .. } | Self::Release => None,
+            Self::Ping { .. }
+            | Self::Raw { .. }
+            | Self::Speak
+            | Self::Resolve { .. }
+            | Self::LookUp { .. }
+            | Self::Release => None,
         }
     }
 
@@ -273,8 +310,9 @@ impl Step {
             }
             Self::LookUp { .. } | Self::Ask { .. } => 10_000,
             Self::UdpProbe { .. } | Self::UdpKeep { .. } | Self::Forge { .. } => 0,
-            Self::Special { .. } => DEFAULT_TIMEOUT_MS,
-            Self::Speak | Self::Resolve { .. } | Self::Release => 0,
+            Self::Ping { timeout_ms, count, .. } => timeout_ms.saturating_mul((*count).into()),
+            Self::Special { .. } | Self::UdpBlind { .. } => DEFAULT_TIMEOUT_MS,
+            Self::Speak | Self::Raw { .. } | Self::Resolve { .. } | Self::Release => 0,
         };
         Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))
     }
@@ -330,6 +368,12 @@ pub struct Listen {
     /// UDP addresses; datagrams are sent back.
     #[serde(default)]
     pub udp: Vec<SocketAddr>,
+    /// UDP addresses; datagrams are taken without asking from whom they came.
+    #[serde(default)]
+    pub udp_blind: Vec<SocketAddr>,
+    /// UDP addresses; datagrams are never taken.
+    #[serde(default)]
+    pub udp_deaf: Vec<SocketAddr>,
 }
 
 impl Listen {

@@ -227,7 +227,7 @@ flowlog check --output json
 echo '{start}'
 mkdir /tmp/cluster
 echo '{{apiVersion: v1, kind: Node, metadata: {{name: one}}}}' >/tmp/cluster/node.yaml
-flowlog run --manifests /tmp/cluster --node one >/tmp/lines &
+flowlog run --manifests /tmp/cluster --node one --packets >/tmp/lines &
 agent=$!
 while [ ! -s /tmp/lines ] && [ -d /proc/$agent ]; do sleep 1; done
 kill -TERM $agent

@@ -6,7 +6,7 @@
 use anyhow::{Result, bail};
 
 /// Test, the hooks that it cannot do without, what it would wait for in vain.
-const NEEDS: [(&str, &[&str], &str); 14] = [
+const NEEDS: [(&str, &[&str], &str); 21] = [
     (
         "addresses::a_dual_stack_opener_is_told_by_ipv4_addresses",
         &["send", "recv"],
@@ -26,6 +26,12 @@ const NEEDS: [(&str, &[&str], &str); 14] = [
         &["drop", "error_report"],
         "drops and errors of UDP",
     ),
+    ("packets::each_end_of_an_association_is_told_by_its_packets", &["drop"], "a drop"),
+    ("packets::errors_by_icmp_are_no_flows", &["send", "error_report"], "refused UDP"),
+    ("packets::what_becomes_of_a_ping_is_told_and_what_policies_say_of_it_is_not_known", &["drop"], "a drop"),
+    ("packets::what_calls_tell_is_not_told_twice", &["send", "recv"], "connected UDP, without packets"),
+    ("packets::without_packets_a_dropped_association_is_told_still_and_icmp_is_not", &["drop"], "a drop"),
+    ("packets::without_the_send_hook_packets_tell_of_connected_sockets", &["error_report"], "refused UDP"),
     ("repeats::what_fails_among_counted_repeats_is_told_for_itself", &["drop"], "a drop"),
     (
         "resolver::a_connect_that_sends_nothing_is_no_flow_and_the_first_datagram_is",
@@ -33,6 +39,12 @@ const NEEDS: [(&str, &[&str], &str); 14] = [
         "a first send",
     ),
     ("resolver::the_c_librarys_probes_are_no_flows", &["send"], "a first send"),
+    (
+        "special::a_connection_by_io_uring_is_one_flow_of_the_process_that_asked",
+        // Of the same version as what it is about.
+        &["existing"],
+        "workers that are threads of the process",
+    ),
     ("udp::a_closed_port_on_this_node_refuses_an_unconnected_datagram", &["drop"], "the far end's NO_SOCKET"),
     (
         "udp::a_connected_sockets_datagram_that_is_taken_on_this_node_is_one_flow",

@@ -3,7 +3,7 @@
 use crate::bin::Place;
 use serde_json::Value;
 
-const HOST: [&str; 6] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs"];
+const HOST: [&str; 7] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs", "pinned"];
 const HOOKS: [&str; 18] = [
     "cgroup_mkdir",
     "cgroup_rmdir",

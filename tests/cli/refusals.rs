@@ -4,6 +4,18 @@ use crate::bin::{Place, refused};
 
 const NODE: &str = "apiVersion: v1\nkind: Node\nmetadata: {name: one}\n";
 
+/// `--pin` without a folder, and the commands that take the same one, mean `flowlog` in the first bpffs.
+#[test]
+fn the_folder_of_pins_may_be_left_out() {
+    for args in [&["run", "--pin"][..], &["detach"], &["check"]] {
+        let said = Place::new().flowlog(args);
+        assert!(!said.stderr.contains("a value is required"), "{args:?}: {}", said.stderr);
+        let words = [said.stdout, said.stderr].concat();
+        let known = ["no bpffs is mounted", "nothing is pinned in", "nothing in", "no manifests"];
+        assert!(known.iter().any(|word| words.contains(word)), "{args:?}: {words}");
+    }
+}
+
 /// Before anything of the kernel is touched: no privilege is needed to be told.
 #[test]
 fn wrong_words_are_refused_by_name() {

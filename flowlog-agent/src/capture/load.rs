@@ -9,7 +9,7 @@ use super::hooks::{
     ANSWER_HOOKS, ANSWERS, ANSWERS_HELPER, Attach, DATAGRAM_HOOKS, DROP_REASONS, HOOKS, Hook,
     NO_SOCKET_REASON, PACKET_HOOKS, REASON_PREFIX,
 };
-use super::pins::{self, Books, Found, PinError, PinOrigin, Pinned, Pins};
+use super::pins::{self, Books, Found, PinError, PinOrigin, Pinned, Pins, Unseen};
 use super::registers::{self, CALLS, Registers};
 use super::ring::{Maps, Rings};
 use crate::model::Ledger;
@@ -179,28 +179,37 @@ impl Capture {
         if !has_rings(&types) {
             return Err(LoadError::NoRing);
         }
-        let Some(folder) = &options.pin else { return Self::load(options, &types, None, PinOrigin::New) };
+        let Some(folder) = &options.pin else {
+            return Self::load(options, &types, None, PinOrigin::New, None);
+        };
         let pins = Pins::open(folder)?;
         let build = pins::build_of(OBJECT_SOURCE, options);
-        match pins.look(&build, |identity| file_length(&options.outputs, identity))? {
-            Found::Same(books) => Self::adopt(options, &types, pins, books),
+        match pins.look(&build, &options.off, |identity| file_length(&options.outputs, identity))? {
+            Found::Same(books) => Self::adopt(options, &types, pins, &books),
             Found::Other(books) => {
                 pins.part_with_misfits()?;
-                let origin = PinOrigin::Replaced(books.left);
-                Self::load(options, &types, Some((pins, Some(books))), origin)
+                let (origin, unseen) = (PinOrigin::Replaced(books.left), books.unseen());
+                if let Some(unseen) = &unseen {
+                    tracing::error!(why = unseen.why, "something was not seen for a while");
+                }
+                Self::load(options, &types, Some((pins, Some(books))), origin, unseen)
             }
             Found::Nothing => {
                 pins.clear()?;
-                Self::load(options, &types, Some((pins, None)), PinOrigin::New)
+                Self::load(options, &types, Some((pins, None)), PinOrigin::New, None)
             }
-            Found::Strange { events, why } => {
+            Found::Strange { events, why, alive_ns } => {
                 pins.clear()?;
                 tracing::error!(
                     events,
                     why,
                     "what is pinned cannot be understood: it was removed, its events are lost"
                 );
-                Self::load(options, &types, Some((pins, None)), PinOrigin::Refused { events, why })
+                let unseen = alive_ns.map(|since_ns| {
+                    let why = "what was kept in bpffs was not understood, and removed".to_owned();
+                    Unseen { since_ns, why }
+                });
+                Self::load(options, &types, Some((pins, None)), PinOrigin::Refused { events, why }, unseen)
             }
         }
     }
@@ -210,7 +219,7 @@ impl Capture {
         options: &Options,
         types: &KernelTypes,
         pins: Pins,
-        books: Books,
+        books: &Books,
     ) -> Result<(Self, Cgroups), LoadError> {
         let decoder = Decoder::new(Clock::measure()?, reason_names(types));
         let rings = Rings::take(&mut Maps::Pinned(&pins), decoder, None, Some(books.ledger))?;
@@ -218,7 +227,9 @@ impl Capture {
         let state =
             |hook: &Hook| HookState { hook: *hook, status: pinned_status(hook, options, types, &pins) };
         let programs = HOOKS.iter().filter_map(|hook| Some((hook.name, pins.program(hook.name)?))).collect();
-        let pinned = Pinned { path: pins.folder().to_owned(), origin: PinOrigin::Adopted(books.left) };
+        books.ledger.beat(super::clock::now_ns()?);
+        let origin = PinOrigin::Adopted(books.left);
+        let pinned = Pinned { path: pins.folder().to_owned(), origin, unseen: None };
         let mut capture = Self {
             ebpf: None,
             links: Vec::new(),
@@ -239,6 +250,7 @@ impl Capture {
         types: &KernelTypes,
         pins: Option<(Pins, Option<Books>)>,
         origin: PinOrigin,
+        unseen: Option<Unseen>,
     ) -> Result<(Self, Cgroups), LoadError> {
         let (pins, before) =
             pins.map_or((None, None), |(pins, books)| (Some(pins), books.map(|books| books.ledger)));
@@ -271,7 +283,7 @@ impl Capture {
             rings,
             missed: Vec::new(),
             hooks: Vec::with_capacity(HOOKS.len() + 1),
-            pinned: pins.as_ref().map(|pins| Pinned { path: pins.folder().to_owned(), origin }),
+            pinned: pins.as_ref().map(|pins| Pinned { path: pins.folder().to_owned(), origin, unseen }),
             pins,
         };
         let of = |wanted: fn(&Attach) -> bool| HOOKS.into_iter().filter(move |hook| wanted(&hook.attach));
@@ -294,6 +306,7 @@ impl Capture {
             }
             capture.pin()?;
             ledger.begin(&pins::build_of(OBJECT_SOURCE, options));
+            ledger.beat(super::clock::now_ns()?);
             ledger.set_complete(true);
         }
         capture.add_answers(options, types);

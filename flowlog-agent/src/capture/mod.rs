@@ -28,7 +28,9 @@ pub use cgroups::{Cgroups, Owner};
 pub use confine::{Confinement, Uses, confine};
 pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options};
 pub use peers::PeerCounts;
-pub use pins::{Detached, PinError, PinOrigin, Pinned, detach, list as list_pins};
+pub use pins::{
+    Detached, PinError, PinOrigin, Pinned, PinnedState, PinnedThere, Unseen, detach, find_pinned,
+};
 pub use process::find_exe;
 pub use repeats::{KILLED, Kind, LeftBehind, Repeat, RepeatCounts, Slot, account_of, sums_of};
 pub use ring::{Batch, Gaps, KernelCounts};

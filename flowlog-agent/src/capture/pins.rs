@@ -3,14 +3,15 @@
 //! A folder holds the maps that outlive a build (`map_…`), each hook's program (`prog_…`) and link (`link_…`). While an
 //! agent runs it holds a lock on the folder itself: the kernel lets go of it when the process ends, however it ends.
 
-use super::hooks::HOOKS;
-use super::load::Options;
+use super::clock::Clock;
+use super::hooks::{HOOKS, Hook};
+use super::load::{OBJECT_SOURCE, Options};
 use super::pages::{Pages, page_bytes};
 use super::reader::Reader;
-use super::repeats::{ACCOUNTS, KILLED, TALLY_WORDS, account_of};
+use super::repeats::{ACCOUNTS, KILLED, TALLY_WORDS, account_of, count_untold};
 use crate::model::ledger::{BUILD_WORDS, Left, WORDS};
-use crate::model::{Ledger, Tally};
-use aya::maps::{MapData, MapError};
+use crate::model::{Ledger, Mark, Tally};
+use aya::maps::{Map, MapData, MapError};
 use aya::programs::links::FdLink;
 use aya::programs::{BtfTracePoint, Program};
 use flowlog_common::ABI_VERSION;
@@ -18,6 +19,7 @@ use flowlog_common::counter::Counters;
 use flowlog_common::peer::{MOST_PEERS, PeerCounts};
 use flowlog_common::repeat::{MOST_REPEATS, RepeatCounts, RepeatKey};
 use flowlog_common::shed::{Judgement, MOST_JUDGED, MOST_UNTOLD};
+use jiff::Timestamp;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use sha1::{Digest, Sha1};
@@ -108,14 +110,37 @@ pub(super) enum Found {
         events: u64,
         /// Why they are not understood.
         why: String,
+        /// When the agent before was last alive, boot time; absent where that is not understood either.
+        alive_ns: Option<u64>,
     },
 }
 
 /// The ring's ledger and what the agent before left in it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Books {
     pub(super) ledger: &'static Ledger,
     pub(super) left: Left,
+    /// Needed hooks whose link is gone.
+    pub(super) missing: Vec<&'static str>,
+}
+
+/// A time in which something was not seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unseen {
+    /// Since when, boot time.
+    pub since_ns: u64,
+    /// Why.
+    pub why: String,
+}
+
+impl Books {
+    /// Without a needed hook nothing is seen of what it would show: since when is not known better than that an agent was
+    /// alive, and had it.
+    pub(super) fn unseen(&self) -> Option<Unseen> {
+        let why = format!("hooks were taken out: {}", self.missing.join(", "));
+        let known = !self.missing.is_empty() && self.left.alive_ns > 0;
+        known.then_some(Unseen { since_ns: self.left.alive_ns, why })
+    }
 }
 
 /// How a run came to its kernel half.
@@ -125,6 +150,8 @@ pub struct Pinned {
     pub path: PathBuf,
     /// What it found there.
     pub origin: PinOrigin,
+    /// What was not seen between it and the run before, as far as that is known.
+    pub unseen: Option<Unseen>,
 }
 
 /// What a run found.
@@ -190,9 +217,13 @@ pub(super) fn sequence_of(at: u64) -> u64 {
 
 /// Map the ledger of a ring. It is never unmapped: receipts are marked in it from every thread to the end.
 pub(super) fn open_ledger(map: &MapData, ring: &Reader) -> Result<&'static Ledger, MapError> {
+    map_ledger(map, ring, true)
+}
+
+fn map_ledger(map: &MapData, ring: &Reader, write: bool) -> Result<&'static Ledger, MapError> {
     let marks = usize::try_from(ring.bytes() / EVENT_BYTES).unwrap_or(0);
     let bytes = (WORDS * 8 + marks).next_multiple_of(page_bytes());
-    let pages = Pages::map(map.fd().as_fd(), 0, bytes, true).map_err(MapError::IoError)?;
+    let pages = Pages::map(map.fd().as_fd(), 0, bytes, write).map_err(MapError::IoError)?;
     let words: &'static [AtomicU64] = pages.numbers(0, WORDS);
     let marks: &'static [AtomicU8] = pages.marks(WORDS * 8, marks);
     let ledger = Ledger::new(words, marks, sequence_of(ring.kept()));
@@ -266,6 +297,7 @@ impl Pins {
     pub(super) fn look(
         &self,
         build: &[u64; BUILD_WORDS],
+        off: &[String],
         length: impl Fn((u64, u64)) -> Option<u64>,
     ) -> Result<Found, PinError> {
         if !self.map_path("LEDGER").exists() || !self.map_path("EVENTS").exists() {
@@ -275,7 +307,7 @@ impl Pins {
             Reader::open(self.map("EVENTS")?).map_err(|error| failed(&self.map_path("EVENTS"), &error))?;
         let records = ring.records();
         let all = u64::try_from(records.len()).unwrap_or(u64::MAX);
-        let strange = |events: u64, why: &str| Found::Strange { events, why: why.to_owned() };
+        let strange = |events: u64, why: &str| Found::Strange { events, why: why.to_owned(), alive_ns: None };
         let Ok(ledger) = open_ledger(&self.map("LEDGER")?, &ring) else {
             return Ok(strange(all, "its books are too small for its ring"));
         };
@@ -290,13 +322,18 @@ impl Pins {
         let told = ledger.tally().map_or(0, |tally| tally.told(account_of(KILLED))[0]);
         left.at_risk = left.at_risk.saturating_sub(told);
         if theirs[BUILD_WORDS - 1] != build[BUILD_WORDS - 1] {
-            let found = theirs[BUILD_WORDS - 1];
-            let why = format!("its events are of layout {found}, this build reads layout {ABI_VERSION}");
-            return Ok(Found::Strange { events: left.open + left.at_risk, why });
+            let why = other_layout(theirs[BUILD_WORDS - 1]);
+            let alive_ns = Some(left.alive_ns).filter(|alive_ns| *alive_ns > 0);
+            return Ok(Found::Strange { events: left.open + left.at_risk, why, alive_ns });
         }
-        let same =
-            theirs == *build && ledger.is_complete() && names().all(|name| self.map_path(name).exists());
-        let books = Books { ledger, left };
+        let is_due = |hook: &&Hook| hook.needed && !off.iter().any(|name| name == hook.name);
+        let missing: Vec<&str> =
+            HOOKS.iter().filter(is_due).map(|hook| hook.name).filter(|hook| !self.has_link(hook)).collect();
+        let same = theirs == *build
+            && ledger.is_complete()
+            && missing.is_empty()
+            && names().all(|name| self.map_path(name).exists());
+        let books = Books { ledger, left, missing };
         Ok(if same { Found::Same(books) } else { Found::Other(books) })
     }
 
@@ -368,6 +405,8 @@ pub struct Detached {
     pub removed: Vec<String>,
     /// Events that waited and are told by nobody now.
     pub untold: u64,
+    /// Connections that were counted, likewise.
+    pub counted: u64,
 }
 
 /// Take everything that is pinned in a folder out of the kernel, and remove the folder; `None` where there is none.
@@ -379,26 +418,142 @@ pub fn detach(folder: &Path) -> Result<Option<Detached>, PinError> {
         return Ok(None);
     }
     let pins = Pins::open(folder)?;
-    let untold = match pins.look(&[0; BUILD_WORDS], |_| None) {
+    let untold = match pins.look(&[0; BUILD_WORDS], &[], |_| None) {
         Ok(Found::Same(books) | Found::Other(books)) => books.left.open + books.left.at_risk,
         Ok(Found::Strange { events, .. }) => events,
         Ok(Found::Nothing) | Err(_) => 0,
     };
+    let counted = match (pins.map("TALLY"), pins.map("REPEAT_COUNTS")) {
+        (Ok(tally), Ok(counts)) => count_untold_in(&tally, counts).unwrap_or(0),
+        _ => 0,
+    };
     let removed = pins.clear()?;
     pins.remove_folder()?;
-    Ok(Some(Detached { removed, untold }))
+    Ok(Some(Detached { removed, untold, counted }))
+}
+
+/// What is pinned in a folder, as it is found without touching it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PinnedThere {
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// Hooks whose links are there: they observe.
+    pub hooks: Vec<&'static str>,
+    /// Process id of the agent that works with it.
+    pub agent: Option<u32>,
+    /// Whether this build understands it.
+    pub state: PinnedState,
+}
+
+/// Whether what is pinned is understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PinnedState {
+    /// It is.
+    Known {
+        /// Its kernel half is this build's; else `run` replaces it.
+        own: bool,
+        /// When an agent was last alive.
+        last_alive: Timestamp,
+        /// It ended in order.
+        ended: bool,
+        /// Events that are not told.
+        waiting: u64,
+        /// Connections that were counted and are not told.
+        counted: u64,
+    },
+    /// It is not: `run` removes it.
+    Strange {
+        /// Why.
+        why: String,
+    },
 }
 
 /// What is pinned in a folder: `None` where nothing is.
 ///
 /// # Errors
 /// It cannot be read.
-pub fn list(folder: &Path) -> io::Result<Option<usize>> {
-    match fs::read_dir(folder) {
-        Ok(entries) => Ok(Some(entries.filter(Result::is_ok).count()).filter(|count| *count > 0)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+pub fn find_pinned(folder: &Path) -> Result<Option<PinnedThere>, PinError> {
+    let metadata = match fs::metadata(folder.join("map_EVENTS")) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(folder, &error)),
+    };
+    let has_link = |hook: &&Hook| folder.join(format!("link_{}", hook.name)).exists();
+    Ok(Some(PinnedThere {
+        since: metadata.modified().ok().and_then(|time| Timestamp::try_from(time).ok()),
+        hooks: HOOKS.iter().filter(has_link).map(|hook| hook.name).collect(),
+        agent: find_lock_holder(folder),
+        state: read_state(folder)?,
+    }))
+}
+
+fn read_state(folder: &Path) -> Result<PinnedState, PinError> {
+    let open = |name: &str| {
+        let path = folder.join(format!("map_{name}"));
+        MapData::from_pin(&path).map_err(|error| failed(&path, &error))
+    };
+    let read = |error: MapError| failed(folder, &error);
+    let strange = |why: &str| Ok(PinnedState::Strange { why: why.to_owned() });
+    let ring = Reader::open(open("EVENTS")?).map_err(read)?;
+    let ledger = open("LEDGER")?;
+    if ledger.info().map_err(|error| failed(folder, &error))?.max_entries()
+        < ledger_entries(u32::try_from(ring.bytes()).unwrap_or(u32::MAX))
+    {
+        return strange("its books are too small for its ring");
     }
+    let ledger = map_ledger(&ledger, &ring, false).map_err(read)?;
+    let Some(build) = ledger.build() else { return strange("its books are of another layout") };
+    let layout = build[BUILD_WORDS - 1];
+    if layout != u64::from(ABI_VERSION) {
+        return Ok(PinnedState::Strange { why: other_layout(layout) });
+    }
+    let waiting = ring.records().into_iter().filter(|at| ledger.mark(sequence_of(*at)) != Mark::Told).count();
+    let counted = match open("TALLY") {
+        Ok(tally) => count_untold_in(&tally, open("REPEAT_COUNTS")?).map_err(read)?,
+        Err(_) => 0,
+    };
+    let (alive_ns, ended) = ledger.last_alive();
+    let clock = Clock::measure().map_err(|error| failed(folder, &error))?;
+    let source: Vec<u8> = build.iter().take(4).flat_map(|word| word.to_ne_bytes()).collect();
+    Ok(PinnedState::Known {
+        own: source == OBJECT_SOURCE.as_bytes(),
+        last_alive: clock.wall(alive_ns),
+        ended,
+        waiting: u64::try_from(waiting).unwrap_or(u64::MAX),
+        counted,
+    })
+}
+
+fn count_untold_in(tally: &MapData, counts: MapData) -> Result<u64, MapError> {
+    let bytes = (TALLY_WORDS * 8).next_multiple_of(page_bytes());
+    if usize::try_from(tally.info()?.max_entries()).ok() != Some(TALLY_WORDS) {
+        return Ok(0);
+    }
+    let pages = Pages::map(tally.fd().as_fd(), 0, bytes, false).map_err(MapError::IoError)?;
+    let tally = Tally::read(pages.numbers(0, TALLY_WORDS), ACCOUNTS);
+    tally.map_or(Ok(0), |tally| count_untold(&tally, Map::from_map_data(counts)?))
+}
+
+/// The process that holds the lock on a folder, from the kernel's list of locks: taking it to find out would be in the way
+/// of an agent that starts.
+fn find_lock_holder(folder: &Path) -> Option<u32> {
+    let found = fs::metadata(folder).ok()?;
+    let (major, minor) = (nix::sys::stat::major(found.dev()), nix::sys::stat::minor(found.dev()));
+    lock_holder(&fs::read_to_string("/proc/locks").ok()?, (major, minor, found.ino()))
+}
+
+/// `1: FLOCK  ADVISORY  WRITE 4242 00:1f:2 0 EOF`, device numbers in hexadecimal.
+fn lock_holder(locks: &str, (major, minor, inode): (u64, u64, u64)) -> Option<u32> {
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    locks.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_it = words.get(1) == Some(&"FLOCK") && words.get(5) == Some(&place.as_str());
+        if is_it { words.get(4)?.parse().ok() } else { None }
+    })
+}
+
+fn other_layout(found: u64) -> String {
+    format!("its events are of layout {found}, this build reads layout {ABI_VERSION}")
 }
 
 fn is_bpffs(path: &Path) -> bool {
@@ -417,5 +572,19 @@ fn remove(path: &Path) -> Result<(), PinError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed(path, &error)),
         Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lock_holder;
+
+    #[test]
+    fn who_holds_the_lock_is_read_from_the_kernels_list() {
+        let locks = "1: POSIX  ADVISORY  WRITE 7 00:1f:2 0 EOF\n2: FLOCK  ADVISORY  WRITE 4242 00:1f:2 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 9 fd:01:33 0 EOF\n3: FLOCK ADVISORY READ 8 fd:01:33 0 EOF\n";
+        assert_eq!(lock_holder(locks, (0, 0x1f, 2)), Some(4242));
+        assert_eq!(lock_holder(locks, (0xfd, 1, 33)), Some(8), "not one that waits");
+        assert_eq!(lock_holder(locks, (0, 0x1f, 3)), None);
     }
 }

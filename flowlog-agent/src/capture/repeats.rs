@@ -6,7 +6,7 @@ use super::load::LoadError;
 use super::ring::{Maps, refused};
 use crate::model::tally::{Context, Standing, Sums, words_of};
 use crate::model::{Direction, Ledger, Protocol, Tally, normalise};
-use aya::maps::{Array, HashMap, MapData, MapError};
+use aya::maps::{Array, HashMap, Map, MapData, MapError};
 use flowlog_common::repeat::{EGRESS, INGRESS, MOST_REPEATS, RepeatKey};
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -269,6 +269,19 @@ pub(super) fn key_of(repeat: &Repeat) -> Key {
         protocol: number_of(repeat.protocol),
         reserved: 0,
     })
+}
+
+/// Connections that were counted and that nobody has told.
+pub(super) fn count_untold(tally: &Tally, counts: Map) -> Result<u64, MapError> {
+    let counts: Array<MapData, Counts> = Array::try_from(counts)?;
+    let mut untold = 0;
+    for slot in 0..u32::try_from(MOST_REPEATS).unwrap_or(u32::MAX) {
+        if tally.standing(slot) == Standing::Open {
+            let Counts(counted) = counts.get(&slot, 0)?;
+            untold += counted.established.saturating_sub(tally.told(slot)[0]);
+        }
+    }
+    Ok(untold)
 }
 
 /// What is told of counts by what it adds up to; the rest is derived.

@@ -3,9 +3,12 @@
 //! Reads files only; nothing is loaded. Exit code 0: everything is there; 1: flowlog runs and sees less;
 //! 2: it cannot run.
 
+use super::detach::{folder_parser, pin_folder};
 use crate::capture::hooks::{ANSWERS, Attach, HOOKS, Hook};
 use crate::capture::host::{Host, Lockdown, under};
+use crate::capture::{self, PinnedState, PinnedThere};
 use clap::ValueEnum;
+use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -20,6 +23,9 @@ pub(super) struct Args {
     /// The cgroup2 directory that `flowlog run` would watch; default: the root of the mounted hierarchy.
     #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
+    /// The folder that `flowlog run --pin=DIR` is given; default: `flowlog` in the first bpffs.
+    #[arg(long, env = "FLOWLOG_PIN", value_name = "DIR", default_value = "", value_parser = folder_parser())]
+    pin: PathBuf,
 }
 
 /// How the answer is printed.
@@ -49,7 +55,45 @@ struct Report {
     host: Vec<Row>,
     /// Every hook.
     hooks: Vec<Row>,
+    /// What outlives the agent, where something does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned: Option<PinnedPart>,
 }
+
+/// What is kept in bpffs.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct PinnedPart {
+    /// The folder.
+    path: String,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    since: Option<String>,
+    /// Hooks that observe.
+    hooks: Vec<&'static str>,
+    /// Process id of the agent that works with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<u32>,
+    /// Whether this build understands it.
+    understood: bool,
+    /// Whether its kernel half is this build's; else `run` replaces it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own: Option<bool>,
+    /// When an agent was last alive.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_alive: Option<String>,
+    /// Whether that one ended in order.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<bool>,
+    /// Events that are not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting: Option<u64>,
+    /// Connections that were counted and are not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counted: Option<u64>,
+}
+
+/// What was found in the folder, if it could be read.
+type Pins = (PathBuf, Result<Option<PinnedThere>, String>);
 
 /// What it comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -97,7 +141,12 @@ type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 pub(super) fn run(args: &Args) -> ExitCode {
     let root = Path::new("/");
     let host = Host::read(root);
-    let report = match &host.types {
+    // Where no bpffs is mounted, nothing is pinned.
+    let pins = pin_folder(&args.pin).ok().map(|folder| {
+        let found = capture::find_pinned(&folder).map_err(|error| error.to_string());
+        (folder, found)
+    });
+    let mut report = match &host.types {
         Ok(types) => {
             let has = |name: &str| types.has_function(name) || types.has_helper(name);
             let find = |name: &str| types.find_tracepoint(name).or_else(|| has(name).then_some(0));
@@ -105,6 +154,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         }
         Err(_) => look(root, &host, None, args.cgroup_root.as_deref()),
     };
+    report.add_pins(pins.as_ref());
     let text = match args.output {
         Format::Text => report.text(),
         Format::Json => report.json(),
@@ -134,7 +184,7 @@ fn look(
     ];
     let result = rows.iter().chain(&hooks).map(Row::ability).max().unwrap_or(Ability::Complete);
     let kernel = host.kernel.as_ref().ok().map(|kernel| kernel.release.clone());
-    Report { version: env!("CARGO_PKG_VERSION"), kernel, result, host: rows, hooks }
+    Report { version: env!("CARGO_PKG_VERSION"), kernel, result, host: rows, hooks, pinned: None }
 }
 
 fn look_at_kernel(host: &Host) -> Row {
@@ -256,6 +306,49 @@ fn look_at_bpffs(host: &Host) -> Row {
     }
 }
 
+/// What outlives the agent, and what is to be done about it.
+fn look_at_pins((folder, found): &Pins) -> Row {
+    let row = Row::optional("pinned");
+    let folder = folder.display();
+    let there = match found {
+        Ok(Some(there)) => there,
+        Ok(None) => return row.ok(format!("nothing in {folder}")),
+        Err(error) => {
+            return row.degraded(
+                error.clone(),
+                "it cannot be told what is pinned, nor whether an agent is running",
+                "run `flowlog check` as root".to_owned(),
+            );
+        }
+    };
+    let since = there.since.map(|since| format!(" since {}", shown(since))).unwrap_or_default();
+    let what = format!("{folder}{since}: {} hooks observe", there.hooks.len());
+    match (&there.state, there.agent) {
+        (PinnedState::Strange { why }, _) => row.degraded(
+            format!("{what}; {why}"),
+            "what waits there is lost when this build is started, and counted in a `loss`",
+            "start the build that pinned it once, so that it tells what waits; or `flowlog detach`"
+                .to_owned(),
+        ),
+        (PinnedState::Known { .. }, Some(agent)) => {
+            row.ok(format!("{what}; an agent is running with it (process {agent})"))
+        }
+        (PinnedState::Known { own, last_alive, ended, waiting, counted }, None) => {
+            let whose = if *own { "this build's" } else { "another build's, which `run` replaces" };
+            let how = if *ended { "ended" } else { "was killed" };
+            row.ok(format!(
+                "{what}, {whose}; the last agent {how} at {}; {waiting} events and {counted} counted connections \
+                 wait: `flowlog run --pin` tells them, `flowlog detach` takes all out",
+                shown(*last_alive)
+            ))
+        }
+    }
+}
+
+fn shown(time: Timestamp) -> String {
+    format!("{time:.0}")
+}
+
 fn look_at_hook(hook: &Hook, tracepoints: Option<Tracepoints<'_>>, cgroup: &Row) -> Row {
     let row = Row { needed: hook.needed, ..Row::optional(hook.name) };
     let newer = format!("boot a kernel of version {} or newer", hook.kernel);
@@ -347,6 +440,29 @@ impl Row {
     }
 }
 
+impl PinnedPart {
+    fn of(folder: &Path, there: &PinnedThere) -> Self {
+        let known = match &there.state {
+            PinnedState::Known { own, last_alive, ended, waiting, counted } => {
+                Some((*own, *last_alive, *ended, *waiting, *counted))
+            }
+            PinnedState::Strange { .. } => None,
+        };
+        Self {
+            path: folder.display().to_string(),
+            since: there.since.map(shown),
+            hooks: there.hooks.clone(),
+            agent: there.agent,
+            understood: known.is_some(),
+            own: known.map(|(own, ..)| own),
+            last_alive: known.map(|(_, last_alive, ..)| shown(last_alive)),
+            ended: known.map(|(_, _, ended, ..)| ended),
+            waiting: known.map(|(_, _, _, waiting, _)| waiting),
+            counted: known.map(|(.., counted)| counted),
+        }
+    }
+}
+
 /// Column at which the words of a row begin.
 const INDENT: usize = 26;
 
@@ -370,6 +486,17 @@ fn wrap(text: &mut String, words: &str, indent: usize) {
 }
 
 impl Report {
+    fn add_pins(&mut self, pins: Option<&Pins>) {
+        let row = match pins {
+            Some(pins) => look_at_pins(pins),
+            None => Row::optional("pinned").ok("nothing: no bpffs is mounted".to_owned()),
+        };
+        self.result = self.result.max(row.ability());
+        self.host.push(row);
+        let there = pins.and_then(|(folder, found)| Some((folder, found.as_ref().ok()?.as_ref()?)));
+        self.pinned = there.map(|(folder, there)| PinnedPart::of(folder, there));
+    }
+
     fn text(&self) -> String {
         let mut text = format!("flowlog {} on Linux", self.version);
         let _ = writeln!(text, " {}\n\nHost", self.kernel.as_deref().unwrap_or("of an unknown version"));
@@ -441,7 +568,7 @@ mod tests {
         if tracepoints.is_some() && !under(tree.path(), "/sys/kernel/btf/vmlinux").exists() {
             // The smallest BTF: a header and no types. What tracepoints there are, the case says.
             let empty = [&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0][..], &[0; 16]].concat();
-            host.types = crate::capture::btf::KernelTypes::parse(empty);
+            host.types = capture::btf::KernelTypes::parse(empty);
         }
         look(tree.path(), &host, tracepoints, cgroup_root.map(Path::new))
     }
@@ -557,6 +684,36 @@ mod tests {
                 assert!(text.contains(hook.name), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_pinned_is_told_with_what_to_do_about_it() {
+        let time = Timestamp::from_second(1_764_000_000).unwrap();
+        let known = |own, ended| PinnedState::Known { own, last_alive: time, ended, waiting: 12, counted: 7 };
+        let strange = PinnedState::Strange { why: "its books are of another layout".to_owned() };
+        let rows = [
+            ("an agent", known(true, false), Some(4_242), Mark::Ok, "(process 4242)"),
+            ("none, killed", known(true, false), None, Mark::Ok, "was killed at 2025-11-24T16:00:00Z"),
+            ("none, ended", known(false, true), None, Mark::Ok, "another build's, which `run` replaces"),
+            ("strange", strange, None, Mark::Degraded, "of another layout"),
+        ];
+        for (name, state, agent, mark, words) in rows {
+            let there = PinnedThere { since: Some(time), hooks: vec!["connect4", "connect6"], agent, state };
+            let pins = (PathBuf::from("/sys/fs/bpf/flowlog"), Ok(Some(there)));
+            let mut report = report(&tree(&[]), Some(ALL), None);
+            report.add_pins(Some(&pins));
+            let row = row(&report, "pinned");
+            assert_eq!(row.state, mark, "{name}");
+            assert!(row.found.contains(words) && row.found.contains("2 hooks observe"), "{name}: {row:?}");
+            let long = report.text().lines().find(|line| line.chars().count() > COLUMNS).map(str::to_owned);
+            assert_eq!(long, None, "{name}");
+            let part = report.pinned.as_ref().unwrap();
+            assert_eq!((part.agent, part.understood), (agent, mark == Mark::Ok), "{name}");
+        }
+        let unread = (PathBuf::from("/x"), Err("--pin /x: Operation not permitted".to_owned()));
+        let mut report = report(&tree(&[]), Some(ALL), None);
+        report.add_pins(Some(&unread));
+        assert_eq!((row(&report, "pinned").state, report.pinned), (Mark::Degraded, None));
     }
 
     #[test]

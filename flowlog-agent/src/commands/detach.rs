@@ -2,6 +2,7 @@
 
 use crate::capture::{self, host};
 use anyhow::bail;
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -10,7 +11,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     /// The folder that `flowlog run --pin=DIR` was given; default: `flowlog` in the first bpffs.
-    #[arg(long, env = "FLOWLOG_PIN", value_name = "DIR", default_value = "")]
+    #[arg(long, env = "FLOWLOG_PIN", value_name = "DIR", default_value = "", value_parser = folder_parser())]
     pin: PathBuf,
 }
 
@@ -30,7 +31,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     if detached.untold > 0 {
         let _ = writeln!(text, "{} events that no agent has told are lost", detached.untold);
     }
+    if detached.counted > 0 {
+        let _ = writeln!(text, "{} connections that were counted and not told are lost", detached.counted);
+    }
     Ok(super::answer::print(&text))
+}
+
+/// A path that may be empty, which clap's own parser of paths refuses.
+pub(super) fn folder_parser() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
 }
 
 /// The folder as written, or the one that is taken where nothing is.

@@ -1,6 +1,6 @@
 //! `flowlog run`: capture, and write records until told to stop.
 
-use super::detach::pin_folder;
+use super::detach::{folder_parser, pin_folder};
 use crate::capture::btf::VMLINUX;
 use crate::capture::hooks::PACKET_HOOKS;
 use crate::capture::host;
@@ -84,7 +84,8 @@ pub(super) struct Args {
         value_name = "DIR",
         num_args = 0..=1,
         require_equals = true,
-        default_missing_value = ""
+        default_missing_value = "",
+        value_parser = folder_parser()
     )]
     pin: Option<PathBuf>,
     /// Show the kernel half's own debug lines (with `--log debug`).

@@ -303,6 +303,11 @@ impl Ledger {
         self.word(ALIVE_NS).store(now_ns, Ordering::Release);
     }
 
+    /// When an agent was last alive, boot time, and whether it ended in order; 0 where none was.
+    pub fn last_alive(&self) -> (u64, bool) {
+        (self.word(ALIVE_NS).load(Ordering::Acquire), self.word(ENDED).load(Ordering::Acquire) != 0)
+    }
+
     /// Make it one that nothing was marked in yet, of this build and settings.
     pub fn begin(&self, build: &[u64; BUILD_WORDS]) {
         for (at, part) in build.iter().enumerate() {

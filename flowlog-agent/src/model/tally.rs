@@ -110,6 +110,12 @@ impl Tally {
         Some(tally)
     }
 
+    /// The same, of words that are not to be changed. `None` where they are in another layout.
+    pub fn read(words: &'static [AtomicU64], accounts: usize) -> Option<Self> {
+        let format = words.get(FORMAT_AT)?.load(Ordering::Acquire);
+        if format == FORMAT { Self::new(words, accounts) } else { None }
+    }
+
     fn get(&self, at: usize) -> u64 {
         self.words.get(at).map_or(0, |word| word.load(Ordering::Acquire))
     }

@@ -30,7 +30,7 @@ use crate::model::{
 };
 use crate::policy;
 use crate::record::{
-    Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Line, SnapshotState, Start, Stop,
+    Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Gap, Line, SnapshotState, Start, Stop,
 };
 use crate::sinks::Sinks;
 use crate::telemetry::{RateLimit, Registry};
@@ -120,6 +120,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
     spine.resume(&mut capture)?;
     spine.tell_start(start);
+    spine.tell_gap(&capture);
     spine.hand_over();
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
@@ -789,6 +790,15 @@ impl Spine {
     fn tell_start(&mut self, mut start: Start) {
         start.snapshot = Some(state_of(&self.snapshot, &[]));
         self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
+    }
+
+    /// What nobody saw between this run and the one before, where that is known.
+    fn tell_gap(&mut self, capture: &Capture) {
+        let unseen = capture.pinned.as_ref().and_then(|pinned| pinned.unseen.as_ref());
+        let Some(unseen) = unseen else { return };
+        let now = Timestamp::now();
+        let from = capture.wall(unseen.since_ns).min(now);
+        self.tell_agent(AgentEvent::Gap(Gap { from, to: now, reason: unseen.why.clone() }), now);
     }
 
     fn tell_agent(&mut self, event: AgentEvent, time: Timestamp) {

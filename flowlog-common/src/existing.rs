@@ -8,6 +8,9 @@ pub const FLAG_OPENED: u8 = 1;
 /// The socket's own counts say that a listener accepted it.
 pub const FLAG_ACCEPTED: u8 = 2;
 
+/// It had no cookie: no hook has ever seen it.
+pub const FLAG_UNSEEN: u8 = 4;
+
 /// A stream socket that some process holds: connected, connecting, or listening.
 ///
 /// A socket that several processes hold is written for each of them.
@@ -40,7 +43,7 @@ pub struct ExistingSocket {
     pub remote_port: u16,
     /// Process id (thread group) of one that holds it, in the initial PID namespace.
     pub pid: u32,
-    /// [`FLAG_OPENED`], [`FLAG_ACCEPTED`], or 0 where its counts do not tell.
+    /// [`FLAG_OPENED`] or [`FLAG_ACCEPTED`] where its counts tell; [`FLAG_UNSEEN`].
     pub flags: u8,
     /// Zero.
     pub reserved: [u8; 7],

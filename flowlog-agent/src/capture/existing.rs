@@ -5,7 +5,7 @@ use super::decode::{DecodeError, Decoder};
 use crate::model::{Fact, Observation};
 use aya::Btf;
 use aya::programs::{Iter, Program, ProgramError};
-use flowlog_common::existing::{ExistingSocket, FLAG_ACCEPTED, FLAG_OPENED};
+use flowlog_common::existing::{ExistingSocket, FLAG_ACCEPTED, FLAG_OPENED, FLAG_UNSEEN};
 use foldhash::{HashMap, HashMapExt, HashSet};
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
@@ -21,6 +21,16 @@ pub(super) struct Existing {
     pub(super) sockets: VecDeque<Observation>,
     /// Records that this build does not understand.
     pub(super) errors: Vec<DecodeError>,
+    /// Cookies of those that no hook has ever seen.
+    unseen: HashSet<u64>,
+}
+
+impl Existing {
+    /// Leave out what hooks have seen, or a walk before: it was told.
+    pub(super) fn keep_unseen(&mut self) {
+        let Self { sockets, unseen, .. } = self;
+        sockets.retain(|seen| seen.cookie.is_some_and(|cookie| unseen.contains(&cookie)));
+    }
 }
 
 /// Why there was no walk.
@@ -77,6 +87,9 @@ fn sort_out(bytes: &[u8], decoder: &Decoder) -> Existing {
                 // Those who hold the same socket: the first stands for it.
                 if let Entry::Vacant(entry) = sockets.entry(found.seen.cookie.unwrap_or(0)) {
                     order.push(*entry.key());
+                    if found.flags & FLAG_UNSEEN != 0 {
+                        existing.unseen.insert(*entry.key());
+                    }
                     entry.insert(found);
                 }
             }
@@ -110,7 +123,7 @@ fn listens(found: &Found) -> Option<(u32, u16)> {
 
 /// The socket's own counts tell; where they do not, who has a port on which somebody listens is taken for accepted.
 fn has_opened(found: &Found, listening: &HashSet<(u32, u16)>) -> bool {
-    match found.flags {
+    match found.flags & (FLAG_OPENED | FLAG_ACCEPTED) {
         FLAG_OPENED => true,
         FLAG_ACCEPTED => false,
         _ => !found.seen.local.is_some_and(|local| listening.contains(&(found.netns, local.port()))),
@@ -119,7 +132,7 @@ fn has_opened(found: &Found, listening: &HashSet<(u32, u16)>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{FLAG_ACCEPTED, FLAG_OPENED, sort_out};
+    use super::{FLAG_ACCEPTED, FLAG_OPENED, FLAG_UNSEEN, sort_out};
     use crate::capture::clock::Clock;
     use crate::capture::decode::Decoder;
     use crate::model::Fact;
@@ -150,7 +163,7 @@ mod tests {
         let mut elsewhere = socket(6, 1, 0, 81);
         elsewhere[4] = 2;
         let bytes = [
-            socket(1, 1, FLAG_ACCEPTED, 40_000),
+            socket(1, 1, FLAG_ACCEPTED | FLAG_UNSEEN, 40_000),
             socket(2, 1, 0, 80),
             socket(3, 1, FLAG_OPENED, 80),
             socket(4, 1, 0, 40_001),
@@ -162,7 +175,7 @@ mod tests {
             vec![ABI_VERSION; 17],
         ];
         let decoder = Decoder::new(Clock::fixed(0), Vec::new());
-        let existing = sort_out(&bytes.concat(), &decoder);
+        let mut existing = sort_out(&bytes.concat(), &decoder);
         let found: Vec<_> = existing
             .sockets
             .iter()
@@ -185,5 +198,8 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(existing.errors.len(), 1, "what ends early is an error");
+        existing.keep_unseen();
+        let left: Vec<_> = existing.sockets.iter().filter_map(|seen| seen.cookie).collect();
+        assert_eq!(left, [1]);
     }
 }

@@ -300,8 +300,8 @@ impl Capture {
         }
         if let Some(ledger) = ledger {
             if before.is_some() {
-                // What was there before these programs was seen by those before them.
-                capture.rings.existing = existing::Existing::default();
+                // What was there before these programs was seen by those before them, unless a hook had been taken out.
+                capture.rings.existing.keep_unseen();
                 ledger.set_generation(generation, super::clock::now_ns()?);
             }
             capture.pin()?;

@@ -11,9 +11,9 @@ use crate::{
         send::IPPROTO_UDP,
     },
     offsets::{
-        ITER_META_SEQ, NET_INUM, SK_PROTOCOL, SK_TYPE, SKC_NET, SKC_STATE, SOCKET_SK, Sock, TASK_COMM,
-        TASK_TGID, TCP_BYTES_ACKED, TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SND_NXT, TCP_SND_UNA, cgroup_of,
-        load, probe,
+        ITER_META_SEQ, NET_INUM, SK_PROTOCOL, SK_TYPE, SKC_COOKIE, SKC_NET, SKC_STATE, SOCKET_SK, Sock,
+        TASK_COMM, TASK_TGID, TCP_BYTES_ACKED, TCP_BYTES_RETRANS, TCP_BYTES_SENT, TCP_SND_NXT, TCP_SND_UNA,
+        cgroup_of, load, probe,
     },
     sockaddr::{AF_INET, AF_INET6, Ends},
 };
@@ -26,7 +26,7 @@ use core::mem::size_of;
 use flowlog_common::{
     ABI_VERSION,
     event::COMM_BYTES,
-    existing::{ExistingSocket, FLAG_ACCEPTED, FLAG_OPENED},
+    existing::{ExistingSocket, FLAG_ACCEPTED, FLAG_OPENED, FLAG_UNSEEN},
 };
 
 /// The arguments of `bpf_iter_task_file`: `struct bpf_iter_meta *meta, struct task_struct *task, u32 fd, struct file *file`.
@@ -70,6 +70,7 @@ fn write_stream(meta: *const c_void, task: *const c_void, sock: Sock, ends: &End
     if !is_open(load(sock, &SKC_STATE)) {
         return;
     }
+    let unseen = if load::<u64>(sock, &SKC_COOKIE) == 0 { FLAG_UNSEEN } else { 0 };
     // What is still open once the cookie was made tells its end.
     let cookie = cookie_of(sock);
     let state: u8 = load(sock, &SKC_STATE);
@@ -92,7 +93,7 @@ fn write_stream(meta: *const c_void, task: *const c_void, sock: Sock, ends: &End
         local_port: ends.local_port,
         remote_port: ends.remote_port,
         pid: load(task, &TASK_TGID),
-        flags: role_of(sock, state),
+        flags: role_of(sock, state) | unseen,
         reserved: [0; 7],
         comm: probe(task, TASK_COMM.load() as usize).unwrap_or([0; COMM_BYTES]),
     };

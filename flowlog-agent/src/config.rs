@@ -47,6 +47,8 @@ pub struct Values {
     pub host_processes: Option<bool>,
     /// Tell the executable of processes: keeps CAP_SYS_PTRACE, and files are not confined.
     pub process_exe: Option<bool>,
+    /// Ask connection tracking for the backends of services: keeps CAP_NET_ADMIN.
+    pub conntrack: Option<bool>,
     /// Give up nothing once attached: capabilities, files, system calls.
     pub keep_privileges: Option<bool>,
     /// Address blocks of pods: an address in here that no pod has is unknown, not external.
@@ -125,6 +127,8 @@ pub struct Settings {
     pub host_processes: bool,
     /// Tell the executable of processes.
     pub process_exe: bool,
+    /// Ask connection tracking for the backends of services.
+    pub conntrack: bool,
     /// Give up nothing once attached.
     pub keep_privileges: bool,
     /// Address blocks of pods.
@@ -444,6 +448,7 @@ impl Settings {
             )?,
             host_processes: layers.value("host_processes", |values| &values.host_processes, false),
             process_exe: layers.value("process_exe", |values| &values.process_exe, false),
+            conntrack: layers.value("conntrack", |values| &values.conntrack, false),
             keep_privileges: layers.value("keep_privileges", |values| &values.keep_privileges, false),
             pod_cidrs: layers.cidrs("pod_cidrs", |values| &values.pod_cidrs)?,
             service_cidrs: layers.cidrs("service_cidrs", |values| &values.service_cidrs)?,

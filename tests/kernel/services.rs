@@ -2,10 +2,11 @@
 
 use crate::balancer::balance;
 use crate::stage::{
-    API, CLIENT, FAMILIES, Family, Net, Stage, base, deny_ingress, do_step, end, internet, place, pod,
-    policy, small, sum, told,
+    API, CLIENT, FAMILIES, Family, Net, Stage, base, count_of, deny_ingress, do_step, end, internet, place,
+    pod, policy, small, sum, told,
 };
-use flowlog_tests::{Listen, Outcome, Place, Step};
+use flowlog_tests::traffic::step::Seat;
+use flowlog_tests::{Listen, Outcome, Place, Step, agent};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
@@ -300,4 +301,71 @@ fn a_connection_whose_source_is_translated_is_told_at_both_ends() {
     }
     let ended = end(agent);
     assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 8, "{:#?}", ended.lines);
+}
+
+/// Where the node masquerades, nothing that the hooks see joins the two ends, as with a backend on another node: the node's
+/// connection tracking knows.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn connection_tracking_tells_the_backend_that_nothing_else_shows() {
+    let net = Net::new();
+    let mut objects = base(net);
+    objects.extend([pod(net, "client", CLIENT), pod(net, "web-a", 31), pod(net, "web-b", 32)]);
+    objects.extend(service(net, &[31, 32]));
+    objects.push(deny_ingress("web-b-closed", "web-b"));
+    let mut stage = Stage::new(net, &objects);
+    let _servers = ["web-a", "web-b"].map(|name| {
+        stage.world.serve(&place(name), Some("web"), &Listen::tcp("[::]:8080".parse().unwrap())).unwrap()
+    });
+    stage.world.enforce(MASQUERADE).unwrap();
+    // Where the agent belongs: the tables of another namespace know nothing.
+    let seat = || Seat { netns: Some(stage.world.netns(&Place::Node).unwrap().path()), ..Seat::default() };
+    let mut client = stage.actor("client");
+    const TRIES: u64 = 12;
+    for asks in [true, false] {
+        let more: &[&str] = if asks { &["--each", "--conntrack"] } else { &["--each"] };
+        let agent = agent::Start::new(stage.arguments(more)).seat(seat()).start().unwrap();
+        for family in FAMILIES {
+            let to = SocketAddr::new(net.service(family, 10), 80);
+            for _ in 0..TRIES {
+                do_step(&mut client, &Step::connect(to), Outcome::Established);
+            }
+            told(
+                &agent,
+                &json!({"flow": {"direction": "egress", "family": format!("{family:?}").replace('V', "ipv")}}),
+            );
+        }
+        let ended = end(agent);
+        let egress = ended.matching(&json!({"flow": {"direction": "egress"}, "source": {"pod": "client"}}));
+        assert_eq!(sum(&egress), 2 * TRIES, "{egress:#?}");
+        let held =
+            &ended.matching(&json!({"agent": {"event": "start"}}))[0]["agent"]["confinement"]["capabilities"];
+        let keeps = held.as_array().unwrap().contains(&json!("CAP_NET_ADMIN"));
+        assert_eq!(keeps, asks, "{held}");
+        let counters = &ended.stop_record().unwrap()["agent"]["counters"]["stages"];
+        let found = count_of(&counters["conntrack_found"]);
+        if !asks {
+            assert_eq!(found, 0);
+            let unknown = json!({"flow": {"direction": "egress"}, "destination": {"kind": "service", "pod": null}, "verdict": {"decision": "mixed"}});
+            assert_eq!(sum(&ended.matching(&unknown)), 2 * TRIES, "{egress:#?}");
+            continue;
+        }
+        assert_eq!(found, 2 * TRIES, "{counters:#}");
+        for (family, (name, last, decision)) in FAMILIES.into_iter().flat_map(|family| {
+            [("web-a", 31, "allow"), ("web-b", 32, "deny")].map(|backend| (family, backend))
+        }) {
+            let record = json!({
+                "flow": {"direction": "egress"},
+                "destination": {"kind": "pod", "pod": name, "ip": net.ip(family, last), "port": 8080},
+                "dialed": {"ip": net.service(family, 10), "port": 80, "service": {"name": "web"}},
+                "outcome": {"state": "established"},
+                "verdict": {"decision": decision},
+            });
+            let taken = sum(&ended.matching(&record));
+            // The listener's own account, whoever it takes for the opener.
+            let listener = json!({"flow": {"direction": "ingress"}, "destination": {"pod": name, "ip": net.ip(family, last)}});
+            assert!(taken > 0, "{name} {family:?}: {egress:#?}");
+            assert_eq!(taken, sum(&ended.matching(&listener)), "{name} {family:?}: {:#?}", ended.lines);
+        }
+    }
 }

@@ -32,6 +32,8 @@ pub struct Uses {
     pub write: Vec<PathBuf>,
     /// It reads what `/proc` tells of other processes' executables.
     pub executables: bool,
+    /// It asks connection tracking, which answers those alone that hold CAP_NET_ADMIN at that moment.
+    pub conntrack: bool,
 }
 
 /// How the agent is confined from now on.
@@ -115,6 +117,9 @@ fn give_up_capabilities(uses: &Uses, kernel: &Kernel) -> Result<CapsHashSet, Cap
     }
     if uses.executables {
         kept.insert(Capability::CAP_SYS_PTRACE);
+    }
+    if uses.conntrack {
+        kept.insert(Capability::CAP_NET_ADMIN);
     }
     kept.retain(|capability| held.contains(capability));
     // Another user's folders are reached by these alone; which of them, the folders tell.

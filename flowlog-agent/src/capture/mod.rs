@@ -9,6 +9,7 @@ pub mod btf;
 pub mod cgroups;
 pub mod clock;
 pub mod confine;
+mod conntrack;
 pub mod decode;
 mod existing;
 pub mod hooks;
@@ -26,6 +27,7 @@ mod ring;
 
 pub use cgroups::{Cgroups, Owner};
 pub use confine::{Confinement, Uses, confine};
+pub use conntrack::{Conntrack, Tracked};
 pub use load::{Capture, HookState, HookStatus, LoadError, OBJECT_SOURCE, Options};
 pub use peers::PeerCounts;
 pub use pins::{

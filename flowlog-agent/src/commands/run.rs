@@ -4,7 +4,7 @@ use super::detach::{folder_parser, pin_folder};
 use crate::capture::btf::VMLINUX;
 use crate::capture::hooks::PACKET_HOOKS;
 use crate::capture::host;
-use crate::capture::{self, Capture, Confinement, HookStatus, PinOrigin, Pinned, Uses};
+use crate::capture::{self, Capture, Confinement, Conntrack, HookStatus, PinOrigin, Pinned, Uses};
 use crate::cluster::{self, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
@@ -55,6 +55,10 @@ pub(super) struct Args {
     /// Tell the executable of processes: keeps CAP_SYS_PTRACE, and files are not confined.
     #[arg(long, env = "FLOWLOG_PROCESS_EXE")]
     process_exe: bool,
+    /// Ask the node's connection tracking which backend a service led to, where nothing on this node shows it: keeps
+    /// CAP_NET_ADMIN.
+    #[arg(long, env = "FLOWLOG_CONNTRACK")]
+    conntrack: bool,
     /// Give up nothing once attached: capabilities, files, system calls.
     #[arg(long, env = "FLOWLOG_KEEP_PRIVILEGES")]
     keep_privileges: bool,
@@ -122,6 +126,7 @@ impl Args {
             each: flag(self.each),
             host_processes: flag(self.host_processes),
             process_exe: flag(self.process_exe),
+            conntrack: flag(self.conntrack),
             keep_privileges: flag(self.keep_privileges),
             waiting_ms: self.waiting_ms,
             fold_denied_ms: self.fold_denied_ms,
@@ -155,6 +160,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
     let (capture, cgroups) = Capture::start(&options)?;
+    let conntrack = settings.conntrack.then(open_conntrack).flatten();
     let confinement = give_up_privileges(&settings, &options, &folders)?;
     let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
     let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default(), capture.ledger())?;
@@ -176,8 +182,19 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         tracing::info!("processes outside pods are not recorded; --host-processes includes them");
     }
     tracing::info!(node = settings.node, cgroup = %options.cgroup_root.display(), "capturing");
-    let parts =
-        Parts { settings, capture, cgroups, store, folders, fingerprint, encoder, sinks, start, hangup };
+    let parts = Parts {
+        settings,
+        capture,
+        conntrack,
+        cgroups,
+        store,
+        folders,
+        fingerprint,
+        encoder,
+        sinks,
+        start,
+        hangup,
+    };
     let stop = async {
         tokio::select! {
             _ = terminate.recv() => "signal",
@@ -201,6 +218,18 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Absent where this kernel has none, or does not tell.
+fn open_conntrack() -> Option<Conntrack> {
+    let refused = |error: &std::io::Error| {
+        tracing::warn!(
+            %error,
+            "--conntrack: connection tracking does not answer (nf_conntrack_netlink): backends of services that nothing \
+             on this node shows stay unknown"
+        );
+    };
+    Conntrack::open().inspect_err(refused).ok()
+}
+
 /// Absent where it was told to keep them.
 fn give_up_privileges(
     settings: &Settings,
@@ -215,6 +244,7 @@ fn give_up_privileges(
         read: folders.places().into_iter().chain([options.mount.clone()]).collect(),
         write: files(settings).flat_map(|output| written(Path::new(output))).collect(),
         executables: settings.process_exe,
+        conntrack: settings.conntrack,
     };
     let kernel = host::read_kernel(Path::new("/"))?;
     let confined = capture::confine(&uses, &kernel).context(

@@ -17,10 +17,12 @@ mod reload;
 mod repeats;
 #[cfg(test)]
 mod tests;
+mod tracked;
 mod waiting;
 
 use crate::capture::{
-    Batch, Capture, Cgroups, Gaps, HookStatus, KernelCounts, Kind, PinOrigin, Pinned, Repeat, clock, find_exe,
+    Batch, Capture, Cgroups, Conntrack, Gaps, HookStatus, KernelCounts, Kind, PinOrigin, Pinned, Repeat,
+    clock, find_exe,
 };
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
@@ -51,6 +53,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
+use tracked::Backends;
 use waiting::Waiting;
 
 /// How often folds are written, losses told, manifests looked at.
@@ -79,6 +82,8 @@ pub struct Parts {
     pub settings: Settings,
     /// The kernel half.
     pub capture: Capture,
+    /// Connection tracking, where it is to be asked.
+    pub conntrack: Option<Conntrack>,
     /// The cgroups that it was started with.
     pub cgroups: Cgroups,
     /// The cluster.
@@ -105,6 +110,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let Parts {
         settings,
         mut capture,
+        conntrack,
         cgroups,
         store,
         folders,
@@ -118,6 +124,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let mut reload = Reload::new(folders, fingerprint, store);
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
+    spine.backends = Backends::new(conntrack);
     spine.resume(&mut capture)?;
     spine.tell_start(start);
     spine.tell_gap(&capture);
@@ -170,6 +177,7 @@ struct Spine {
     /// Cgroups or snapshot changed since attempts that wait were last looked at.
     changed: bool,
     correlate: Correlator,
+    backends: Backends,
     waiting: Waiting,
     fold: Folder,
     repeats: Repeats,
@@ -218,6 +226,7 @@ impl Spine {
             answers: policy::Cache::default(),
             changed: false,
             correlate: Correlator::new(sees_syns),
+            backends: Backends::new(None),
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
             repeats: Repeats::new(!settings.each),
@@ -420,6 +429,8 @@ impl Spine {
         if tried.origin == Origin::Packet || tried.unannounced || tried.untold {
             self.repeats.doubt(&tried);
         }
+        let inventory = &self.snapshot.inventory;
+        self.backends.look_up(&mut tried, |to, protocol| inventory.is_service(to.ip(), to.port(), protocol));
         match self.view(now).attribute(&tried) {
             Attributed::Ends(ends) => self.follow(&mut tried, *ends, now_ns),
             // What became of an attempt that has waited already is told at once.
@@ -964,6 +975,9 @@ impl Spine {
                 ("closes_unmatched", self.fold.closes_unmatched),
                 ("existing_paired", unmatched.existing_paired),
                 ("existing_known", unmatched.existing_known),
+                ("conntrack_found", self.backends.found),
+                ("conntrack_missed", self.backends.missed),
+                ("conntrack_spared", self.backends.spared),
                 ("waiting_crowded", self.waiting.crowded),
                 ("dns_answers", self.naming.read),
                 ("dns_answers_refused", self.naming.refused),

@@ -156,6 +156,11 @@ fn failed(ctx: &BtfTracePointContext, sock: Sock) {
     let Some(known) = Known::read(sock) else { return };
     known.emit(ctx, FAILED, sock, |event| {
         event.errno = error_of(sock);
+        // `SO_ERROR` gives the process an ICMP error that came while connect held the socket, and clears it; what
+        // `inet_sk_error_report` would tell of it (kernel 5.15) lies in the queue still.
+        if event.errno == 0 {
+            event.errno = queued_error(sock).unwrap_or(0);
+        }
         // `__tcp_close` shuts the socket down before its state changes, `tcp_done` after: without an errno and not
         // shut down, an error ended it that the process has polled away on another CPU. A connect that found no free
         // port looks the same, but for the port.

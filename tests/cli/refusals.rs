@@ -189,7 +189,7 @@ fn a_missing_capability_is_named() {
 /// In a mount namespace of its own, where something is not mounted or not to be seen.
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
-fn a_host_without_cgroup2_or_without_btf_is_told_what_it_lacks() {
+fn a_host_without_cgroup2_btf_or_ring_buffers_is_told_what_it_lacks() {
     let place = Place::new();
     place.write("good/node.yaml", NODE);
     let table = [
@@ -202,6 +202,11 @@ fn a_host_without_cgroup2_or_without_btf_is_told_what_it_lacks() {
             "no BTF",
             "mount -t tmpfs none /sys/kernel/btf; exec \"$@\"",
             ["/sys/kernel/btf/vmlinux", "CONFIG_DEBUG_INFO_BTF", "flowlog check"],
+        ),
+        (
+            "no ring buffer, as before 5.8",
+            "LC_ALL=C sed s/BPF_MAP_TYPE_RINGBUF/BPF_MAP_TYPE_NOTHING/g /sys/kernel/btf/vmlinux >btf && mount --bind btf /sys/kernel/btf/vmlinux && exec \"$@\"",
+            ["no ring buffer", "5.10", "flowlog check"],
         ),
     ];
     for (name, script, parts) in table {

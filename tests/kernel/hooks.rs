@@ -4,8 +4,10 @@
 use crate::stage::{
     API, FAMILIES, Family, Net, Stage, allow_ports, do_step, end, missing_hooks, small, told,
 };
-use flowlog_tests::{Agent, Outcome, Step};
+use flowlog_tests::{Agent, Outcome, Step, agent, program};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::process::Command;
 use std::time::Duration;
 
 const OPTIONAL: [&str; 12] = [
@@ -256,6 +258,78 @@ fn without_the_outcome_hook_no_outcome_is_claimed() {
     assert_eq!(record["outcome"]["state"], "unknown", "{record}");
     assert_eq!(record["outcome"]["evidence"], json!(["none"]), "{record}");
     end(agent);
+}
+
+/// What an older kernel does not name in its types, with the hooks that it lacks for that.
+const OLDER: [(&str, &[&str]); 6] = [
+    ("SKB_DROP_REASON_NETFILTER_DROP", &["drop"]),
+    ("btf_trace_inet_sk_error_report", &["error_report"]),
+    ("btf_trace_sock_send_length", &["send"]),
+    ("btf_trace_sock_recv_length", &["recv"]),
+    // Accepted connections are followed by a number that stands in, too.
+    ("bpf_get_socket_ptr_cookie", &["existing"]),
+    ("BPF_FUNC_task_pt_regs", &["answers"]),
+];
+
+/// A shell's words that hide these names in the kernel's types, and run what follows.
+fn hiding(names: &[&str]) -> String {
+    let change = |name: &&str| format!("s/{name}/_{}/g", &name[1..]);
+    let changes = names.iter().map(change).collect::<Vec<_>>().join(";");
+    format!(
+        "f=$(mktemp) && LC_ALL=C sed '{changes}' /sys/kernel/btf/vmlinux >$f && \
+         mount --bind $f /sys/kernel/btf/vmlinux && rm $f && exec \"$@\""
+    )
+}
+
+/// Each fallback is told by `check` and by the run, which agree, and connections are told still.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn what_the_kernel_does_not_offer_is_told_by_check_and_by_the_run() {
+    let (net, mut stage) = stage();
+    let _server = stage.serve_api();
+    let mut client = stage.actor("client");
+    let all = OLDER.map(|(name, _)| name);
+    let none: BTreeSet<&str> = missing_hooks().collect();
+    let cases = OLDER.iter().map(|(name, hooks)| (vec![*name], hooks.to_vec()));
+    let cases = cases.chain([(all.to_vec(), OLDER.iter().flat_map(|(_, hooks)| *hooks).copied().collect())]);
+    for (names, hooks) in cases {
+        let expected: BTreeSet<&str> = none.iter().copied().chain(hooks).collect();
+        let script = hiding(&names);
+        let starter = ["--mount", "sh", "-c", &script, "sh"];
+        let flowlog = program::flowlog().unwrap();
+        let check = Command::new("unshare")
+            .args(starter)
+            .arg(&flowlog)
+            .args(["check", "--output", "json"])
+            .output()
+            .unwrap();
+        assert_eq!(check.status.code(), Some(1), "{names:?}: {check:?}");
+        let check: Value = serde_json::from_slice(&check.stdout).unwrap();
+        assert_eq!(missing(&check["hooks"]), expected, "{names:?}: by check: {check:#}");
+        let mut arguments: Vec<std::ffi::OsString> = starter.iter().map(Into::into).collect();
+        arguments.push(flowlog.into());
+        arguments.extend(stage.arguments(&[]));
+        let agent = agent::Start::new(arguments).program("/usr/bin/unshare".into()).start().unwrap();
+        let start = start_record(&agent);
+        assert_eq!(missing(&start["agent"]["hooks"]), expected, "{names:?}: by the run: {start:#}");
+        do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+        told(
+            &agent,
+            &json!({
+                "flow": {"direction": "egress"},
+                "source": {"pod": "client"},
+                "destination": {"pod": "api"},
+                "outcome": {"state": "established", "evidence": ["handshake", "accepted"]},
+                "class": "allowed",
+            }),
+        );
+        end(agent);
+    }
+}
+
+fn missing(hooks: &Value) -> BTreeSet<&str> {
+    let missing = hooks.as_array().unwrap().iter().filter(|hook| hook["state"] == "missing");
+    missing.map(|hook| hook["name"].as_str().unwrap()).collect()
 }
 
 #[test]

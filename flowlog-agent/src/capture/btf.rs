@@ -134,7 +134,21 @@ impl KernelTypes {
 
     /// Whether the kernel has a helper for BPF programs, by its name in `enum bpf_func_id`.
     pub fn has_helper(&self, name: &str) -> bool {
-        self.find_enum("bpf_func_id").iter().any(|(helper, _)| helper == name)
+        self.has_value("bpf_func_id", name)
+    }
+
+    /// Whether the kernel has what events travel in (5.8).
+    pub fn has_ring_buffer(&self) -> bool {
+        self.has_value("bpf_map_type", "BPF_MAP_TYPE_RINGBUF")
+    }
+
+    /// Whether the kernel gives this reason for packets that it drops, by its whole name.
+    pub fn has_drop_reason(&self, name: &str) -> bool {
+        self.has_value("skb_drop_reason", name)
+    }
+
+    fn has_value(&self, of: &str, name: &str) -> bool {
+        self.find_enum(of).iter().any(|(found, _)| found == name)
     }
 
     /// How many arguments a tracepoint hands to a BTF program; `None` where the kernel has no such tracepoint.

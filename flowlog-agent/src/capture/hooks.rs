@@ -16,6 +16,8 @@ pub enum Attach {
         name: &'static str,
         /// Arguments that the program reads; an older kernel's tracepoint with fewer does not serve.
         arguments: usize,
+        /// A reason for drops that the kernel must give, by its whole name.
+        reason: Option<&'static str>,
     },
     /// To an iterator of the kernel, which is run once, at the start.
     Iterator {
@@ -77,7 +79,7 @@ impl Hook {
 }
 
 const fn tracepoint(name: &'static str, arguments: usize) -> Attach {
-    Attach::Tracepoint { name, arguments }
+    Attach::Tracepoint { name, arguments, reason: None }
 }
 
 /// Every hook, in the order in which they are attached: cgroups before the scan of those that exist, outcomes
@@ -114,8 +116,12 @@ pub const HOOKS: [Hook; 17] = [
     Hook {
         name: "drop",
         program: "flowlog_drop",
-        attach: tracepoint("kfree_skb", 3),
         // The argument came with 5.17, the reason of netfilter's drops with 5.18.
+        attach: Attach::Tracepoint {
+            name: "kfree_skb",
+            arguments: 3,
+            reason: Some("SKB_DROP_REASON_NETFILTER_DROP"),
+        },
         kernel: "5.18",
         gives: "proof that the node dropped a packet, with the kernel's reason; denied UDP",
         without: "a drop is inferred from silence, and a denial of unconnected UDP is not seen",

@@ -176,7 +176,7 @@ impl Capture {
             return Err(LoadError::NoSuchHook { name: name.clone() });
         }
         let types = KernelTypes::read(&options.btf)?;
-        if !has_rings(&types) {
+        if !types.has_ring_buffer() {
             return Err(LoadError::NoRing);
         }
         let Some(folder) = &options.pin else {
@@ -437,13 +437,13 @@ impl Capture {
             return Err(LoadError::Object { what: format!("the object has no program {}", hook.program) });
         };
         let attached = match hook.attach {
-            Attach::Tracepoint { name, arguments } => match types.find_tracepoint(name) {
+            Attach::Tracepoint { name, arguments, reason } => match types.find_tracepoint(name) {
                 None => Err(format!("the kernel has no tracepoint {name} (since {})", hook.kernel)),
                 Some(found) if found < arguments => Err(format!(
                     "the tracepoint {name} has {found} arguments, {arguments} are needed (since {})",
                     hook.kernel
                 )),
-                Some(_) if hook.name == "drop" && !names_filter_drops(types) => {
+                Some(_) if reason.is_some_and(|reason| !types.has_drop_reason(reason)) => {
                     Err(format!("the kernel gives no reason for netfilter's drops (since {})", hook.kernel))
                 }
                 Some(_) => attach_tracepoint(program, name, btf).map(Some).map_err(|error| chain(&error)),
@@ -548,10 +548,6 @@ macro_rules! rows {
 }
 
 for_each_offset!(rows);
-
-fn has_rings(types: &KernelTypes) -> bool {
-    types.find_enum("bpf_map_type").iter().any(|(name, _)| name == "BPF_MAP_TYPE_RINGBUF")
-}
 
 /// What `bpf_get_socket_cookie` is for programs at tracepoints (kernel 5.12).
 const COOKIES_IN_TRACEPOINTS: &str = "bpf_get_socket_ptr_cookie";
@@ -687,10 +683,6 @@ fn reason_table(types: &KernelTypes) -> [u8; REASONS] {
     table
 }
 
-fn names_filter_drops(types: &KernelTypes) -> bool {
-    reason_names(types).iter().flatten().any(|name| name == DROP_REASONS[0])
-}
-
 /// Names of the running kernel's reasons, by number: they differ from kernel to kernel.
 fn reason_names(types: &KernelTypes) -> Vec<Option<String>> {
     let mut names = vec![None; REASONS];
@@ -725,8 +717,7 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::{
-        COOKIES_IN_TRACEPOINTS, OBJECT, OBJECT_SOURCE, OFFSETS, has_rings, offset_of, reason_names,
-        reason_table,
+        COOKIES_IN_TRACEPOINTS, OBJECT, OBJECT_SOURCE, OFFSETS, offset_of, reason_names, reason_table,
     };
     use crate::capture::btf::{KernelTypes, VMLINUX};
     use crate::capture::hooks::{DROP_REASONS, HOOKS};
@@ -760,7 +751,7 @@ mod tests {
     #[test]
     fn the_running_kernel_has_rings_and_gives_cookies_at_tracepoints() {
         let types = KernelTypes::read(Path::new(VMLINUX)).unwrap();
-        assert!(types.has_function(COOKIES_IN_TRACEPOINTS) && has_rings(&types));
+        assert!(types.has_function(COOKIES_IN_TRACEPOINTS) && types.has_ring_buffer());
     }
 
     #[test]

@@ -133,8 +133,8 @@ enum Mark {
     Missing,
 }
 
-/// How many arguments a tracepoint hands over, or that there is a function or a helper; nothing where the kernel has none
-/// of that name.
+/// How many arguments a tracepoint hands over, or that there is a function, a helper or a reason for drops; nothing where
+/// the kernel has none of that name.
 type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Look and tell.
@@ -148,7 +148,9 @@ pub(super) fn run(args: &Args) -> ExitCode {
     });
     let mut report = match &host.types {
         Ok(types) => {
-            let has = |name: &str| types.has_function(name) || types.has_helper(name);
+            let has = |name: &str| {
+                types.has_function(name) || types.has_helper(name) || types.has_drop_reason(name)
+            };
             let find = |name: &str| types.find_tracepoint(name).or_else(|| has(name).then_some(0));
             look(root, &host, Some(&find), args.cgroup_root.as_deref())
         }
@@ -177,6 +179,7 @@ fn look(
     let rows = vec![
         look_at_kernel(host),
         look_at_types(host),
+        look_at_ring_buffer(host),
         cgroup,
         look_at_privileges(host),
         look_at_lockdown(host),
@@ -216,6 +219,24 @@ fn look_at_types(host: &Host) -> Row {
             "boot a kernel built with CONFIG_DEBUG_INFO_BTF=y (Debian 11, Ubuntu 20.10, RHEL 8.2, Amazon Linux \
              2023 and later have it); in a container, mount /sys"
                 .to_owned(),
+        ),
+    }
+}
+
+fn look_at_ring_buffer(host: &Host) -> Row {
+    let row = Row::needed("ring_buffer");
+    let without = "there is nothing in which events could travel";
+    match &host.types {
+        Ok(types) if types.has_ring_buffer() => row.ok("BPF programs may have ring buffers".to_owned()),
+        Ok(_) => row.missing(
+            "this kernel has no ring buffer for BPF programs (5.8 has)".to_owned(),
+            without,
+            format!("boot a kernel of version {OLDEST_KERNEL} or newer"),
+        ),
+        Err(_) => row.missing(
+            "whether the kernel has ring buffers cannot be told without BTF".to_owned(),
+            without,
+            "see btf above".to_owned(),
         ),
     }
 }
@@ -365,11 +386,14 @@ fn look_at_hook(hook: &Hook, tracepoints: Option<Tracepoints<'_>>, cgroup: &Row)
             hook.without,
             "see btf above".to_owned(),
         ),
-        (Attach::Tracepoint { name, arguments }, Some(find)) => match find(name) {
-            Some(found) if found >= arguments => row.ok(hook.gives.to_owned()),
-            Some(_) => {
+        (Attach::Tracepoint { name, arguments, reason }, Some(find)) => match find(name) {
+            Some(found) if found < arguments => {
                 row.missing(format!("this kernel's tracepoint {name} tells too little"), hook.without, newer)
             }
+            Some(_) => match reason.filter(|reason| find(reason).is_none()) {
+                Some(reason) => row.missing(format!("this kernel has no {reason}"), hook.without, newer),
+                None => row.ok(hook.gives.to_owned()),
+            },
             None => row.missing(format!("this kernel has no tracepoint {name}"), hook.without, newer),
         },
         (Attach::Iterator { name, .. }, None) => row.missing(
@@ -566,11 +590,20 @@ mod tests {
     fn report(tree: &TempDir, tracepoints: Option<Tracepoints<'_>>, cgroup_root: Option<&str>) -> Report {
         let mut host = Host::read(tree.path());
         if tracepoints.is_some() && !under(tree.path(), "/sys/kernel/btf/vmlinux").exists() {
-            // The smallest BTF: a header and no types. What tracepoints there are, the case says.
-            let empty = [&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0][..], &[0; 16]].concat();
-            host.types = capture::btf::KernelTypes::parse(empty);
+            host.types = capture::btf::KernelTypes::parse(with_ring_buffer());
         }
         look(tree.path(), &host, tracepoints, cgroup_root.map(Path::new))
+    }
+
+    /// BTF of one type: `enum bpf_map_type { BPF_MAP_TYPE_RINGBUF }`. What tracepoints there are, the case says.
+    fn with_ring_buffer() -> Vec<u8> {
+        let strings = b"\0bpf_map_type\0BPF_MAP_TYPE_RINGBUF\0";
+        let types: [u32; 5] = [1, 6 << 24 | 1, 4, 14, 0];
+        let types = types.map(u32::to_ne_bytes).concat();
+        let lengths = [0, types.len(), types.len(), strings.len()];
+        let lengths = lengths.map(|length| u32::try_from(length).unwrap().to_ne_bytes()).concat();
+        let header = [0xeb9f_u16.to_ne_bytes(), [1, 0]].concat();
+        [&header[..], &24_u32.to_ne_bytes(), &lengths, &types, strings].concat()
     }
 
     fn row<'a>(report: &'a Report, name: &str) -> &'a Row {
@@ -623,6 +656,18 @@ mod tests {
         assert_eq!(row(&report, "connect4").state, Mark::Ok, "needs a cgroup, not a tracepoint");
     }
 
+    /// BTF without any type is that of a kernel before 5.8, for all that can be told.
+    #[test]
+    fn without_ring_buffers_flowlog_cannot_run() {
+        let tree = tree(&[]);
+        let file = under(tree.path(), "/sys/kernel/btf/vmlinux");
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, [&[0x9f, 0xeb, 1, 0, 24, 0, 0, 0][..], &[0; 16]].concat()).unwrap();
+        let report = report(&tree, Some(ALL), None);
+        assert_eq!((report.result, row(&report, "btf").state), (Ability::CannotRun, Mark::Ok));
+        assert!(row(&report, "ring_buffer").remedy.as_ref().unwrap().contains("5.10"), "{report:#?}");
+    }
+
     #[test]
     fn a_btf_file_that_is_none_is_told() {
         let tree = tree(&[("/sys/kernel/btf/vmlinux", "not BTF")]);
@@ -640,6 +685,9 @@ mod tests {
 
         let too_few: Tracepoints<'_> = &|name| Some(if name == "kfree_skb" { 2 } else { 9 });
         assert!(row(&report(&tree(&[]), Some(too_few), None), "drop").found.contains("tells too little"));
+
+        let without_reason: Tracepoints<'_> = &|name| (name != "SKB_DROP_REASON_NETFILTER_DROP").then_some(9);
+        assert_eq!(row(&report(&tree(&[]), Some(without_reason), None), "drop").state, Mark::Missing);
 
         let without_state: Tracepoints<'_> = &|name| (name != "inet_sock_set_state").then_some(9);
         assert_eq!(report(&tree(&[]), Some(without_state), None).result, Ability::CannotRun);

@@ -12,7 +12,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Programs of this machine that the script and the tests run.
-const COMMANDS: [&str; 9] = ["sh", "mkdir", "mount", "cat", "ip", "nft", "modprobe", "setpriv", "sleep"];
+const COMMANDS: [&str; 13] = [
+    "sh", "mkdir", "mount", "cat", "ip", "nft", "modprobe", "setpriv", "sleep", "unshare", "sed", "mktemp",
+    "rm",
+];
 
 /// Where commands are looked for; the paths of the image are the same.
 const FOLDERS: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];

@@ -1,8 +1,8 @@
 //! Somebody elsewhere tries ports of a pod on which nobody listens: told at the pod's end.
 
 use crate::stage::{
-    API, FAMILIES, Family, Net, SOON, Stage, allow_ports, do_step, end, internet, number, policy, small, sum,
-    told,
+    API, FAMILIES, Family, Net, SOON, Stage, allow_ports, do_step, end, internet, lacks, number, policy,
+    small, sum, told,
 };
 use flowlog_tests::{Actor, Listen, Outcome, Place, Step};
 use serde_json::{Value, json};
@@ -115,11 +115,16 @@ fn answers_and_attempts_from_here_are_no_probes() {
     }
     for family in FAMILIES {
         for protocol in ["tcp", "udp"] {
+            let (state, evidence) = match (lacks("drop"), protocol) {
+                (false, _) => ("refused", "far_end_no_socket"),
+                (true, "tcp") => ("refused", "reset"),
+                (true, _) => ("sent", "datagram_sent"),
+            };
             let part = json!({
                 "flow": {"direction": "egress", "protocol": protocol, "count": 1},
                 "source": {"pod": "client"},
                 "destination": {"ip": net.ip(family, API), "port": 7000},
-                "outcome": {"state": "refused", "evidence": ["far_end_no_socket"]},
+                "outcome": {"state": state, "evidence": [evidence]},
             });
             told(&agent, &part);
         }

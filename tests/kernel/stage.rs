@@ -29,6 +29,18 @@ pub(crate) fn missing_hooks() -> impl Iterator<Item = &'static str> {
     MISSING.split(',').filter(|hook| !hook.is_empty())
 }
 
+/// Whether this kernel does not have this hook.
+pub(crate) fn lacks(hook: &str) -> bool {
+    missing_hooks().any(|missing| missing == hook)
+}
+
+/// Version of this kernel.
+pub(crate) fn kernel() -> (u32, u32) {
+    let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut parts = release.split(|part: char| !part.is_ascii_digit()).map(|part| part.parse().unwrap());
+    (parts.next().unwrap(), parts.next().unwrap())
+}
+
 /// Address families, each of which most cases are run for.
 pub(crate) const FAMILIES: [Family; 2] = [Family::V4, Family::V6];
 
@@ -250,6 +262,24 @@ pub(crate) fn do_step(actor: &mut Actor, step: &Step, outcome: Outcome) -> flowl
 #[track_caller]
 pub(crate) fn told(agent: &Agent, part: &Value) -> Value {
     agent.wait_for(part, SOON).unwrap_or_else(|error| panic!("{error:#}"))
+}
+
+/// The same, where what became of it may be told later, by an update: on a slow machine an answer takes longer than the
+/// agent waits for it.
+#[track_caller]
+pub(crate) fn settled(agent: &Agent, part: &Value) -> Value {
+    let mut first = part.clone();
+    let object = first.as_object_mut().unwrap();
+    let mut last = json!({"flow": {"id": null}});
+    for key in ["outcome", "class"] {
+        if let Some(value) = object.remove(key) {
+            last[key] = value;
+        }
+    }
+    let first = told(agent, &first);
+    last["flow"]["id"] = first["flow"]["id"].clone();
+    told(agent, &last);
+    first
 }
 
 /// Hold the agent still, until it is sent SIGCONT.

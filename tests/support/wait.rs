@@ -7,13 +7,23 @@ use std::time::{Duration, Instant};
 /// How often a condition is looked at that nothing announces.
 const POLL: Duration = Duration::from_millis(2);
 
-/// A deadline, as many times longer as `FLOWLOG_PATIENCE` says: where an emulator runs the tests, everything takes
-/// longer, and nothing else changes.
-pub fn stretched(limit: Duration) -> Duration {
+/// `FLOWLOG_PATIENCE`: where an emulator runs the tests, everything takes so many times longer, and nothing else changes.
+fn patience() -> u32 {
     static FACTOR: LazyLock<u32> = LazyLock::new(|| {
-        std::env::var("FLOWLOG_PATIENCE").ok().and_then(|factor| factor.parse().ok()).unwrap_or(1)
+        let factor = std::env::var("FLOWLOG_PATIENCE").ok().and_then(|factor| factor.parse().ok());
+        factor.unwrap_or(1).max(1)
     });
-    limit.saturating_mul(*FACTOR)
+    *FACTOR
+}
+
+/// A deadline, as many times longer as `FLOWLOG_PATIENCE` says.
+pub fn stretched(limit: Duration) -> Duration {
+    limit.saturating_mul(patience())
+}
+
+/// What is left of a limit that is yet to be stretched.
+pub fn left(limit: Duration, since: Instant) -> Duration {
+    limit.saturating_sub(since.elapsed() / patience())
 }
 
 /// Look at `ready` until it is true, for no longer than the stretched limit; an error names `what` was waited for.

@@ -43,6 +43,9 @@ const ROUTER: [(&str, &str); 4] = [
     ("ipv4/conf/default/send_redirects", "0"),
 ];
 
+/// Hosts listen before they have their addresses: no SYN comes to one that does not listen yet.
+const BINDS_AHEAD: [(&str, &str); 2] = [("ipv4/ip_nonlocal_bind", "1"), ("ipv6/ip_nonlocal_bind", "1")];
+
 /// A namespace without links but loopback.
 pub(super) fn namespace(name: &str) -> Result<Netns> {
     let netns = Netns::create(name)?;
@@ -83,6 +86,7 @@ impl Layout {
 
     pub(super) fn build_outside(&self, outside: &Netns) -> Result<()> {
         outside.sysctl(&ROUTER)?;
+        outside.sysctl(&BINDS_AHEAD)?;
         // Both swallow packets without counting them as dropped: to the kernel they have left.
         if outside.ip(&["link add void0 type dummy"]).is_err() {
             outside

@@ -246,10 +246,11 @@ impl World {
 
     /// A process there that listens; outside, the addresses are made as needed.
     pub fn serve(&mut self, place: &Place, comm: Option<&str>, listen: &Listen) -> Result<Server> {
+        let server = Server::start(&self.seat(place, comm)?, listen, &place.to_string())?;
         if *place == Place::Outside {
             self.add_outside(listen.tcp.iter().chain(&listen.udp).map(SocketAddr::ip))?;
         }
-        Server::start(&self.seat(place, comm)?, listen, &place.to_string())
+        Ok(server)
     }
 
     /// A name server there; outside, its address is made as needed.

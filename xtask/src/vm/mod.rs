@@ -19,6 +19,7 @@ use clap::Args;
 use serde_json::Value;
 use std::fs::{self, File};
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +54,9 @@ const LIMIT: Duration = Duration::from_secs(3_600);
 /// A few of them take a few minutes, on a busy machine more.
 const BRIEF_LIMIT: Duration = Duration::from_secs(900);
 
+/// An emulated processor keeps one of ours busy.
+const JOBS: usize = 2;
+
 /// Arguments of `cargo xtask vm`.
 #[derive(Args, Default)]
 pub(crate) struct VmArgs {
@@ -62,9 +66,15 @@ pub(crate) struct VmArgs {
     /// Write the table of kernels and hooks to docs/operating.md.
     #[arg(long, conflicts_with = "kernels")]
     write: bool,
-    /// A few quick tests alone.
+    /// A few quick tests alone, as CI runs them.
     #[arg(long, conflicts_with = "filter")]
     brief: bool,
+    /// Leave out tests whose names contain this; may be given several times.
+    #[arg(long, value_name = "PART")]
+    skip: Vec<String>,
+    /// Machines at a time, 2 where nothing else is said: each keeps a processor busy.
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
     /// Tests whose names contain this.
     filter: Option<String>,
 }
@@ -84,13 +94,13 @@ pub(crate) fn vm(args: &VmArgs) -> Result<()> {
     let chosen = chosen(&args.kernels)?;
     setup::setup_emulator()?;
     let parts = Parts::build()?;
-    // Two at a time: an emulated processor keeps one of ours busy.
+    let jobs = args.jobs.map_or(JOBS, NonZeroUsize::get);
     let results: Vec<Result<Told>> = thread::scope(|scope| {
-        let lanes: Vec<_> = (0..2)
+        let lanes: Vec<_> = (0..jobs)
             .map(|lane| {
                 let (parts, chosen) = (&parts, &chosen);
                 scope.spawn(move || {
-                    let own = chosen.iter().skip(lane).step_by(2);
+                    let own = chosen.iter().skip(lane).step_by(jobs);
                     own.map(|row| test(row, parts, args)).collect::<Vec<_>>()
                 })
             })
@@ -98,10 +108,16 @@ pub(crate) fn vm(args: &VmArgs) -> Result<()> {
         let mut lanes: Vec<_> =
             lanes.into_iter().map(|lane| lane.join().unwrap_or_default().into_iter()).collect();
         (0..chosen.len())
-            .map(|at| lanes[at % 2].next().unwrap_or_else(|| bail!("the thread of a machine panicked")))
+            .map(|at| lanes[at % jobs].next().unwrap_or_else(|| bail!("the thread of a machine panicked")))
             .collect()
     });
-    let told = results.into_iter().collect::<Result<Vec<Told>>>()?;
+    let (told, faults): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    let faults: Vec<String> =
+        faults.into_iter().filter_map(Result::err).map(|fault| format!("{fault:#}")).collect();
+    if !faults.is_empty() {
+        bail!("{}", faults.join("\n"));
+    }
+    let told: Vec<Told> = told.into_iter().filter_map(Result::ok).collect();
     if chosen.len() == KERNELS.len() { report::hold(&told, args.write) } else { Ok(()) }
 }
 
@@ -163,7 +179,8 @@ fn test(row: &Row, parts: &Parts, args: &VmArgs) -> Result<Told> {
 
 fn is_selected(name: &str, args: &VmArgs) -> bool {
     let by_filter = args.filter.as_deref().is_none_or(|filter| name.contains(filter));
-    by_filter && (!args.brief || needs::BRIEF.contains(&name))
+    let skipped = args.skip.iter().any(|part| name.contains(part));
+    by_filter && !skipped && (!args.brief || needs::BRIEF.contains(&name))
 }
 
 /// Boot with these tests; all that the machine said.

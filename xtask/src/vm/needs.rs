@@ -5,14 +5,45 @@
 
 use anyhow::{Result, bail};
 
+/// What several tests wait for.
+const FOUND: &str = "connections that are older than the agent";
+const NAMES: &str = "names from DNS answers";
+const PROBE: &str = "the far end's NO_SOCKET";
+
 /// Test, the hooks that it cannot do without, what it would wait for in vain.
-const NEEDS: [(&str, &[&str], &str); 21] = [
+const NEEDS: &[(&str, &[&str], &str)] = &[
     (
         "addresses::a_dual_stack_opener_is_told_by_ipv4_addresses",
         &["send", "recv"],
         "connected UDP, answered",
     ),
     ("attribution::an_attempt_that_still_waits_at_the_end_is_told", &["drop"], "a drop"),
+    (
+        "existing::a_datagram_socket_that_was_connected_before_is_told_from_its_next_datagram_on",
+        &["existing", "send"],
+        "a first send of a socket that was found",
+    ),
+    ("existing::an_attempt_that_is_older_than_the_agent_is_pending_until_its_end", &["existing"], FOUND),
+    (
+        "existing::an_existing_connection_by_a_service_has_what_was_dialed_and_the_backend",
+        &["existing"],
+        FOUND,
+    ),
+    (
+        "existing::connections_that_are_older_than_the_agent_are_told_with_their_ends_and_their_end",
+        &["existing"],
+        FOUND,
+    ),
+    ("existing::existing_connections_are_folded_among_themselves", &["existing"], FOUND),
+    ("existing::what_opens_while_the_agent_starts_is_told_once", &["existing"], FOUND),
+    ("names::an_answer_is_found_however_it_is_taken", &["answers"], NAMES),
+    ("names::an_external_address_has_the_name_that_the_c_library_asked_for", &["answers"], NAMES),
+    ("names::names_are_those_of_the_pod_that_asked", &["answers"], NAMES),
+    (
+        "names::of_a_long_answer_the_beginning_counts_and_addresses_of_the_cluster_get_no_names",
+        &["answers"],
+        NAMES,
+    ),
     (
         "hooks::without_the_recv_hook_no_answer_to_a_connected_socket_is_claimed",
         &["send"],
@@ -21,17 +52,14 @@ const NEEDS: [(&str, &[&str], &str); 21] = [
     ("hooks::without_the_send_hook_refused_datagrams_are_told_still", &["error_report"], "refused UDP"),
     ("outcomes::a_drop_is_told_within_about_a_second_and_its_repeats_are_not", &["drop"], "a drop"),
     ("outcomes::a_drop_of_a_packet_that_was_to_reach_a_pod_is_told_at_its_end", &["drop"], "a drop"),
-    (
-        "outcomes::each_end_of_a_datagram_is_told_in_both_families",
-        &["drop", "error_report"],
-        "drops and errors of UDP",
-    ),
     ("packets::each_end_of_an_association_is_told_by_its_packets", &["drop"], "a drop"),
     ("packets::errors_by_icmp_are_no_flows", &["send", "error_report"], "refused UDP"),
     ("packets::what_becomes_of_a_ping_is_told_and_what_policies_say_of_it_is_not_known", &["drop"], "a drop"),
     ("packets::what_calls_tell_is_not_told_twice", &["send", "recv"], "connected UDP, without packets"),
     ("packets::without_packets_a_dropped_association_is_told_still_and_icmp_is_not", &["drop"], "a drop"),
     ("packets::without_the_send_hook_packets_tell_of_connected_sockets", &["error_report"], "refused UDP"),
+    ("probes::a_probe_of_a_closed_port_is_told_at_the_pod_that_it_reached", &["drop"], PROBE),
+    ("probes::a_scan_of_many_ports_is_few_lines_unless_each_is_asked_for", &["drop"], PROBE),
     ("repeats::what_fails_among_counted_repeats_is_told_for_itself", &["drop"], "a drop"),
     (
         "resolver::a_connect_that_sends_nothing_is_no_flow_and_the_first_datagram_is",
@@ -45,21 +73,27 @@ const NEEDS: [(&str, &[&str], &str); 21] = [
         &["existing"],
         "workers that are threads of the process",
     ),
-    ("udp::a_closed_port_on_this_node_refuses_an_unconnected_datagram", &["drop"], "the far end's NO_SOCKET"),
     (
         "udp::a_connected_sockets_datagram_that_is_taken_on_this_node_is_one_flow",
         &["send", "recv"],
         "a first send",
     ),
-    ("udp::a_denied_datagram_is_one_flow_with_the_kernels_reason", &["drop"], "a drop"),
-    ("udp::a_dropped_answer_is_no_attempt_and_the_arrival_is_told", &["drop"], "a drop"),
 ];
 
-/// Few and quick: attaching, closes, inbound connections.
-pub(super) const BRIEF: [&str; 3] = [
+/// Few and quick, for each kind of hook what it is there for: attaching, allowed and denied, TCP and UDP, inbound, closes,
+/// pods of before and of late, names, what outlives the agent, what is given up.
+pub(super) const BRIEF: [&str; 11] = [
+    "attribution::an_attempt_waits_for_its_pod_to_become_known",
+    "attribution::pods_of_before_the_start_are_known_and_their_open_connections_too",
+    "confine::once_attached_it_holds_no_capability_and_calls_what_it_uses_alone",
     "hooks::with_all_hooks_on_all_are_attached",
+    "hooks::without_the_drop_hook_a_drop_is_inferred_and_not_proven",
+    "names::names_are_those_of_the_pod_that_asked",
+    "restart::what_happens_without_an_agent_is_told_by_the_next_one",
     "services::a_closed_connection_tells_its_bytes_at_the_openers_count",
     "services::a_connection_from_outside_is_told_at_the_listener",
+    "udp::a_denied_datagram_is_one_flow_with_the_kernels_reason",
+    "udp::an_answered_datagram_on_one_node_is_one_flow_and_its_answer_is_none",
 ];
 
 /// Tests that say nothing on a kernel that lacks these hooks, with the reason. A name of ours that is no test is an

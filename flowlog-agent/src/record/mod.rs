@@ -7,6 +7,7 @@ mod agent;
 mod community;
 mod errno;
 mod fields;
+mod json;
 mod native;
 mod schema;
 mod shared;

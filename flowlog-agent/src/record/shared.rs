@@ -9,7 +9,7 @@ use super::native::{
     containers_of,
 };
 use super::shorten::Shortening;
-use super::{Labelling, Run, text};
+use super::{Labelling, Run, json, text};
 use crate::model::{
     Basis, Decision, DirectionVerdict, Endpoint, Flow, Name, Party, Pod, PolicyRefs, Tier, Verdict,
 };
@@ -94,7 +94,7 @@ impl Shared {
         let start = out.len();
         let short = &Shortening::none();
         let (at_source, at_destination) = containers_of(flow);
-        serde_json::to_writer(&mut *out, &Head::of("flow", flow.last, run, short))?;
+        json::append(out, &Head::of("flow", flow.last, run, short))?;
         // Its closing brace: the line goes on.
         out.pop();
         append(out, br#","flow":"#, &FlowPart::of(flow))?;
@@ -133,7 +133,7 @@ impl Shared {
         let Some(pod) = pod else {
             let short = &Shortening::none();
             let end = EndPart::of(party, container, labelling, short);
-            return serde_json::to_writer(out, &end.with_names(names, short));
+            return json::append(out, &end.with_names(names, short));
         };
         out.extend_from_slice(POD.as_bytes());
         if let Some(ip) = &party.ip {
@@ -171,7 +171,7 @@ impl Shared {
 
     fn append_verdict(&mut self, out: &mut Vec<u8>, verdict: &Verdict) -> Result<(), Error> {
         let Some(key) = VerdictKey::of(verdict) else {
-            return serde_json::to_writer(out, &VerdictPart::of(verdict, &Shortening::none()));
+            return json::append(out, &VerdictPart::of(verdict, &Shortening::none()));
         };
         if let Some(known) = self.verdicts.get(&key) {
             out.extend_from_slice(known.text.as_bytes());
@@ -191,5 +191,5 @@ impl Shared {
 /// Append a member of the object that is being written, which has others before it.
 fn append<T: Serialize>(out: &mut Vec<u8>, name: &[u8], value: &T) -> Result<(), Error> {
     out.extend_from_slice(name);
-    serde_json::to_writer(out, value)
+    json::append(out, value)
 }

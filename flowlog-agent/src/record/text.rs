@@ -1,6 +1,7 @@
 //! JSON text that cannot forge: what serde_json leaves raw though a terminal, or a reader that splits
 //! lines by Unicode, would act on it is written as `\uXXXX`. Lengths of strings as they will be written.
 
+use super::json;
 use serde::Serialize;
 use std::fmt::Write as _;
 
@@ -18,7 +19,7 @@ fn is_forging(c: char) -> bool {
 /// Append `value` as compact JSON, with every control, line-separating or direction-changing character escaped.
 pub(super) fn append_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), serde_json::Error> {
     let start = out.len();
-    serde_json::to_writer(&mut *out, value)?;
+    json::append(out, value)?;
     escape(out, start);
     Ok(())
 }

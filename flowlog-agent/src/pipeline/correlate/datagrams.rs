@@ -245,7 +245,8 @@ impl Correlator {
         let origin = if seen.cgroup_id.is_some() { Origin::Listener } else { Origin::Packet };
         let cookie = self.synthetic_cookie(&seen);
         self.arrivals.came.put(came, (cookie, seen.boot_ns));
-        let due_ns = seen.boot_ns + AFTER_HANDSHAKE_NS;
+        // A process that waits for it takes it within this time.
+        let due_ns = seen.boot_ns + AFTER_SEND_NS;
         let mut entry = entry(seen, origin, listener, cookie, due_ns);
         entry.tried.opener = Some(opener);
         entry.facts.arrived = true;

@@ -51,6 +51,12 @@ pub(super) fn write(to: &Path, kernel: &Kernel, programs: &[Program<'_>], script
     image.device("dev/console", 5, 1)?;
     image.file("init", script.as_bytes(), true)?;
     image.file("etc/passwd", b"root:x:0:0:root:/root:/bin/sh\n", false)?;
+    // What a test mounts its own over, and where the C library looks.
+    for (name, text) in
+        [("resolv.conf", ""), ("hosts", "127.0.0.1 localhost\n"), ("nsswitch.conf", "hosts: files dns\n")]
+    {
+        image.file(&format!("etc/{name}"), text.as_bytes(), false)?;
+    }
     let mut libraries = BTreeSet::new();
     for program in programs {
         let stripped = strip(program, &work)?;

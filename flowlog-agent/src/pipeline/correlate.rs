@@ -35,7 +35,8 @@ const AFTER_HANDSHAKE_NS: u64 = 50 * MILLISECOND;
 const AFTER_DROP_NS: u64 = 200 * MILLISECOND;
 /// After a datagram: an ICMP error from near comes within this time.
 const AFTER_SEND_NS: u64 = 250 * MILLISECOND;
-/// A packet without an attempt: the event of a datagram's send follows that of its drop.
+/// A packet without an attempt: the event of a datagram's send follows that of its drop. An attempt that was given up: its
+/// packet's drop follows.
 const ORPHAN_NS: u64 = 100 * MILLISECOND;
 /// Without any sign of a SYN: it would have been sent again after 1 s.
 const NO_SYN_NS: u64 = 3_000 * MILLISECOND;
@@ -498,6 +499,13 @@ impl Correlator {
         entry.facts.end = End::Failed(errno);
         entry.facts.error_consumed |= error_consumed;
         entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
+        let is_given_up = entry.facts.conclude(entry.tried.protocol).state == State::Aborted;
+        if is_given_up && entry.told.is_none() {
+            // Its SYN may still be on its way: on a busy CPU the node's filter sees it after the process has closed.
+            let due_ns = seen.boot_ns + ORPHAN_NS;
+            self.postpone(seen.cookie, due_ns);
+            return;
+        }
         tell(entry, out);
         self.forget(seen.cookie);
     }
@@ -693,6 +701,10 @@ impl Correlator {
         // What would have shown a SYN may have been lost itself.
         entry.facts.overdue = sees_syns && gap_ns.is_none_or(|gap_ns| gap_ns < entry.boot_ns);
         tell(entry, out);
+        if matches!(entry.facts.end, End::Failed(_)) {
+            self.forget(Some(cookie));
+            return;
+        }
         // A stream's end is always seen; until then it is held for its close.
         if datagram {
             let due_ns = entry.due_ns + DATAGRAM_KEPT_NS;

@@ -292,6 +292,18 @@ fn a_short_connection_is_told_once_with_its_sums() {
     assert_eq!(only(told).closed.map(|totals| totals.bytes_sent), Some(100));
 }
 
+/// On a busy CPU a packet goes on its way after the process has closed.
+#[test]
+fn a_drop_that_is_seen_after_its_process_has_given_up_is_of_the_same_attempt() {
+    let given_up = || [attempt(1, 5, LISTENER), failed(100, 5, None)];
+    let late = [dropped(50_000_000, OPENER, LISTENER)];
+    let told = only(tell(given_up().into_iter().chain(late), 10 * SECOND));
+    assert_eq!((told.outcome.state, told.update), (State::Dropped, false));
+    assert_eq!(told.outcome.evidence[..], [Evidence::KernelDrop, Evidence::ClosedByProcess]);
+    let told = only(tell(given_up(), 10 * SECOND));
+    assert_eq!(told.outcome.state, State::Aborted);
+}
+
 #[test]
 fn a_drop_in_the_forward_chain_finds_its_attempt_by_who_dialed_where_it_goes() {
     let told = tell([attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER)], SECOND);

@@ -85,6 +85,8 @@ pub struct Gaps {
     pub attempts: u64,
     /// Whatever else.
     pub others: u64,
+    /// Of both, what a full ring refused; the rest gave way.
+    pub refused: u64,
 }
 
 impl KernelCounts {
@@ -439,6 +441,7 @@ impl Capture {
             let lost = |kinds: &[u8]| kinds.iter().map(|kind| counters.lost[usize::from(*kind)]).sum::<u64>();
             let [allowed, unrestricted, closes] = counters.shed;
             let attempts = lost(&ATTEMPTS);
+            gaps.refused += counters.lost.iter().sum::<u64>();
             gaps.attempts += attempts + allowed + unrestricted;
             gaps.others += counters.lost.iter().sum::<u64>() - attempts + closes;
         }

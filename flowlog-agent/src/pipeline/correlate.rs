@@ -40,6 +40,8 @@ const AFTER_SEND_NS: u64 = 250 * MILLISECOND;
 const ORPHAN_NS: u64 = 100 * MILLISECOND;
 /// Without any sign of a SYN: it would have been sent again after 1 s.
 const NO_SYN_NS: u64 = 3_000 * MILLISECOND;
+/// A handshake that takes longer had its SYN sent again (`TCP_TIMEOUT_INIT`, 1 s): then it is told, and not counted.
+pub(super) const HANDSHAKE_NS: u64 = 1_100 * MILLISECOND;
 /// What is remembered of a packet without an attempt, so that its repeats are not told again: Linux gives up a
 /// SYN after 127 s.
 const PACKET_KEPT_NS: u64 = 140_000 * MILLISECOND;
@@ -247,6 +249,8 @@ struct Gaps {
     attempts: Option<(u64, u64)>,
     /// Anything: the last time.
     last_ns: Option<u64>,
+    /// What a full ring refused, whatever it was: the last time.
+    refused_ns: Option<u64>,
 }
 
 struct Entry {
@@ -418,6 +422,17 @@ impl Correlator {
             };
             self.gaps.attempts = Some((since_ns, until_ns));
         }
+    }
+
+    /// A full ring has refused what would have been told.
+    pub(super) fn note_refused(&mut self, now_ns: u64) {
+        self.gaps.refused_ns = Some(now_ns);
+    }
+
+    /// Whether an attempt of which nothing more was seen, and which is no older than a handshake takes, is still to hear of
+    /// it: nothing was refused meanwhile that would have told.
+    pub(super) fn is_calm(&self, now_ns: u64) -> bool {
+        self.gaps.refused_ns.is_none_or(|refused_ns| now_ns.saturating_sub(refused_ns) > HANDSHAKE_NS)
     }
 
     /// Whether the attempt to which this belongs may have been lost.
@@ -849,13 +864,15 @@ impl Correlator {
 
     /// Their kind is counted by now: their handshake was, or will be, or they are told by what else becomes of them.
     /// To be called when every event from before the counting has been observed.
-    pub(super) fn pass_over(&mut self, is_counted: impl Fn(u64, SocketAddr, Protocol) -> bool) {
+    /// `counted_since` tells from which boot time on an attempt of a kind is taken for one of those.
+    pub(super) fn pass_over(&mut self, counted_since: impl Fn(u64, SocketAddr, Protocol) -> Option<u64>) {
         let silent = |cookie: &&u64| {
-            let Some(Entry { tried, facts, told: None, .. }) = self.sockets.peek(*cookie) else {
+            let Some(Entry { tried, facts, told: None, boot_ns, .. }) = self.sockets.peek(*cookie) else {
                 return false;
             };
-            let counted = |cgroup_id| is_counted(cgroup_id, tried.requested, tried.protocol);
-            *facts == Facts::default() && tried.cgroup_id.is_some_and(counted)
+            let since = |cgroup_id| counted_since(cgroup_id, tried.requested, tried.protocol);
+            *facts == Facts::default()
+                && tried.cgroup_id.and_then(since).is_some_and(|since_ns| *boot_ns >= since_ns)
         };
         let cookies: Vec<u64> = self.connecting.cookies().filter(silent).copied().collect();
         for cookie in cookies {

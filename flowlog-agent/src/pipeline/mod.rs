@@ -317,6 +317,9 @@ impl Spine {
             Err(error) => return tracing::warn!(%error, "the kernel half's counters cannot be read"),
         };
         let (before, since_ns) = std::mem::replace(&mut self.gaps, (gaps, now_ns));
+        if gaps.refused != before.refused {
+            self.correlate.note_refused(now_ns);
+        }
         if gaps != before {
             self.correlate.note_gap(gaps.attempts > before.attempts, since_ns, now_ns);
         }
@@ -339,7 +342,9 @@ impl Spine {
         let begun = self.repeats.take_begun();
         if !begun.is_empty() {
             self.correlate.pass_over(|cgroup_id, far, protocol| {
-                begun.contains(&Repeat { cgroup_id, direction: Direction::Egress, protocol, far })
+                let kind = Repeat { cgroup_id, direction: Direction::Egress, protocol, far };
+                let (_, begun_ns) = begun.iter().find(|(repeat, _)| *repeat == kind)?;
+                Some(begun_ns.saturating_sub(correlate::HANDSHAKE_NS))
             });
         }
     }
@@ -560,7 +565,12 @@ impl Spine {
                 Err(error) => tracing::warn!(%error, "the kernel half counts on what it should tell"),
             }
         }
-        for wanted in self.repeats.take_wanted() {
+        let mut wanted = self.repeats.take_wanted();
+        if !self.correlate.is_calm(now_ns) {
+            // An attempt whose handshake was lost would be taken for one that is counted.
+            wanted.clear();
+        }
+        for wanted in wanted {
             match capture.count_repeats(&kind_from(&wanted)) {
                 Ok(Some(slot)) => {
                     let open = self.fold.take_open(&wanted.2);

@@ -85,7 +85,8 @@ pub(super) struct Repeats {
     gone: LruCache<Repeat, Counted>,
     wanted: Vec<(Repeat, Tried, Flow)>,
     unwanted: Vec<Repeat>,
-    begun: Vec<Repeat>,
+    /// Kinds that the kernel half counts since the last look, and since when: boot time, 0 where that is not known.
+    begun: Vec<(Repeat, u64)>,
     /// Kinds that an agent before had counted in more than one slot.
     strays: Vec<Counted>,
     /// Connections that were counted at their opener.
@@ -192,7 +193,7 @@ impl Repeats {
     }
 
     /// What the kernel half counts since the last call.
-    pub(super) fn take_begun(&mut self) -> Vec<Repeat> {
+    pub(super) fn take_begun(&mut self) -> Vec<(Repeat, u64)> {
         std::mem::take(&mut self.begun)
     }
 
@@ -226,7 +227,7 @@ impl Repeats {
             tally.carry(slot.number(), u64::try_from(open.len()).unwrap_or(u64::MAX));
         }
         self.counted.insert(repeat, counted);
-        self.begun.push(repeat);
+        self.begun.push((repeat, now_ns));
     }
 
     /// An agent before had counted it. From now on each is told, and what it had counted and not told is told once more
@@ -240,7 +241,7 @@ impl Repeats {
         now: Timestamp,
     ) {
         let LeftBehind { kind, slot, told, doubtful, carried } = *left;
-        self.begun.push(kind.repeat);
+        self.begun.push((kind.repeat, 0));
         let found = Found { doubtful, in_scope: true, carried };
         let counted = Counted {
             // Of what was told to its end no more than sums are known.

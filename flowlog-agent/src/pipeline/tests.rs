@@ -1306,6 +1306,16 @@ fn a_kind_that_would_be_judged_otherwise_or_is_quiet_is_told_again() {
     assert!(!quiet.adopt(&told_attempt(SECOND), &flow(1, Class::Refused, State::Refused)));
 }
 
+#[test]
+fn nothing_begins_to_be_counted_while_an_end_may_be_among_the_losses() {
+    let mut correlator = Correlator::new(true);
+    correlator.note_gap(true, SECOND, 2 * SECOND);
+    assert!(correlator.is_calm(2 * SECOND), "what gave way took no end with it");
+    correlator.note_refused(2 * SECOND);
+    assert!(!correlator.is_calm(3 * SECOND));
+    assert!(correlator.is_calm(4 * SECOND), "what was silent so long will not be counted");
+}
+
 /// The kernel passed the attempts over: what else is seen of them stands for them.
 #[test]
 fn an_attempt_that_was_passed_over_is_told_by_what_became_of_it() {
@@ -1353,14 +1363,21 @@ fn a_drop_that_was_told_is_taken_over_by_its_attempt() {
 fn an_attempt_whose_kind_came_to_be_counted_meanwhile_is_not_told_twice() {
     let mut correlator = Correlator::new(true);
     let mut told = Vec::new();
-    for Seen(seen) in [attempt(SECOND, 5, LISTENER), attempt(SECOND, 6, SERVICE)] {
+    for Seen(seen) in [attempt(MS, 4, LISTENER), attempt(SECOND, 5, LISTENER), attempt(SECOND, 6, SERVICE)] {
         correlator.observe(seen, &Counting, &mut told);
     }
-    correlator.pass_over(|cgroup_id, far, _| (cgroup_id, far) == (CGROUP, at(LISTENER)));
+    correlator.pass_over(|cgroup_id, far, _| ((cgroup_id, far) == (CGROUP, at(LISTENER))).then_some(SECOND));
     assert_eq!(correlator.unmatched.passed_over, 1);
     correlator.finish(&Counting, &mut told);
-    let left = only(told);
-    assert_eq!(left.requested, at(SERVICE));
+    let left: Vec<_> = told
+        .iter()
+        .map(|told| match told {
+            Told::Tried(tried) => (tried.requested, tried.time),
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!(left.len(), 2, "another kind, and what is too old to be counted: {left:?}");
+    assert!(left.iter().any(|(requested, _)| *requested == at(SERVICE)), "{left:?}");
 }
 
 /// Of a connection that is older than the agent it is told that it is there, and what it came to; not since when.

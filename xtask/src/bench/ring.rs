@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 
 /// Room for all events of a round: 256 MiB hold two million.
 const RING_BYTES: &str = "268435456";
-/// When a round's lines are all there, the agent has this long to be done with what is no line: half of the events are
-/// the listeners', which are told at their openers.
+/// The agent is done with a round when its lines are all there, and none has come for this long: half of the events are the
+/// listeners', which are told at their openers.
 const SETTLE: Duration = Duration::from_millis(100);
 /// By then they are.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -198,9 +198,15 @@ impl Stage {
         self.make(kind, count, number)?;
         let due = flows.read()? + u64::from(count);
         agent.signal(Signal::SIGCONT)?;
-        wait::until("the agent writes the round's flows", PATIENCE, || Ok(flows.read()? >= due))?;
-        let written = Instant::now();
-        wait::until("the agent is done with the round", PATIENCE, || Ok(written.elapsed() >= SETTLE))?;
+        let mut grown = (0, Instant::now());
+        wait::until("the agent writes the round's flows", PATIENCE, || {
+            // Reading them meanwhile would take from the agent what two threads of a core share.
+            let bytes = flows.size()?;
+            if bytes != grown.0 {
+                grown = (bytes, Instant::now());
+            }
+            Ok(grown.1.elapsed() >= SETTLE && flows.read()? >= due)
+        })?;
         let after = used(pid)?;
         Ok(Used { spine: after.spine - before.spine, all: after.all - before.all })
     }
@@ -234,6 +240,11 @@ impl Flows {
     fn open(path: &Path) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
         Ok(Self { file: BufReader::with_capacity(1 << 20, file), part: Vec::new(), count: 0, bytes: 0 })
+    }
+
+    /// Bytes of the file.
+    fn size(&self) -> Result<u64> {
+        Ok(self.file.get_ref().metadata().context("look at the agent's lines")?.len())
     }
 
     /// How many there are by now.

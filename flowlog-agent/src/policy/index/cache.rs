@@ -286,7 +286,8 @@ mod tests {
             }
             assert!(round > 0 || missed == 10_000, "{missed}");
         }
-        assert!(missed < 1_500, "{missed} of 10,000 in the third round");
+        // One place each: 4,600. Sets of four that hold more than four: 2,300, and each is looked for in vain now and then.
+        assert!(missed < 3_000, "{missed} of 10,000 in the third round");
     }
 
     #[test]

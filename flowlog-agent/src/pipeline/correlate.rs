@@ -9,20 +9,22 @@
 mod connecting;
 mod datagrams;
 mod existing;
+mod packets;
 mod recent;
+mod streams;
 mod timers;
 
 use super::conclude::{End, Facts};
 use crate::capture::{Kind, Repeat};
 use crate::model::{
-    Direction, Drop, DropPlace, Fact, FlowId, Names, Observation, Outcome, Protocol, Receipts, RoundTrip,
-    State, Task,
+    Direction, Fact, FlowId, Names, Observation, Outcome, Protocol, Receipts, RoundTrip, State, Task,
 };
 use connecting::Connecting;
 use datagrams::{Arrivals, Peering, Peers};
 use foldhash::{HashMap, HashMapExt};
 use jiff::Timestamp;
 use lru::LruCache;
+use packets::{leads, take_packet};
 use recent::Recent;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -443,19 +445,6 @@ impl Correlator {
         })
     }
 
-    fn attempt(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
-        // Linux takes connect to port 0 of the unspecified address; it goes nowhere, but it is an attempt.
-        let requested = seen.remote.unwrap_or(NOWHERE);
-        let cookie = seen.cookie.unwrap_or_else(|| self.synthetic_cookie(&seen));
-        let (boot_ns, protocol) = (seen.boot_ns, seen.protocol);
-        self.forget_existing(cookie);
-        let mut entry = entry(seen, Origin::Opener, requested, cookie, boot_ns + NO_SYN_NS);
-        let service = around.is_service(requested, protocol);
-        entry.name(around);
-        self.connecting.insert(cookie, boot_ns, protocol, requested, service);
-        self.insert(cookie, entry, out);
-    }
-
     fn sent(&mut self, seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
         let Fact::Sent { errno, .. } = seen.fact else { return };
         let requested = seen.remote.unwrap_or(NOWHERE);
@@ -491,118 +480,6 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn established(
-        &mut self,
-        seen: &mut Observation,
-        syn_retries: u32,
-        around: &impl Surroundings,
-        out: &mut Vec<Told>,
-    ) {
-        let Some(entry) = self.known_or_new(seen, around, out) else { return };
-        entry.facts.end = End::Established;
-        entry.facts.syn_retries = syn_retries;
-        // When an existing one was begun is not known.
-        entry.tried.connect_ns = (!entry.tried.existing).then(|| seen.boot_ns.saturating_sub(entry.boot_ns));
-        entry.established_ns = Some(seen.boot_ns);
-        let due_ns = seen.boot_ns + AFTER_HANDSHAKE_NS;
-        self.postpone(seen.cookie, due_ns);
-    }
-
-    fn failed(&mut self, seen: &mut Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
-        let Fact::Failed { errno, error_consumed, syn_retries } = seen.fact else { return };
-        let Some(entry) = self.known_or_new(seen, around, out) else { return };
-        entry.facts.end = End::Failed(errno);
-        entry.facts.error_consumed |= error_consumed;
-        entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
-        let is_given_up = entry.facts.conclude(entry.tried.protocol).state == State::Aborted;
-        if is_given_up && entry.told.is_none() {
-            // Its SYN may still be on its way: on a busy CPU the node's filter sees it after the process has closed.
-            let due_ns = seen.boot_ns + ORPHAN_NS;
-            self.postpone(seen.cookie, due_ns);
-            return;
-        }
-        tell(entry, out);
-        self.forget(seen.cookie);
-    }
-
-    fn closed(&mut self, seen: &mut Observation, out: &mut Vec<Told>) {
-        let Some(cookie) = seen.cookie else { return };
-        if self.paired.remove(cookie) {
-            return;
-        }
-        let Fact::Closed { bytes_sent, bytes_received, retransmits, srtt_us } = seen.fact else { return };
-        let (retransmits, srtt) = (u64::from(retransmits), RoundTrip::of(srtt_us));
-        let mut totals = Totals { duration_ns: None, bytes_sent, bytes_received, retransmits, srtt };
-        if !self.sockets.contains(&cookie)
-            && let (Some(cgroup_id), Some(local), Some(remote)) = (seen.cgroup_id, seen.local, seen.remote)
-        {
-            let (protocol, boot_ns) = (seen.protocol, seen.boot_ns);
-            let receipts = seen.receipts.take();
-            out.push(Told::ClosedUnannounced {
-                cgroup_id,
-                protocol,
-                local,
-                remote,
-                boot_ns,
-                totals,
-                receipts,
-            });
-            return;
-        }
-        let receipts = seen.receipts.take();
-        let Some(entry) = self.known(seen) else { return };
-        let since_ns = entry.established_ns.or((!entry.tried.existing).then_some(entry.boot_ns));
-        totals.duration_ns = since_ns.map(|since_ns| seen.boot_ns.saturating_sub(since_ns));
-        // It may have been established, and closed, since something else was told of it.
-        let told = entry.facts.conclude(entry.tried.protocol).state;
-        if entry.told == Some(told) {
-            out.push(Told::Closed { id: entry.tried.id, time: seen.time, totals, receipts });
-        } else {
-            entry.tried.closed = Some(totals);
-            entry.tried.receipts.add(receipts);
-            tell(entry, out);
-        }
-        self.forget(Some(cookie));
-    }
-
-    /// The listener's side. Where the opener is known here it is one flow, told at the opener.
-    fn inbound(&mut self, mut seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
-        let (Some(cookie), Some(listener), Some(opener)) = (seen.cookie, seen.local, seen.remote) else {
-            return;
-        };
-        self.forget_existing(cookie);
-        if let Some(entry) = self.opener_mut(seen.protocol, opener, listener) {
-            entry.facts.accepted = true;
-            if listener != entry.tried.requested {
-                entry.tried.taken = Some(listener);
-            }
-            entry.hold(seen.receipts.take());
-            self.unmatched.accepts_paired += 1;
-            self.paired.insert(cookie);
-            return;
-        }
-        if around.is_counted(opener.ip(), listener) {
-            self.unmatched.accepts_paired += 1;
-            self.paired.insert(cookie);
-            return;
-        }
-        let boot_ns = seen.boot_ns;
-        let mut entry = entry(seen, Origin::Listener, listener, cookie, boot_ns + AFTER_HANDSHAKE_NS);
-        entry.tried.opener = Some(opener);
-        entry.facts.accepted = true;
-        entry.established_ns = Some(boot_ns);
-        self.insert(cookie, entry, out);
-    }
-
-    fn retransmitted(&mut self, seen: &mut Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
-        let Some(entry) = self.known_or_new(seen, around, out) else { return };
-        entry.facts.syn_retries = entry.facts.syn_retries.max(1);
-        entry.facts.syn_sent = true;
-        if entry.told.is_none() {
-            tell(entry, out);
-        }
-    }
-
     /// On a stream it is kept for the close that follows; elsewhere it is the outcome.
     fn error(&mut self, mut seen: Observation, errno: Option<u16>, out: &mut Vec<Told>) {
         let socket = seen.cookie.filter(|cookie| self.sockets.contains(cookie));
@@ -635,74 +512,6 @@ impl Correlator {
         self.insert(cookie, entry, out);
     }
 
-    fn dropped(&mut self, mut seen: Observation, around: &impl Surroundings, out: &mut Vec<Told>) {
-        let (Some(source), Some(destination)) = (seen.local, seen.remote) else { return };
-        let due_ns = seen.boot_ns + AFTER_DROP_NS;
-        if let Some(cookie) = self.find_opener(&seen, source, destination, around) {
-            let Some(entry) = self.sockets.get_mut(&cookie) else { return };
-            if entry.peering.is_some() {
-                self.drop_to_peer(cookie, &mut seen, out);
-                return;
-            }
-            take_packet(entry, &seen);
-            entry.hold(seen.receipts.take());
-            let open = entry.told.is_none() && entry.facts.end == End::Open;
-            self.connecting.remove(cookie);
-            self.by_opener.insert((seen.protocol, source), cookie);
-            if open {
-                self.postpone(Some(cookie), due_ns);
-            } else if seen.protocol != Protocol::Tcp {
-                self.tell_again(cookie, out);
-            }
-            return;
-        }
-        if self.by_opener.contains_key(&(seen.protocol, destination))
-            || (seen.protocol == Protocol::Udp && self.is_answer(source, destination, around))
-        {
-            self.unmatched.replies += 1;
-            return;
-        }
-        let key = (seen.protocol, source, destination);
-        if self.packets.get(&key).is_some() {
-            self.unmatched.repeats += 1;
-            return;
-        }
-        let due_ns = seen.boot_ns + ORPHAN_NS;
-        self.packets_due.push(due_ns, key);
-        let orphan = Orphan { observation: seen, due_ns, told: false, flow: None };
-        if let Some((evicted, mut orphan)) = self.packets.push(key, orphan)
-            && evicted != key
-            && !orphan.told
-        {
-            self.tell_packet(&mut orphan, around, out);
-        }
-    }
-
-    /// By the socket's cookie, else by the packet's own address, else by who dialed where it goes.
-    fn find_opener(
-        &self,
-        seen: &Observation,
-        source: SocketAddr,
-        destination: SocketAddr,
-        around: &impl Surroundings,
-    ) -> Option<u64> {
-        if let Some(cookie) = seen.cookie.filter(|cookie| self.sockets.contains(cookie)) {
-            return Some(cookie);
-        }
-        if let Some(cookie) = self.by_opener.get(&(seen.protocol, source)) {
-            let entry = self.sockets.peek(cookie)?;
-            return leads(&entry.tried, destination, around).then_some(*cookie);
-        }
-        if seen.protocol != Protocol::Tcp {
-            return self.peers.find(seen.protocol, destination, source.ip(), around);
-        }
-        let leads = |dialed| around.leads_to(dialed, destination, seen.protocol);
-        self.connecting.find(seen.protocol, destination, leads, |cookie| {
-            let cgroup = self.sockets.peek(&cookie).and_then(|entry| entry.tried.cgroup_id);
-            cgroup.and_then(|cgroup| around.owns(cgroup, source.ip())).unwrap_or(true)
-        })
-    }
-
     fn overdue(&mut self, cookie: u64, out: &mut Vec<Told>) {
         self.connecting.remove(cookie);
         let (sees_syns, gap_ns) = (self.sees_syns, self.gaps.last_ns);
@@ -727,128 +536,16 @@ impl Correlator {
         }
     }
 
-    fn orphan_due(&mut self, key: PacketKey, around: &impl Surroundings, out: &mut Vec<Told>) {
-        let Some(mut orphan) = self.packets.pop(&key) else { return };
-        if orphan.told {
-            return;
-        }
-        orphan.told = true;
-        orphan.flow = self.tell_packet(&mut orphan, around, out);
-        orphan.due_ns += PACKET_KEPT_NS;
-        self.packets_due.push(orphan.due_ns, key);
-        self.packets.put(key, orphan);
-    }
-
-    /// A packet that belongs to no attempt is a flow of its own, unless it is an answer. One that found no socket is a
-    /// probe of a closed port, from elsewhere.
-    fn tell_packet(
-        &mut self,
-        orphan: &mut Orphan,
-        around: &impl Surroundings,
-        out: &mut Vec<Told>,
-    ) -> Option<(FlowId, State)> {
-        let receipts = orphan.observation.receipts.take();
-        let seen = &orphan.observation;
-        let (source, destination) = (seen.local?, seen.remote?);
-        let late = matches!(seen.fact, Fact::Dropped { no_socket: true, .. })
-            && looks_like_an_answer(source, destination);
-        if seen.protocol == Protocol::Udp && (late || around.serves(source, seen.protocol)) {
-            self.unmatched.replies += 1;
-            return None;
-        }
-        let cookie = self.synthetic_cookie_at(receipts.oldest());
-        let mut entry =
-            entry(Observation { receipts, ..seen.clone() }, Origin::Packet, destination, cookie, 0);
-        take_packet(&mut entry, seen);
-        tell(&mut entry, out);
-        Some((entry.tried.id, entry.told?))
-    }
-
     fn tell_again(&mut self, cookie: u64, out: &mut Vec<Told>) {
         if let Some(entry) = self.sockets.peek_mut(&cookie).filter(|entry| entry.told.is_some()) {
             tell(entry, out);
         }
     }
 
-    /// The socket that this was seen of, its addresses brought up to date.
-    fn known(&mut self, seen: &mut Observation) -> Option<&mut Entry> {
-        let cookie = seen.cookie?;
-        let Some(entry) = self.sockets.get_mut(&cookie) else {
-            self.unmatched.outcomes += 1;
-            return None;
-        };
-        self.connecting.remove(cookie);
-        entry.tried.last = entry.tried.last.max(seen.time);
-        entry.hold(seen.receipts.take());
-        if entry.tried.origin == Origin::Opener {
-            if let Some(local) = seen.local.filter(|local| local.port() != 0) {
-                entry.facts.syn_sent = true;
-                entry.tried.opener = Some(local);
-                if entry.found_by != Some(local) {
-                    entry.found_by = Some(local);
-                    self.by_opener.insert((seen.protocol, local), cookie);
-                }
-            }
-            // A socket load balancer between our hook and the socket shows its backend here.
-            if let Some(remote) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
-                entry.tried.taken = entry.tried.taken.or(Some(remote));
-            }
-        }
-        Some(entry)
-    }
-
-    /// The same; where its attempt was no event, since its kind is counted, this stands for it. Where it was lost, this
-    /// tells of it all the same.
-    fn known_or_new(
-        &mut self,
-        seen: &mut Observation,
-        around: &impl Surroundings,
-        out: &mut Vec<Told>,
-    ) -> Option<&mut Entry> {
-        if let (Some(cookie), Some(cgroup_id), Some(remote)) = (seen.cookie, seen.cgroup_id, seen.remote)
-            && (!self.sockets.contains(&cookie) || self.was_passed_over(cookie, seen))
-            && (seen.untold || around.counts(cgroup_id, remote, seen.protocol))
-        {
-            self.forget(Some(cookie));
-            let due_ns = seen.boot_ns + NO_SYN_NS;
-            let mut entry = entry(seen.clone(), Origin::Opener, remote, cookie, due_ns);
-            entry.known = !seen.receipts.are_news();
-            entry.tried.unannounced = !seen.untold;
-            self.unmatched.unannounced += u64::from(!seen.untold);
-            entry.name(around);
-            let packet = seen.local.and_then(|local| self.packets.pop(&(seen.protocol, local, remote)));
-            if let Some(mut orphan) = packet {
-                take_packet(&mut entry, &orphan.observation);
-                entry.hold(orphan.observation.receipts.take());
-                if let Some((id, state)) = orphan.flow {
-                    self.unmatched.adopted += u64::from(!seen.untold);
-                    entry.tried.id = id;
-                    entry.told = Some(state);
-                }
-            }
-            self.insert(cookie, entry, out);
-        }
-        self.known(seen)
-    }
-
     /// An agent before was done with its attempt though nothing had come of it: it was counted, or is told by this.
     fn was_passed_over(&self, cookie: u64, seen: &Observation) -> bool {
         let silent = |entry: &Entry| entry.known && entry.told.is_none() && entry.facts == Facts::default();
         seen.receipts.are_news() && self.sockets.peek(&cookie).is_some_and(silent)
-    }
-
-    /// The opener's side of an accepted connection. Loopback addresses are the same in every network namespace,
-    /// so there the listener's must be the one that was asked for.
-    fn opener_mut(
-        &mut self,
-        protocol: Protocol,
-        opener: SocketAddr,
-        listener: SocketAddr,
-    ) -> Option<&mut Entry> {
-        let cookie = self.by_opener.get(&(protocol, opener))?;
-        let entry = self.sockets.get_mut(cookie)?;
-        let same = !opener.ip().is_loopback() || entry.tried.requested == listener;
-        (entry.tried.origin == Origin::Opener && same).then_some(entry)
     }
 
     fn insert(&mut self, cookie: u64, entry: Entry, out: &mut Vec<Told>) {
@@ -942,22 +639,11 @@ impl Entry {
     }
 }
 
-/// A datagram to a port where nobody is any more: a resolver that was too slow answers a socket that was closed.
-fn looks_like_an_answer(source: SocketAddr, destination: SocketAddr) -> bool {
-    source.port() < FIRST_EPHEMERAL && destination.port() >= FIRST_EPHEMERAL
-}
-
 /// Ports below are given to nobody who asks for any (`PROT_SOCK`).
 const FIRST_EPHEMERAL: u16 = 1_024;
 
 fn bound(most: usize) -> NonZeroUsize {
     NonZeroUsize::new(most).unwrap_or(NonZeroUsize::MIN)
-}
-
-fn leads(tried: &Tried, destination: SocketAddr, around: &impl Surroundings) -> bool {
-    tried.requested == destination
-        || tried.taken == Some(destination)
-        || around.leads_to(tried.requested, destination, tried.protocol)
 }
 
 fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, due_ns: u64) -> Entry {
@@ -1003,28 +689,6 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             untold: seen.untold,
             receipts: seen.receipts,
         },
-    }
-}
-
-/// What a dropped packet tells of its attempt. The first drop counts: what follows are repeats.
-fn take_packet(entry: &mut Entry, seen: &Observation) {
-    let Fact::Dropped { reason, no_socket } = &seen.fact else { return };
-    entry.facts.syn_sent = true;
-    // A repeat of what was told is no news.
-    if entry.told.is_none() {
-        entry.tried.time = entry.tried.time.min(seen.time);
-        entry.tried.last = entry.tried.last.max(seen.time);
-    }
-    entry.tried.opener = entry.tried.opener.or(seen.local);
-    if let Some(destination) = seen.remote.filter(|remote| *remote != entry.tried.requested) {
-        entry.tried.taken = entry.tried.taken.or(Some(destination));
-    }
-    if *no_socket {
-        entry.facts.no_socket = true;
-    } else if entry.facts.drop.is_none() {
-        let own = seen.cookie.is_some() || seen.cgroup_id.is_some();
-        let place = if own { DropPlace::Opener } else { DropPlace::Node };
-        entry.facts.drop = Some(Drop { reason: reason.clone(), place });
     }
 }
 

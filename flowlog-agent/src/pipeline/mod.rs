@@ -6,8 +6,10 @@
 //! Sinks write in threads of their own and never hold the spine up.
 
 mod attribute;
+mod books;
 mod conclude;
 mod correlate;
+mod counted;
 mod exchanged;
 mod fold;
 mod judged;
@@ -15,29 +17,27 @@ mod losses;
 mod naming;
 mod reload;
 mod repeats;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod tracked;
 mod waiting;
 
 use crate::capture::{
-    Batch, Capture, Cgroups, Conntrack, Gaps, HookStatus, KernelCounts, Kind, PinOrigin, Pinned, Repeat,
-    clock, find_exe,
+    Batch, Capture, Cgroups, Conntrack, Gaps, HookStatus, KernelCounts, PinOrigin, Pinned, Repeat, clock,
 };
 use crate::cluster::{self, Folders, Snapshot, Store};
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Evidence, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Names,
-    Node, Observation, Process, Receipts, State,
+    Attribution, Class, Direction, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Names, Node,
+    Observation, Process, Receipts, State,
 };
 use crate::policy;
-use crate::record::{
-    Agent, AgentEvent, Attempts, Counters, EncodeError, Encoder, Gap, Line, SnapshotState, Start, Stop,
-};
+use crate::record::{AgentEvent, Counters, Encoder, Line, SnapshotState, Start, Stop};
 use crate::sinks::Sinks;
 use crate::telemetry::{RateLimit, Registry};
 use attribute::{Attributed, Ends, View};
-use correlate::{Correlator, Origin, Surroundings, Told, Tried};
+use correlate::{Correlator, Origin, Told, Tried};
 use exchanged::Exchanged;
 use fold::{Folder, Intervals};
 use jiff::Timestamp;
@@ -49,7 +49,6 @@ pub use reload::tell_notes;
 use repeats::Repeats;
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::Signal;
@@ -516,209 +515,6 @@ impl Spine {
         self.record(written);
     }
 
-    /// Whether repeats of this may give way when the ring fills up.
-    fn judge_kind(&mut self, tried: &Tried, flow: &Flow) {
-        let Some(kind) = self.judged.see(tried, flow) else { return };
-        let class = if tried.taken.is_none() {
-            Some(flow.class)
-        } else {
-            // Behind the address that was dialed stands also what was not taken this time.
-            let whole = Tried { taken: None, ..tried.clone() };
-            let mut answers = std::mem::take(&mut self.answers);
-            let view = self.view(tried.last);
-            let whole = match view.attribute(&whole) {
-                Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, &whole, *ends)),
-                Attributed::NotYet(_) | Attributed::OutOfScope => None,
-            };
-            self.answers = answers;
-            whole.filter(judged::is_good).map(|whole| whole.class)
-        };
-        self.judged.decide(kind, class);
-    }
-
-    /// What the kernel half is to know of kinds.
-    fn set_judged(&mut self, capture: &mut Capture) {
-        for kind in self.judged.take_unwanted() {
-            if let Err(error) = capture.forget_judged(&kind) {
-                tracing::warn!(%error, "the kernel half takes for allowed what did not go well");
-            }
-        }
-        for (kind, class) in self.judged.take_wanted() {
-            if let Err(error) = capture.set_judged(&kind, class) {
-                tracing::debug!(%error, "the kernel half does not know this kind to be allowed");
-            }
-        }
-    }
-
-    fn forget_judged(&mut self, capture: &mut Capture) {
-        self.judged.clear();
-        if let Err(error) = capture.forget_all_judged() {
-            tracing::warn!(%error, "the kernel half goes by what an earlier snapshot allowed");
-        }
-    }
-
-    /// What the kernel half counts from now on, and what it tells again.
-    fn set_repeats(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
-        for repeat in self.repeats.take_unwanted() {
-            match capture.tell_repeats(&repeat) {
-                Ok(()) => self.repeats.left(&repeat, now_ns),
-                Err(error) => tracing::warn!(%error, "the kernel half counts on what it should tell"),
-            }
-        }
-        let mut wanted = self.repeats.take_wanted();
-        if !self.correlate.is_calm(now_ns) {
-            // An attempt whose handshake was lost would be taken for one that is counted.
-            wanted.clear();
-        }
-        for wanted in wanted {
-            match capture.count_repeats(&kind_from(&wanted)) {
-                Ok(Some(slot)) => {
-                    let open = self.fold.take_open(&wanted.2);
-                    for id in &open {
-                        self.correlate.release(*id);
-                    }
-                    self.repeats.begin(wanted, slot, &open, now_ns, now);
-                }
-                Ok(None) => self.repeats.crowded += 1,
-                Err(error) => {
-                    self.repeats.crowded += 1;
-                    tracing::debug!(%error, "the kernel half cannot count this kind");
-                }
-            }
-        }
-    }
-
-    /// What the kernel half has counted since the last look becomes flows.
-    fn sweep(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
-        let mut flows = Vec::new();
-        self.judge_found(now);
-        let read = |slot| {
-            let counts = capture
-                .read_repeats(slot)
-                .inspect_err(|error| tracing::warn!(%error, "what the kernel half counted waits to be read"))
-                .ok()?;
-            let last = capture.wall(counts.last_ns);
-            Some((counts, last))
-        };
-        let free = self.repeats.sweep((now_ns, now), read, &mut flows);
-        for slot in free {
-            if let Err(error) = capture.release_slot(slot) {
-                tracing::warn!(%error, "a slot in which the kernel half counted stays taken");
-            }
-        }
-        self.registry.attempts_out_of_scope.add(std::mem::take(&mut self.repeats.left_out));
-        self.fold_repeats(flows, now_ns);
-    }
-
-    /// Datagrams after the first that the kernel half has counted since the last look become updates of their flows.
-    fn count_datagrams(&mut self, capture: &Capture, now_ns: u64, end: bool) {
-        let read = |peer: &Repeat| {
-            let counts = capture
-                .read_peer(peer)
-                .inspect_err(|error| tracing::warn!(%error, "datagrams that were counted cannot be read"))
-                .ok()??;
-            Some((counts, capture.wall(counts.last_ns)))
-        };
-        let (mut flows, mut written) = (Vec::new(), Vec::new());
-        self.exchanged.sweep(now_ns, end, read, &mut flows);
-        for flow in flows {
-            self.fold.fold_counted(flow, now_ns, &mut written);
-        }
-        self.record(written);
-    }
-
-    fn fold_repeats(&mut self, flows: Vec<Flow>, now_ns: u64) {
-        let mut written = Vec::new();
-        for mut flow in flows {
-            if flow.direction == Direction::Ingress {
-                self.registry.attempts_seen.add(flow.count);
-            }
-            self.name_anew(&mut flow, now_ns);
-            self.fold.fold_counted(flow, now_ns, &mut written);
-        }
-        self.record(written);
-    }
-
-    /// What was counted in the kernel has the names of now: its attempts were not seen one by one.
-    fn name_anew(&self, flow: &mut Flow, now_ns: u64) {
-        let cgroup_id = flow.process.as_ref().map(|process| process.cgroup_id);
-        if let (Direction::Egress, Some(cgroup_id), Some(ip)) =
-            (flow.direction, cgroup_id, flow.destination.ip)
-        {
-            flow.names = naming::names_for(flow, &self.view(flow.last).names_of(cgroup_id, ip, now_ns));
-        }
-    }
-
-    /// A connection whose handshake was counted, and whose close was told.
-    fn close_counted(&mut self, told: Told, now_ns: u64, now: Timestamp) {
-        let Told::ClosedUnannounced { cgroup_id, protocol, local, remote, boot_ns, totals, mut receipts } =
-            told
-        else {
-            return;
-        };
-        if !receipts.are_news() {
-            return;
-        }
-        let mut flows = Vec::new();
-        let kinds = repeats::kinds_of(cgroup_id, protocol, local, remote);
-        let counted = kinds
-            .iter()
-            .any(|kind| self.repeats.close(kind, &totals, &mut receipts, (boot_ns, now), &mut flows));
-        if !counted {
-            self.correlate.unmatched.outcomes += 1;
-        }
-        self.fold_repeats(flows, now_ns);
-    }
-
-    /// Flows become lines, and lines go to every sink.
-    fn record(&mut self, flows: Vec<Flow>) {
-        for mut flow in flows {
-            if let Some(process) = flow.process.as_mut().filter(|_| self.process_exe) {
-                process.exe =
-                    process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
-            }
-            match self.encoder.flow(&flow) {
-                Ok(line) => {
-                    match flow.existing {
-                        true => self.registry.existing_recorded.add(flow.count),
-                        false => self.registry.attempts_recorded.add(flow.count),
-                    }
-                    self.sink("flow", line.with(flow.receipts.take()));
-                }
-                Err(error) => self.lose_record(&error, &mut flow),
-            }
-        }
-    }
-
-    fn sink(&mut self, kind: &'static str, line: Line) {
-        self.registry.records.add(kind, 1);
-        self.outbox.push(line);
-    }
-
-    fn hand_over(&mut self) {
-        self.sinks.offer(self.outbox.drain(..));
-    }
-
-    fn lose_record(&mut self, error: &EncodeError, flow: &mut Flow) {
-        tracing::error!(%error, "a flow cannot be recorded");
-        self.registry.encode_errors.one();
-        match flow.existing {
-            true => self.registry.existing_lost.add(flow.count),
-            false => self.registry.attempts_lost.add("too_long", flow.count),
-        }
-        let class = Some(flow.class);
-        self.losses.add(LossStage::Fold, LossCause::TooLong, "flow", class, flow.count, flow.last);
-        self.losses.hold(flow.receipts.take());
-    }
-
-    fn leave_out(&self, tried: &Tried) {
-        match (tried.update, tried.existing) {
-            (true, _) => {}
-            (false, true) => self.registry.existing_out_of_scope.one(),
-            (false, false) => self.registry.attempts_out_of_scope.one(),
-        }
-    }
-
     fn view(&self, now: Timestamp) -> View<'_> {
         let Self { snapshot, cgroups, node, host_processes, repeats, naming, .. } = self;
         let (host_processes, names) = (*host_processes, &naming.names);
@@ -777,68 +573,6 @@ impl Spine {
         event
     }
 
-    /// Kinds of which what is declared now makes another flow are told again.
-    fn judge_repeats(&mut self, now: Timestamp) {
-        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
-        let mut answers = std::mem::take(&mut self.answers);
-        let view = self.view(now);
-        repeats.judge_anew(|tried| match view.attribute(tried) {
-            Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, tried, *ends)),
-            Attributed::NotYet(_) | Attributed::OutOfScope => None,
-        });
-        self.repeats = repeats;
-        self.answers = answers;
-    }
-
-    /// What an agent before has counted is judged by what is known by now.
-    fn judge_found(&mut self, now: Timestamp) {
-        if !self.repeats.has_found() {
-            return;
-        }
-        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
-        let mut answers = std::mem::take(&mut self.answers);
-        let view = self.view(now);
-        repeats.judge_found(|tried| match view.attribute(tried) {
-            Attributed::Ends(ends) | Attributed::NotYet(ends) => {
-                Some(judge(view.snapshot, &mut answers, tried, *ends))
-            }
-            Attributed::OutOfScope => None,
-        });
-        self.repeats = repeats;
-        self.answers = answers;
-    }
-
-    fn tell_start(&mut self, mut start: Start) {
-        start.snapshot = Some(state_of(&self.snapshot, &[]));
-        self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
-    }
-
-    /// What nobody saw between this run and the one before, where that is known.
-    fn tell_gap(&mut self, capture: &Capture) {
-        let unseen = capture.pinned.as_ref().and_then(|pinned| pinned.unseen.as_ref());
-        let Some(unseen) = unseen else { return };
-        let now = Timestamp::now();
-        let from = capture.wall(unseen.since_ns).min(now);
-        self.tell_agent(AgentEvent::Gap(Gap { from, to: now, reason: unseen.why.clone() }), now);
-    }
-
-    fn tell_agent(&mut self, event: AgentEvent, time: Timestamp) {
-        match self.encoder.agent(&Agent { time, event }) {
-            Ok(line) => self.sink("agent", line),
-            Err(error) => tracing::error!(%error, "a record about the agent cannot be written"),
-        }
-    }
-
-    fn tell_losses(&mut self, now: Timestamp) {
-        self.losses_told = now;
-        for (loss, receipts) in self.losses.take() {
-            match self.encoder.loss(&loss) {
-                Ok(line) => self.sink("loss", line.with(receipts)),
-                Err(error) => tracing::error!(%error, ?loss, "a loss cannot be recorded"),
-            }
-        }
-    }
-
     /// The end, after everything was taken out of the kernel: what is still open is told as far as it is known.
     fn finish(mut self, capture: &mut Capture, reason: &str) -> Result<Counters, PipelineError> {
         let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
@@ -882,145 +616,6 @@ impl Spine {
         }
         Ok(counters)
     }
-
-    /// The books: what the kernel half saw against what was decoded.
-    fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
-        self.losses.add_kernel(counts, self.losses_told, now);
-        let counts = &self.of_this_run(counts);
-        let kinds = ["attempt", "sent", "sent_to"];
-        let unmatched = self.correlate.unmatched;
-        let seen = kinds.iter().map(|kind| counts.seen(kind)).sum::<u64>().saturating_sub(unmatched.late);
-        let lost: u64 = kinds.iter().map(|kind| counts.lost(kind)).sum();
-        let events = self.registry.events.get_all();
-        let decoded = kinds.iter().filter_map(|kind| events.get(*kind)).sum::<u64>();
-        let decoded = decoded.saturating_sub(unmatched.late);
-        let shed = counts.shed.iter().map(|(_, shed)| shed).sum::<u64>();
-        // What was passed over is counted at its handshake, or told by another event. What is told that way beyond it had
-        // been refused by a full ring, or began before the hooks were attached.
-        let told = self.repeats.egress + unmatched.unannounced;
-        // Where the kernel half outlives the agent, what is still on its way is the next one's to tell.
-        let (passed_over, on_their_way) = match self.ledger {
-            None => (counts.passed_over, 0),
-            Some(_) => {
-                (told.saturating_sub(unmatched.passed_over), unmatched.passed_over.saturating_sub(told))
-            }
-        };
-        self.passed_over = passed_over;
-        let due = (passed_over + unmatched.passed_over).saturating_sub(on_their_way);
-        let beyond = told.saturating_sub(due);
-        let recovered = beyond.min(lost);
-        let all = (seen + shed + passed_over + (beyond - recovered)).saturating_sub(on_their_way);
-        self.registry.attempts_seen.add(all.saturating_sub(unmatched.adopted));
-        let not_seen = due.saturating_sub(told);
-        self.registry.attempts_lost.add("outcome_not_seen", not_seen);
-        if not_seen > 0 {
-            let (stage, cause) = (LossStage::Correlate, LossCause::OutcomeNotSeen);
-            self.losses.add(stage, cause, "attempt", None, not_seen, now);
-        }
-        self.registry.attempts_lost.add("overload", shed);
-        self.registry.attempts_lost.add("ring_full", lost - recovered);
-        self.registry.attempts_lost.add("unknown_event", seen.saturating_sub(lost).saturating_sub(decoded));
-        for (kind, lost) in &counts.lost {
-            self.registry.kernel_losses.set(kind, *lost);
-        }
-        self.registry.kernel_losses.set("cgroup", counts.cgroup_lost);
-        self.registry.kernel_losses.set("overload", shed + counts.shed_closes);
-        let missed = counts.missed.iter().map(|(_, missed)| missed).sum();
-        self.registry.kernel_losses.set("hook_busy", missed);
-        self.registry.kernel_losses.set("unreadable", counts.unreadable);
-        self.registry.kernel_losses.set("table_full", counts.table_full);
-        self.registry.kernel_losses.set("dns_answer", counts.answers_lost);
-        self.registry.kernel_losses.set("dns_answer_unreadable", counts.answers_unreadable);
-    }
-
-    /// The kernel half's counts without those of the runs before. Where it outlives the agent, what was seen is what was
-    /// read, lost and not understood: its own count has what another run read.
-    fn of_this_run(&self, counts: &KernelCounts) -> KernelCounts {
-        let mut own = counts.clone();
-        if self.ledger.is_none() {
-            return own;
-        }
-        let before = &self.lost_before;
-        let events = self.registry.events.get_all();
-        for (kind, lost) in &mut own.lost {
-            *lost = lost.saturating_sub(before.lost(kind));
-        }
-        for (hook, missed) in &mut own.missed {
-            *missed = missed.saturating_sub(before.missed(hook));
-        }
-        for (kind, seen) in &mut own.seen {
-            let lost = own.lost.iter().find(|(other, _)| other == kind).map_or(0, |(_, lost)| *lost);
-            let not_understood = if *kind == "attempt" { self.not_understood } else { 0 };
-            *seen = events.get(*kind).copied().unwrap_or(0) + lost + not_understood;
-        }
-        own.cgroup_lost = own.cgroup_lost.saturating_sub(before.cgroup_lost);
-        own.unreadable = own.unreadable.saturating_sub(before.unreadable);
-        own.table_full = own.table_full.saturating_sub(before.table_full);
-        for (class, shed) in &mut own.shed {
-            *shed = shed.saturating_sub(before.shed(*class));
-        }
-        own.shed_closes = own.shed_closes.saturating_sub(before.shed_closes);
-        own.answers_lost = own.answers_lost.saturating_sub(before.answers_lost);
-        own.answers_unreadable = own.answers_unreadable.saturating_sub(before.answers_unreadable);
-        own
-    }
-
-    fn counters(&self) -> Counters {
-        let counts = self.registry.read();
-        let lost = counts.attempts_lost.values().sum();
-        let unmatched = self.correlate.unmatched;
-        let mut stages = counts.stages;
-        stages.extend(
-            [
-                ("outcomes_unmatched", unmatched.outcomes),
-                ("accepts_paired", unmatched.accepts_paired),
-                ("attempts_passed_over", self.passed_over),
-                ("attempts_unannounced", unmatched.unannounced),
-                ("kinds_counted", u64::try_from(self.repeats.len()).unwrap_or(u64::MAX)),
-                ("kinds_crowded", self.repeats.crowded),
-                ("repeats_counted", self.repeats.egress + self.repeats.ingress),
-                ("replies_dropped", unmatched.replies),
-                ("drops_repeated", unmatched.repeats),
-                ("flows_folded", self.fold.folded),
-                ("closes_unmatched", self.fold.closes_unmatched),
-                ("existing_paired", unmatched.existing_paired),
-                ("existing_known", unmatched.existing_known),
-                ("conntrack_found", self.backends.found),
-                ("conntrack_missed", self.backends.missed),
-                ("conntrack_spared", self.backends.spared),
-                ("waiting_crowded", self.waiting.crowded),
-                ("dns_answers", self.naming.read),
-                ("dns_answers_refused", self.naming.refused),
-                ("dns_answers_unowned", self.naming.unowned),
-                ("datagrams_crowded", self.exchanged.crowded),
-                ("names_forgotten", self.naming.names.forgotten),
-            ]
-            .map(|(name, count)| (name.to_owned(), count)),
-        );
-        Counters {
-            attempts: Attempts {
-                seen: counts.attempts_seen,
-                recorded: counts.attempts_recorded,
-                lost,
-                out_of_scope: counts.attempts_out_of_scope,
-            },
-            events: counts.events,
-            kernel_losses: counts.kernel_losses,
-            attempts_lost: counts.attempts_lost,
-            records: counts.records,
-            stages,
-            sinks: self.sinks.counters(),
-        }
-    }
-}
-
-/// What is kept of a kind that is to be counted.
-fn kind_from((repeat, tried, flow): &(Repeat, Tried, Flow)) -> Kind {
-    let near = match repeat.direction {
-        Direction::Egress => tried.opener.map(|opener| SocketAddr::new(opener.ip(), 0)),
-        Direction::Ingress => Some(tried.requested),
-    };
-    Kind { repeat: *repeat, near, accepted: flow.outcome.evidence.contains(&Evidence::Accepted) }
 }
 
 /// Declared verdict × observed outcome.

@@ -3,7 +3,8 @@
 use crate::bin::Place;
 use serde_json::Value;
 
-const HOST: [&str; 7] = ["kernel", "btf", "cgroup2", "capabilities", "lockdown", "bpffs", "pinned"];
+const HOST: [&str; 8] =
+    ["kernel", "btf", "ring_buffer", "cgroup2", "capabilities", "lockdown", "bpffs", "pinned"];
 const HOOKS: [&str; 18] = [
     "cgroup_mkdir",
     "cgroup_rmdir",

@@ -31,10 +31,13 @@ fn kept_names(others: &[&str]) -> Value {
     kept.chain(others.iter().copied()).collect()
 }
 
-/// Whether this kernel confines files (5.13, where it is switched on).
+/// Whether this kernel confines files (5.13, where it is switched on, which securityfs tells; where that is not mounted,
+/// whether it has it at all).
 fn has_landlock() -> bool {
-    let modules = fs::read_to_string("/sys/kernel/security/lsm").unwrap_or_default();
-    modules.split(',').any(|module| module.trim() == "landlock")
+    match fs::read_to_string("/sys/kernel/security/lsm") {
+        Ok(modules) => modules.split(',').any(|module| module.trim() == "landlock"),
+        Err(_) => fs::read_to_string("/proc/kallsyms").unwrap().contains("landlock_restrict_self"),
+    }
 }
 
 fn confinement(agent: &Agent) -> Value {

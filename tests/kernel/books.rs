@@ -1,15 +1,14 @@
 //! A burst of connects: every one is accounted for, exactly, whether or not the kernel half could hand it over.
 
-use crate::stage::{API, Family, Net, Stage, allow_ports, count_of, end, number, small, stand_still, sum};
+use crate::stage::{
+    API, Family, Net, Stage, allow_ports, alone, count_of, end, number, small, stand_still, sum,
+};
 use flowlog_tests::{Ended, Server, Step};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::MutexGuard;
 
 const BURST: u64 = 20_000;
-
-/// One burst at a time: the hooks on tracepoints see those of the whole machine.
-static ALONE: Mutex<()> = Mutex::new(());
 
 fn counters(ended: &Ended) -> &Value {
     &ended.stop_record().unwrap()["agent"]["counters"]
@@ -44,7 +43,7 @@ fn burst(stage: &Stage, net: Net, while_it_runs: impl FnOnce(), after: impl FnOn
 
 /// For as long as the guard lives, no other burst of these tests runs.
 fn stage() -> (Net, Stage, Server, MutexGuard<'static, ()>) {
-    let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let alone = alone();
     let net = Net::new();
     let mut objects = small(net);
     objects.push(allow_ports("api-ports", "api", &[8080]));

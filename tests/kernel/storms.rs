@@ -3,7 +3,7 @@
 
 use crate::services::service;
 use crate::stage::{
-    API, CLIENT, Family, NO_HOST, Net, Stage, allow_ports, base, count_of, deny_ingress, do_step, end,
+    API, CLIENT, Family, NO_HOST, Net, Stage, allow_ports, alone, base, count_of, deny_ingress, do_step, end,
     internet, number, pod, policy, small, stand_still, sum, told,
 };
 use flowlog_tests::{Agent, Ended, Outcome, Step, wait};
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::sync::MutexGuard;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -28,9 +28,6 @@ const FENCE: &str = "table inet fence {
 }
 ";
 
-/// One storm at a time: two cores are all there are.
-static ALONE: Mutex<()> = Mutex::new(());
-
 /// The client dials `shop/web`, behind which the API stands alone: such connections are told one by one, since a service
 /// may lead now here, now there.
 struct Scene {
@@ -42,7 +39,7 @@ struct Scene {
 
 impl Scene {
     fn new() -> Self {
-        let alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = alone();
         let net = Net::new();
         let mut objects = base(net);
         objects.extend([pod(net, "client", CLIENT), pod(net, "api", API)]);
@@ -253,7 +250,7 @@ fn what_became_of_a_lost_attempt_is_not_counted_again() {
 fn storms_of_datagrams_to_one_and_to_many_are_accounted_for() {
     const COUNT: u64 = 200_000;
     const MANY: u16 = 50_000;
-    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = alone();
     let net = Net::new();
     let mut objects = small(net);
     objects.push(policy("client-out", "client", json!({"policyTypes": ["Egress"]})));

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -67,6 +68,10 @@ pub struct Values {
     pub kernel_log: Option<bool>,
     /// Folder in bpffs in which the kernel half outlives the agent; empty for `flowlog` in the first bpffs.
     pub pin: Option<PathBuf>,
+    /// Where metrics and health are answered: `ADDRESS:PORT`, or a port of the loopback address; default: nowhere.
+    pub metrics_listen: Option<String>,
+    /// Unix socket on which the same and `/debug/snapshot` are answered; default: none.
+    pub debug_socket: Option<PathBuf>,
     /// An `ipBlock` matches external addresses and nodes only, never pods, as some network plugins do.
     pub ip_block_external_only: Option<bool>,
 }
@@ -149,6 +154,12 @@ pub struct Settings {
     /// Folder in bpffs in which the kernel half outlives the agent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pin: Option<PathBuf>,
+    /// Where metrics and health are answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_listen: Option<SocketAddr>,
+    /// Unix socket on which everything is answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub debug_socket: Option<PathBuf>,
     /// An `ipBlock` never matches pods.
     pub ip_block_external_only: bool,
 }
@@ -216,6 +227,18 @@ pub enum ConfigError {
         /// Where that came from.
         origin: Origin,
     },
+    /// Nowhere to listen.
+    #[error(
+        "`{key}` is `{value}` ({origin}): it must be ADDRESS:PORT, such as 127.0.0.1:{METRICS_PORT} or [::]:{METRICS_PORT}, or a port"
+    )]
+    Address {
+        /// The setting.
+        key: &'static str,
+        /// What it was set to.
+        value: String,
+        /// Where that came from.
+        origin: Origin,
+    },
     /// No name for this node.
     #[error("the host name cannot be read from {}: {source}; set `node`", path.display())]
     HostName {
@@ -225,6 +248,10 @@ pub enum ConfigError {
         source: io::Error,
     },
 }
+
+/// Where metrics are answered where nobody says at which port. Not one that others have on a node: exporters (9100 to
+/// 9999, all given away), Kubernetes (10248 to 10259), node ports (30000 to 32767), connections (from 32768 on).
+pub const METRICS_PORT: u16 = 12_477;
 
 /// Where a value came from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -375,6 +402,18 @@ impl Layers<'_> {
             .collect()
     }
 
+    fn listen(
+        &self,
+        key: &'static str,
+        of: fn(&Values) -> &Option<String>,
+    ) -> Result<Option<SocketAddr>, ConfigError> {
+        let Some((value, origin)) = self.find(key, of) else { return Ok(None) };
+        // Loopback unless told otherwise.
+        let port = value.parse::<u16>().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        let address = port.or_else(|_| value.parse());
+        address.map(Some).map_err(|_| ConfigError::Address { key, value, origin })
+    }
+
     fn outputs(&self) -> Result<Vec<String>, ConfigError> {
         let key = "outputs";
         match self.find(key, |values| &values.outputs) {
@@ -463,6 +502,8 @@ impl Settings {
             pin: layers.find("pin", |values| &values.pin).map(|(folder, _)| folder),
             packets: layers.value("packets", |values| &values.packets, false),
             kernel_log: layers.value("kernel_log", |values| &values.kernel_log, false),
+            metrics_listen: layers.listen("metrics_listen", |values| &values.metrics_listen)?,
+            debug_socket: layers.find("debug_socket", |values| &values.debug_socket).map(|(path, _)| path),
             ip_block_external_only: layers.value(
                 "ip_block_external_only",
                 |values| &values.ip_block_external_only,
@@ -511,6 +552,18 @@ mod tests {
     }
 
     #[test]
+    fn a_port_alone_is_one_of_the_loopback_address() {
+        for (written, address) in
+            [("9999", "127.0.0.1:9999"), ("10.0.0.7:80", "10.0.0.7:80"), ("'[::]:80'", "[::]:80")]
+        {
+            let text = format!("node: a\nmetrics_listen: {written}\n");
+            let got = settings(&text, &Overrides::default()).unwrap();
+            assert_eq!(got.metrics_listen, Some(address.parse().unwrap()), "{written}");
+        }
+        assert_eq!(settings("node: a\n", &Overrides::default()).unwrap().metrics_listen, None);
+    }
+
+    #[test]
     fn a_file_of_comments_sets_nothing() {
         for text in ["", "# nothing yet\n", "---\n"] {
             assert_eq!(file(text).unwrap().values, Values::default(), "{text:?}");
@@ -545,6 +598,11 @@ mod tests {
                 "a block that is none",
                 "networks: {office: [198.51.100.0/24, 10.0.0.0/33]}\n",
                 "`networks.office` has `10.0.0.0/33` (from /etc/flowlog.yaml), which is no address block such as 10.244.0.0/16 or fd00::/48",
+            ),
+            (
+                "an address without a port",
+                "metrics_listen: localhost\n",
+                "`metrics_listen` is `localhost` (from /etc/flowlog.yaml): it must be ADDRESS:PORT, such as 127.0.0.1:12477 or [::]:12477, or a port",
             ),
             (
                 "an empty name",

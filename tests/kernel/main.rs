@@ -46,6 +46,8 @@ mod stage;
 #[cfg(test)]
 mod storms;
 #[cfg(test)]
+mod telemetry;
+#[cfg(test)]
 mod udp;
 #[cfg(test)]
 mod untouched;

@@ -7,11 +7,12 @@ use std::fs;
 use std::process::Command;
 
 /// A file, what the binary prints for it, and between which marks it stands there; without marks it is the file.
-const GENERATED: [(&str, &[&str], Option<&str>); 4] = [
+const GENERATED: [(&str, &[&str], Option<&str>); 5] = [
     ("deploy/schema/flowlog.v1.schema.json", &["schema"], None),
     ("deploy/schema/flowlog-lint.v1.schema.json", &["schema", "--lint"], None),
     ("docs/policy.md", &["schema", "--lint", "--markdown"], Some("<!-- lint rules -->\n")),
     ("docs/log-format.md", &["schema", "--markdown"], Some("<!-- fields -->\n")),
+    ("docs/operating.md", &["schema", "--metrics"], Some("<!-- metrics -->\n")),
 ];
 
 /// Check them, or write them.

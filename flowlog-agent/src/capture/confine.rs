@@ -32,6 +32,10 @@ pub struct Uses {
     pub write: Vec<PathBuf>,
     /// It reads what `/proc` tells of other processes' executables.
     pub executables: bool,
+    /// Folders in which it removes a file at the end, and does nothing else.
+    pub removes: Vec<PathBuf>,
+    /// It answers at sockets that it listens on already.
+    pub answers: bool,
     /// It asks connection tracking, which answers those alone that hold CAP_NET_ADMIN at that moment.
     pub conntrack: bool,
 }
@@ -101,7 +105,7 @@ pub fn confine(uses: &Uses, kernel: &Kernel) -> Result<Confinement, ConfineError
     }
     let kept = give_up_capabilities(uses, kernel)?;
     let files = confine_files(uses)?;
-    confine_system_calls()?;
+    confine_system_calls(uses.answers)?;
     let mut capabilities: Vec<String> = kept.iter().map(ToString::to_string).collect();
     capabilities.sort();
     Ok(Confinement { capabilities, no_new_privileges: true, system_calls: true, files })
@@ -171,6 +175,7 @@ fn confine_files(uses: &Uses) -> Result<Result<(), String>, ConfineError> {
         .add_rules(path_beneath_rules(&uses.read, AccessFs::ReadFile | AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(OWN, AccessFs::ReadFile | AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(&uses.write, written & !AccessFs::Execute))?
+        .add_rules(path_beneath_rules(&uses.removes, AccessFs::RemoveFile))?
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
@@ -320,8 +325,11 @@ fn flags(flag: libc::c_int) -> u64 {
 }
 
 /// Another call is answered as by a kernel that has it not: libraries know what to do then.
-fn confine_system_calls() -> Result<(), ConfineError> {
-    let plain = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).map(|call| (*call, Vec::new()));
+fn confine_system_calls(answers: bool) -> Result<(), ConfineError> {
+    // With no other socket that could be made, one that listens is all that it takes.
+    let accept = answers.then_some(libc::SYS_accept4);
+    let plain =
+        SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(accept.iter()).map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = plain.collect();
     let map_command = |command| {
         let is_it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;

@@ -30,6 +30,8 @@ pub(super) struct Reader {
     kept: u64,
     /// A record that wraps.
     whole: Vec<u8>,
+    /// The most that waited to be read.
+    peak: u64,
 }
 
 impl Reader {
@@ -51,6 +53,7 @@ impl Reader {
             end: kept,
             kept,
             whole: Vec::new(),
+            peak: 0,
             map,
         })
     }
@@ -77,6 +80,16 @@ impl Reader {
     /// Where what the kernel has written ends.
     pub(super) fn written(&self) -> u64 {
         self.producer.load(Ordering::Acquire)
+    }
+
+    /// Remember how much waits now, where it is the most so far.
+    pub(super) fn note_fill(&mut self) {
+        self.peak = self.peak.max(self.written().saturating_sub(self.at));
+    }
+
+    /// The most that waited since the last call.
+    pub(super) fn take_peak(&mut self) -> u64 {
+        std::mem::take(&mut self.peak)
     }
 
     fn place(&self, at: u64) -> usize {

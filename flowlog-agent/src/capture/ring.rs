@@ -310,6 +310,7 @@ impl Capture {
     pub fn drain(&mut self) -> Batch {
         let mut batch = Batch::default();
         let Rings { events, cgroups, names, existing, decoder, logger, ledger, .. } = &mut self.rings;
+        [&mut *events, cgroups, names].into_iter().for_each(Reader::note_fill);
         batch.errors.append(&mut existing.errors);
         batch.observations.extend(existing.sockets.drain(..existing.sockets.len().min(BATCH)));
         while let Some(change) = cgroups.next(|_, bytes| decode_cgroup(bytes)) {
@@ -351,6 +352,13 @@ impl Capture {
             logger.flush();
         }
         batch
+    }
+
+    /// Of each ring the most that waited in it since the last call, and what it holds, bytes.
+    pub fn take_fills(&mut self) -> [(&'static str, u64, u64); 3] {
+        let Rings { events, cgroups, names, .. } = &mut self.rings;
+        [("events", events), ("cgroups", cgroups), ("dns_answers", names)]
+            .map(|(name, ring)| (name, ring.take_peak(), ring.bytes()))
     }
 
     /// What was told of the events from before this one should be: the ring will not keep them much longer. `None` where

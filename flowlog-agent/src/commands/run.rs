@@ -4,7 +4,9 @@ use super::detach::{folder_parser, pin_folder};
 use crate::capture::btf::VMLINUX;
 use crate::capture::hooks::PACKET_HOOKS;
 use crate::capture::host;
-use crate::capture::{self, Capture, Confinement, Conntrack, HookStatus, PinOrigin, Pinned, Uses};
+use crate::capture::{
+    self, Capture, Confinement, Conntrack, HookStatus, OBJECT_SOURCE, PinOrigin, Pinned, Uses,
+};
 use crate::cluster::{self, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
@@ -15,11 +17,13 @@ use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
 use crate::sinks::{QueueLimits, Sinks};
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Arguments of `flowlog run`. A flag beats its environment variable, which beats the file.
@@ -92,6 +96,19 @@ pub(super) struct Args {
         value_parser = folder_parser()
     )]
     pin: Option<PathBuf>,
+    /// Answer `/metrics`, `/livez` and `/readyz` at this address, or at this port of 127.0.0.1; default port: 12477.
+    #[arg(
+        long,
+        env = "FLOWLOG_METRICS_LISTEN",
+        value_name = "ADDRESS:PORT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "12477"
+    )]
+    metrics_listen: Option<String>,
+    /// Answer the same and `/debug/snapshot` on this Unix socket, which root alone may use.
+    #[arg(long, env = "FLOWLOG_DEBUG_SOCKET", value_name = "PATH")]
+    debug_socket: Option<PathBuf>,
     /// Show the kernel half's own debug lines (with `--log debug`).
     #[arg(long, env = "FLOWLOG_KERNEL_LOG")]
     kernel_log: bool,
@@ -108,8 +125,12 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     telemetry::start_log(&args.log, args.log_format)?;
     let file = args.config.as_deref().map(config::load).transpose()?;
     let settings = Settings::resolve(file.as_ref(), &args.overrides())?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    // The one thread is the spine's; others read the cluster.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .thread_name("flowlog-cluster")
+        .build()
+        .context("start the runtime")?;
     runtime.block_on(capture_and_write(settings))
 }
 
@@ -136,6 +157,8 @@ impl Args {
             packets: flag(self.packets),
             kernel_log: flag(self.kernel_log),
             pin: self.pin.clone(),
+            metrics_listen: self.metrics_listen.clone(),
+            debug_socket: self.debug_socket.clone(),
             ..Overrides::default()
         }
     }
@@ -159,9 +182,14 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let store = Store::start(cluster_settings(&settings)?, loaded, Timestamp::now())?;
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
+    let listen = Listen { metrics: settings.metrics_listen, debug: settings.debug_socket.clone() };
+    let listeners = Listeners::bind(&listen)?;
     let (capture, cgroups) = Capture::start(&options)?;
     let conntrack = settings.conntrack.then(open_conntrack).flatten();
     let confinement = give_up_privileges(&settings, &options, &folders)?;
+    let board = Arc::new(Board::new(Instant::now()));
+    let build = vec![("version", env!("CARGO_PKG_VERSION")), ("kernel_half", OBJECT_SOURCE)];
+    let server = listeners.serve(Arc::clone(&board), build)?;
     let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
     let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default(), capture.ledger())?;
     let start = Start {
@@ -193,6 +221,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         encoder,
         sinks,
         start,
+        board: server.is_some().then_some(board),
         hangup,
     };
     let stop = async {
@@ -203,6 +232,8 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     };
     let pinned = parts.capture.pinned.is_some();
     let counters = pipeline::run(parts, stop).await?;
+    // Until here it is alive, whoever asks.
+    drop(server);
     tracing::info!(
         seen = counters.attempts.seen,
         recorded = counters.attempts.recorded,
@@ -240,11 +271,14 @@ fn give_up_privileges(
         tracing::warn!("--keep-privileges: capabilities, files and system calls stay as they were given");
         return Ok(None);
     }
+    let socket = settings.debug_socket.as_deref().map(folder);
     let uses = Uses {
         read: folders.places().into_iter().chain([options.mount.clone()]).collect(),
         write: files(settings).flat_map(|output| written(Path::new(output))).collect(),
         executables: settings.process_exe,
         conntrack: settings.conntrack,
+        removes: socket.into_iter().collect(),
+        answers: settings.metrics_listen.is_some() || settings.debug_socket.is_some(),
     };
     let kernel = host::read_kernel(Path::new("/"))?;
     let confined = capture::confine(&uses, &kernel).context(
@@ -295,14 +329,18 @@ fn pin_state(pinned: &Pinned, capture: &Capture) -> PinState {
     }
 }
 
-/// What writing a file takes: its folder, since it is renamed and made anew, and it itself where it is there. Of
-/// what is no file (a device, a named pipe) it alone. Links are followed.
-fn written(output: &Path) -> Vec<PathBuf> {
-    let folder = |path: &Path| match path.parent() {
+/// The folder that a file lies in.
+fn folder(path: &Path) -> PathBuf {
+    match path.parent() {
         Some(parent) if parent.as_os_str().is_empty() => PathBuf::from("."),
         Some(parent) => parent.to_owned(),
         None => PathBuf::from("/"),
-    };
+    }
+}
+
+/// What writing a file takes: its folder, since it is renamed and made anew, and it itself where it is there. Of
+/// what is no file (a device, a named pipe) it alone. Links are followed.
+fn written(output: &Path) -> Vec<PathBuf> {
     match output.metadata() {
         Ok(found) if !found.is_file() => vec![output.to_owned()],
         Ok(_) => {

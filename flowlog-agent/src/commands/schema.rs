@@ -2,6 +2,7 @@
 
 use crate::policy::lint;
 use crate::record;
+use crate::telemetry;
 use std::process::ExitCode;
 
 /// Arguments of `flowlog schema`.
@@ -13,15 +14,19 @@ pub(super) struct Args {
     /// Print the schema of what `flowlog policy lint` finds instead, or the table of its rules.
     #[arg(long)]
     lint: bool,
+    /// Print the table of metrics for `docs/operating.md` instead.
+    #[arg(long)]
+    metrics: bool,
 }
 
 /// Print it.
 pub(super) fn run(args: Args) -> ExitCode {
-    let answer = match (args.lint, args.markdown) {
-        (false, false) => text(),
-        (false, true) => record::field_tables(),
-        (true, false) => format!("{:#}\n", super::policy::lint_schema()),
-        (true, true) => lint::rule_table(),
+    let answer = match (args.metrics, args.lint, args.markdown) {
+        (true, ..) => telemetry::metric_table(),
+        (_, false, false) => text(),
+        (_, false, true) => record::field_tables(),
+        (_, true, false) => format!("{:#}\n", super::policy::lint_schema()),
+        (_, true, true) => lint::rule_table(),
     };
     super::answer::print(&answer)
 }

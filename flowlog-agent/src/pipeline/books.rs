@@ -6,11 +6,26 @@ use crate::model::{LossCause, LossStage};
 use crate::record::{Attempts, Counters};
 use jiff::Timestamp;
 
+/// What the kernel half saw against what was decoded, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Balance {
+    /// Attempts that are not among the registry's yet.
+    pub(super) seen: u64,
+    /// Attempts that were no event, since their kind is counted.
+    passed_over: u64,
+    /// Attempts whose outcome did not come: lost, once nothing can come any more.
+    not_seen: u64,
+    /// Attempts that gave way.
+    pub(super) overload: u64,
+    /// Attempts that a full ring refused.
+    pub(super) ring_full: u64,
+    /// Attempts that were not understood.
+    pub(super) unknown_event: u64,
+}
+
 impl Spine {
-    /// The books: what the kernel half saw against what was decoded.
-    pub(super) fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
-        self.losses.add_kernel(counts, self.losses_told, now);
-        let counts = &self.of_this_run(counts);
+    /// `counts` are of this run.
+    pub(super) fn balance(&self, counts: &KernelCounts) -> Balance {
         let kinds = ["attempt", "sent", "sent_to"];
         let unmatched = self.correlate.unmatched;
         let seen = kinds.iter().map(|kind| counts.seen(kind)).sum::<u64>().saturating_sub(unmatched.late);
@@ -29,26 +44,41 @@ impl Spine {
                 (told.saturating_sub(unmatched.passed_over), unmatched.passed_over.saturating_sub(told))
             }
         };
-        self.passed_over = passed_over;
         let due = (passed_over + unmatched.passed_over).saturating_sub(on_their_way);
         let beyond = told.saturating_sub(due);
         let recovered = beyond.min(lost);
         let all = (seen + shed + passed_over + (beyond - recovered)).saturating_sub(on_their_way);
-        self.registry.attempts_seen.add(all.saturating_sub(unmatched.adopted));
-        let not_seen = due.saturating_sub(told);
+        Balance {
+            seen: all.saturating_sub(unmatched.adopted),
+            passed_over,
+            not_seen: due.saturating_sub(told),
+            overload: shed,
+            ring_full: lost - recovered,
+            unknown_event: seen.saturating_sub(lost).saturating_sub(decoded),
+        }
+    }
+
+    /// The books at the end.
+    pub(super) fn settle(&mut self, counts: &KernelCounts, now: Timestamp) {
+        self.losses.add_kernel(counts, self.losses_told, now);
+        let counts = &self.of_this_run(counts);
+        let Balance { seen, passed_over, not_seen, overload, ring_full, unknown_event } =
+            self.balance(counts);
+        self.passed_over = passed_over;
+        self.registry.attempts_seen.add(seen);
         self.registry.attempts_lost.add("outcome_not_seen", not_seen);
         if not_seen > 0 {
             let (stage, cause) = (LossStage::Correlate, LossCause::OutcomeNotSeen);
             self.losses.add(stage, cause, "attempt", None, not_seen, now);
         }
-        self.registry.attempts_lost.add("overload", shed);
-        self.registry.attempts_lost.add("ring_full", lost - recovered);
-        self.registry.attempts_lost.add("unknown_event", seen.saturating_sub(lost).saturating_sub(decoded));
+        self.registry.attempts_lost.add("overload", overload);
+        self.registry.attempts_lost.add("ring_full", ring_full);
+        self.registry.attempts_lost.add("unknown_event", unknown_event);
         for (kind, lost) in &counts.lost {
             self.registry.kernel_losses.set(kind, *lost);
         }
         self.registry.kernel_losses.set("cgroup", counts.cgroup_lost);
-        self.registry.kernel_losses.set("overload", shed + counts.shed_closes);
+        self.registry.kernel_losses.set("overload", overload + counts.shed_closes);
         let missed = counts.missed.iter().map(|(_, missed)| missed).sum();
         self.registry.kernel_losses.set("hook_busy", missed);
         self.registry.kernel_losses.set("unreadable", counts.unreadable);

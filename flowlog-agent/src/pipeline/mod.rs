@@ -15,6 +15,7 @@ mod fold;
 mod judged;
 mod losses;
 mod naming;
+mod readings;
 mod reload;
 mod repeats;
 mod tell;
@@ -35,7 +36,7 @@ use crate::model::{
 use crate::policy;
 use crate::record::{AgentEvent, Counters, Encoder, Line, SnapshotState, Start, Stop};
 use crate::sinks::Sinks;
-use crate::telemetry::{RateLimit, Registry};
+use crate::telemetry::{Board, RateLimit, Registry};
 use attribute::{Attributed, Ends, View};
 use correlate::{Correlator, Origin, Told, Tried};
 use exchanged::Exchanged;
@@ -44,6 +45,7 @@ use jiff::Timestamp;
 use judged::Judged;
 use losses::Losses;
 use naming::{Known, Naming};
+use readings::Meter;
 use reload::Reload;
 pub use reload::tell_notes;
 use repeats::Repeats;
@@ -97,6 +99,8 @@ pub struct Parts {
     pub sinks: Sinks,
     /// What the start record says of the agent itself.
     pub start: Start,
+    /// Where the spine tells how it stands, if anybody asks.
+    pub board: Option<Arc<Board>>,
     /// SIGHUP: files are opened anew.
     pub hangup: Signal,
 }
@@ -117,6 +121,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         encoder,
         sinks,
         start,
+        board,
         mut hangup,
     } = parts;
     let drain = settings.drain;
@@ -124,10 +129,12 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
     spine.backends = Backends::new(conntrack);
+    spine.meter = Meter::new(board);
     spine.resume(&mut capture)?;
     spine.tell_start(start);
     spine.tell_gap(&capture);
     spine.hand_over();
+    spine.post(&mut capture, None);
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
     let reason = loop {
@@ -150,8 +157,10 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
             spine.forget_judged(&mut capture);
             spine.tell_agent(event, now);
         }
-        if Instant::now() >= next_housekeeping {
-            next_housekeeping = Instant::now() + HOUSEKEEPING;
+        let turned = Instant::now();
+        spine.meter.turn(turned);
+        if turned >= next_housekeeping {
+            next_housekeeping = turned + HOUSEKEEPING;
             spine.keep_house(&mut capture, &mut reload)?;
         }
         spine.rescan();
@@ -191,6 +200,7 @@ struct Spine {
     /// Lines that the sinks get together: one by one, each would wake a writer.
     outbox: Vec<Line>,
     registry: Registry,
+    meter: Meter,
     /// Attempts that were no event, as the kernel half counts them.
     passed_over: u64,
     rescan_due: bool,
@@ -238,6 +248,7 @@ impl Spine {
             sinks,
             outbox: Vec::new(),
             registry: Registry::default(),
+            meter: Meter::default(),
             passed_over: 0,
             rescan_due: false,
             rescanned: Instant::now(),
@@ -530,16 +541,18 @@ impl Spine {
         let mut written = Vec::new();
         self.fold.tick(now_ns, &mut written);
         self.record(written);
-        match capture.counts() {
+        let counts = capture.counts();
+        match &counts {
             Ok(counts) => {
-                if self.losses.have_missed(&counts) {
+                if self.losses.have_missed(counts) {
                     self.correlate.note_gap(false, now_ns, now_ns);
                 }
-                self.rescan_due |= self.losses.add_kernel(&counts, self.losses_told, now);
+                self.rescan_due |= self.losses.add_kernel(counts, self.losses_told, now);
             }
             Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
         self.tell_losses(now);
+        self.post(capture, counts.as_ref().ok());
         reload.look();
         if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
@@ -566,6 +579,7 @@ impl Spine {
         self.node = node_of(&snapshot, &self.node.name);
         let state = state_of(&snapshot, problems);
         self.registry.manifest_problems.set(u64::try_from(state.problems.len()).unwrap_or(u64::MAX));
+        self.meter.set_snapshot(&state);
         let event = AgentEvent::Snapshot(state);
         self.snapshot = snapshot;
         self.changed = true;

@@ -19,7 +19,10 @@ impl Spine {
                 Ok(line) => {
                     match flow.existing {
                         true => self.registry.existing_recorded.add(flow.count),
-                        false => self.registry.attempts_recorded.add(flow.count),
+                        false => {
+                            self.registry.attempts_recorded.add(flow.count);
+                            self.meter.count(flow.class, flow.direction, flow.count);
+                        }
                     }
                     self.sink("flow", line.with(flow.receipts.take()));
                 }
@@ -58,7 +61,9 @@ impl Spine {
     }
 
     pub(super) fn tell_start(&mut self, mut start: Start) {
-        start.snapshot = Some(state_of(&self.snapshot, &[]));
+        let state = state_of(&self.snapshot, &[]);
+        self.meter.set_snapshot(&state);
+        start.snapshot = Some(state);
         self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
     }
 
@@ -81,6 +86,7 @@ impl Spine {
     pub(super) fn tell_losses(&mut self, now: Timestamp) {
         self.losses_told = now;
         for (loss, receipts) in self.losses.take() {
+            self.meter.lose(&loss);
             match self.encoder.loss(&loss) {
                 Ok(line) => self.sink("loss", line.with(receipts)),
                 Err(error) => tracing::error!(%error, ?loss, "a loss cannot be recorded"),

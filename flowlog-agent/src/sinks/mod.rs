@@ -10,7 +10,7 @@ mod queue;
 mod stdout;
 mod writer;
 
-pub use queue::QueueLimits;
+pub use queue::{QueueLimits, SinkState};
 
 use crate::model::Ledger;
 use crate::record::{Encoder, Line, SinkCounters};
@@ -189,6 +189,11 @@ impl Sinks {
     /// What every sink wrote and lost so far.
     pub fn counters(&self) -> BTreeMap<String, SinkCounters> {
         self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.counters())).collect()
+    }
+
+    /// How every sink stands.
+    pub fn states(&self) -> BTreeMap<String, SinkState> {
+        self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.state())).collect()
     }
 
     /// Write what waits, sync files, end the writers; what could not be written in time is counted as lost.

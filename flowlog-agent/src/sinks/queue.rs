@@ -49,6 +49,23 @@ struct State {
     broken: bool,
     ended: bool,
     counters: SinkCounters,
+    /// Attempts of lost lines since the start; `losses` has what is still to be told.
+    lost_attempts: BTreeMap<(LossCause, Class), u64>,
+}
+
+/// How a sink stands.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkState {
+    /// Lines that wait.
+    pub lines: usize,
+    /// Bytes of these.
+    pub bytes: usize,
+    /// Most of both.
+    pub limits: QueueLimits,
+    /// What was written and lost.
+    pub counters: SinkCounters,
+    /// Attempts of lost lines, by cause and class.
+    pub lost_attempts: BTreeMap<(LossCause, Class), u64>,
 }
 
 /// Lines that the writer has taken and not yet written.
@@ -121,6 +138,17 @@ impl Queue {
     pub(super) fn ask_end(&self, deadline: Instant) {
         self.lock().orders.end = Some(deadline);
         self.work.notify_one();
+    }
+
+    pub(super) fn state(&self) -> SinkState {
+        let state = self.lock();
+        SinkState {
+            lines: state.lines.len(),
+            bytes: state.bytes,
+            limits: self.limits,
+            counters: state.counters,
+            lost_attempts: state.lost_attempts.clone(),
+        }
     }
 
     pub(super) fn counters(&self) -> SinkCounters {
@@ -288,6 +316,8 @@ impl State {
                 self.counters.lost_lines = self.counters.lost_lines.saturating_add(1);
                 if what == "attempt" {
                     self.counters.lost_attempts = self.counters.lost_attempts.saturating_add(count);
+                    let lost = self.lost_attempts.entry((cause, *class)).or_default();
+                    *lost = lost.saturating_add(count);
                 }
                 self.tell_later((LossStage::Sink, cause, what, Some(*class)), count, (now, now));
             }

@@ -1,4 +1,17 @@
-//! flowlog's own log (stderr, never records), and the counters of everything seen, folded, lost.
+//! flowlog's own log (stderr, never records), the counters of everything seen, folded, lost, and who may ask for them.
+//!
+//! `board.rs` holds what the spine tells of itself, `metrics.rs` how that is scraped, `process.rs` what the process uses,
+//! `server.rs` who answers.
+
+mod board;
+mod metrics;
+mod process;
+mod server;
+
+pub use board::{
+    Board, FlowReading, HookReading, LossReading, Readings, RingReading, SinkReading, SnapshotReading,
+};
+pub use server::{Listen, Listeners, ServeError, Server};
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -70,6 +83,11 @@ pub fn start_log(filter: &str, format: LogFormat) -> Result<(), TelemetryError> 
         }
     }
     Ok(())
+}
+
+/// The table of metrics, for `docs/operating.md`.
+pub fn metric_table() -> String {
+    metrics::table()
 }
 
 /// Lets a repeated warning through once per interval, and says how many were held back.

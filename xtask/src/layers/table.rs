@@ -73,11 +73,13 @@ const ROOMS: [Room; 18] = [
 ];
 
 /// A library that only some files may name: a room, or a file below `src`.
-const LIBRARIES: [(&str, &[&str]); 5] = [
+const LIBRARIES: [(&str, &[&str]); 7] = [
     ("aya", &["capture"]),
     ("kube", &["cluster/watch.rs"]),
     ("k8s_openapi", &["cluster", "policy/kinds"]),
     ("clap", &["commands"]),
+    ("hyper", &["telemetry/server.rs"]),
+    ("prometheus_client", &["telemetry/metrics.rs"]),
     ("tokio", &["capture/ring.rs", "cluster/watch.rs", "pipeline", "sinks", "telemetry", "commands"]),
 ];
 

@@ -1,0 +1,265 @@
+//! What the spine puts on the board for whoever asks over HTTP: its own counts, once a second, and nothing per flow but
+//! one addition.
+
+use super::Spine;
+use super::books::Balance;
+use crate::capture::{Capture, HookStatus, KernelCounts};
+use crate::model::{Class, Direction, Loss};
+use crate::record::SnapshotState;
+use crate::sinks::SinkState;
+use crate::telemetry::{
+    Board, FlowReading, HookReading, LossReading, Readings, RingReading, SinkReading, SnapshotReading,
+};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// A peak is shown for this many postings at least, and twice as many at most: a scraper that comes twice a minute
+/// misses none.
+const PEAK_TURNS: u32 = 30;
+
+/// Counts that are kept for the board alone, and what is on it.
+#[derive(Debug, Default)]
+pub(super) struct Meter {
+    board: Option<Arc<Board>>,
+    /// Attempts that were told, by place in `Class::ALL`: egress, ingress.
+    flows: [[u64; 2]; Class::ALL.len()],
+    losses: BTreeMap<LossKey, u64>,
+    snapshot: SnapshotReading,
+    /// Attempts seen, at the last posting: what is found out later never makes them fewer.
+    seen: u64,
+    peaks: BTreeMap<&'static str, Peak>,
+    turns: u32,
+}
+
+/// Stage, cause, what and class, as records write them.
+type LossKey = (String, String, &'static str, Option<Class>);
+
+/// The highest of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Peak {
+    now: u64,
+    before: u64,
+}
+
+impl Peak {
+    fn note(&mut self, value: u64, turn: u32) -> u64 {
+        if turn.is_multiple_of(PEAK_TURNS) {
+            self.before = std::mem::take(&mut self.now);
+        }
+        self.now = self.now.max(value);
+        self.now.max(self.before)
+    }
+}
+
+impl Meter {
+    pub(super) fn new(board: Option<Arc<Board>>) -> Self {
+        Self { board, ..Self::default() }
+    }
+
+    /// The spine goes on.
+    pub(super) fn turn(&self, now: Instant) {
+        if let Some(board) = &self.board {
+            board.turn(now);
+        }
+    }
+
+    /// So many attempts were told.
+    pub(super) fn count(&mut self, class: Class, direction: Direction, attempts: u64) {
+        let place = Class::ALL.iter().position(|one| *one == class);
+        if let Some(counts) = place.and_then(|place| self.flows.get_mut(place)) {
+            let [egress, ingress] = counts;
+            *match direction {
+                Direction::Egress => egress,
+                Direction::Ingress => ingress,
+            } += attempts;
+        }
+    }
+
+    /// A loss was told.
+    pub(super) fn lose(&mut self, loss: &Loss) {
+        let key = (word(&loss.stage), word(&loss.cause), loss.what, loss.class);
+        *self.losses.entry(key).or_default() += loss.count;
+    }
+
+    /// This is what is judged by.
+    pub(super) fn set_snapshot(&mut self, state: &SnapshotState) {
+        self.snapshot = SnapshotReading {
+            revision: state.revision,
+            as_of: Some(state.as_of),
+            stale_since: state.stale_since,
+            objects: state.objects.clone(),
+            problems: state.problems.clone(),
+        };
+    }
+
+    fn flows(&self) -> Vec<FlowReading> {
+        let of_class = |(class, counts): (&Class, &[u64; 2])| {
+            let class = class.as_str();
+            let [egress, ingress] = *counts;
+            [("egress", egress), ("ingress", ingress)].map(|(direction, count)| FlowReading {
+                class,
+                direction,
+                count,
+            })
+        };
+        Class::ALL.iter().zip(&self.flows).flat_map(of_class).collect()
+    }
+
+    fn losses(&self) -> Vec<LossReading> {
+        let reading = |((stage, cause, what, class), count): (&LossKey, &u64)| LossReading {
+            stage: stage.clone(),
+            cause: cause.clone(),
+            what,
+            class: class.map(Class::as_str),
+            count: *count,
+        };
+        self.losses.iter().map(reading).collect()
+    }
+}
+
+/// As records write it.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        // Stages and causes are plain words all.
+        _ => String::new(),
+    }
+}
+
+impl Spine {
+    /// Put up how everything stands. `counts` are the kernel half's, where they could be read.
+    pub(super) fn post(&mut self, capture: &mut Capture, counts: Option<&KernelCounts>) {
+        let Some(board) = self.meter.board.clone() else { return };
+        self.meter.turns = self.meter.turns.wrapping_add(1);
+        let turn = self.meter.turns;
+        let rings = capture.take_fills().map(|(ring, waited, size_bytes)| {
+            let peak_bytes = self.meter.peaks.entry(ring).or_default().note(waited, turn);
+            RingReading { ring, peak_bytes, size_bytes }
+        });
+        let counters = self.counters();
+        let mut attempts_lost = counters.attempts_lost;
+        if let Some(counts) = counts {
+            let balance = self.balance(&self.of_this_run(counts));
+            self.meter.seen = self.meter.seen.max(counters.attempts.seen + balance.seen);
+            add_lost(&mut attempts_lost, &balance);
+        }
+        let mut stages = counters.stages;
+        // Neither only grows: they have gauges of their own.
+        let kinds_counted = stages.remove("kinds_counted").unwrap_or(0);
+        stages.remove("manifest_problems");
+        board.post(Readings {
+            attempts_seen: self.meter.seen,
+            attempts_recorded: counters.attempts.recorded,
+            attempts_out_of_scope: counters.attempts.out_of_scope,
+            attempts_lost,
+            flows: self.meter.flows(),
+            events: counters.events,
+            records: counters.records,
+            stages,
+            losses: self.meter.losses(),
+            waiting: u64::try_from(self.waiting.len()).unwrap_or(u64::MAX),
+            kinds_counted,
+            rings: rings.to_vec(),
+            sinks: self.sinks.states().into_iter().map(|(name, state)| sink_reading(name, state)).collect(),
+            hooks: capture.hooks.iter().map(hook_reading).collect(),
+            snapshot: self.meter.snapshot.clone(),
+        });
+    }
+}
+
+fn add_lost(lost: &mut BTreeMap<String, u64>, balance: &Balance) {
+    let found = [
+        ("overload", balance.overload),
+        ("ring_full", balance.ring_full),
+        ("unknown_event", balance.unknown_event),
+    ];
+    for (cause, count) in found {
+        *lost.entry(cause.to_owned()).or_default() += count;
+    }
+}
+
+fn sink_reading(sink: String, state: SinkState) -> SinkReading {
+    let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
+    let lost = state.lost_attempts.into_iter();
+    SinkReading {
+        sink,
+        queue_lines: number(state.lines),
+        queue_bytes: number(state.bytes),
+        queue_lines_limit: number(state.limits.lines),
+        queue_bytes_limit: number(state.limits.bytes),
+        lines: state.counters.lines,
+        bytes: state.counters.bytes,
+        attempts: state.counters.attempts,
+        lost_lines: state.counters.lost_lines,
+        failures: state.counters.failures,
+        reopened: state.counters.reopened,
+        lost_attempts: lost.map(|((cause, class), count)| (word(&cause), class.as_str(), count)).collect(),
+    }
+}
+
+fn hook_reading(state: &crate::capture::HookState) -> HookReading {
+    let attached = state.status == HookStatus::Attached;
+    let missed = !attached && state.hook.needed && state.status != HookStatus::Off;
+    HookReading { hook: state.hook.name, attached, missed }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LossCause, LossStage};
+    use jiff::Timestamp;
+
+    #[test]
+    fn attempts_are_counted_by_class_and_direction() {
+        let mut meter = Meter::default();
+        meter.count(Class::DeniedAttempt, Direction::Egress, 3);
+        meter.count(Class::DeniedAttempt, Direction::Ingress, 1);
+        meter.count(Class::Allowed, Direction::Egress, 5);
+        let told: Vec<_> = meter
+            .flows()
+            .into_iter()
+            .filter(|flow| flow.count > 0)
+            .map(|flow| (flow.class, flow.direction, flow.count))
+            .collect();
+        let expected =
+            [("denied_attempt", "egress", 3), ("denied_attempt", "ingress", 1), ("allowed", "egress", 5)];
+        assert_eq!(told, expected);
+        assert_eq!(meter.flows().len(), 18, "zeros, too: a rate is known from the first of a class on");
+    }
+
+    #[test]
+    fn losses_add_up_under_the_words_of_their_records() {
+        let mut meter = Meter::default();
+        let now = Timestamp::UNIX_EPOCH;
+        let loss = Loss {
+            stage: LossStage::Kernel,
+            cause: LossCause::RingFull,
+            what: "attempt",
+            class: Some(Class::Allowed),
+            count: 2,
+            first: now,
+            last: now,
+        };
+        meter.lose(&loss);
+        meter.lose(&loss);
+        let told = meter.losses();
+        assert_eq!(told.len(), 1);
+        assert_eq!(
+            (&*told[0].stage, &*told[0].cause, told[0].class),
+            ("kernel", "ring_full", Some("allowed"))
+        );
+        assert_eq!(told[0].count, 4);
+    }
+
+    #[test]
+    fn a_peak_is_shown_for_half_a_minute_at_least() {
+        let mut peak = Peak::default();
+        assert_eq!(peak.note(900, 29), 900);
+        for turn in 30..60 {
+            assert_eq!(peak.note(5, turn), 900, "{turn}");
+        }
+        assert_eq!(peak.note(4, 60), 5);
+    }
+}

@@ -1,0 +1,227 @@
+//! What the spine tells of itself: plain numbers on a board, put up whole once a second, read by whoever asks.
+//!
+//! Nobody who reads holds up who writes: a new set of numbers takes the place of the old one.
+
+use arc_swap::ArcSwapOption;
+use jiff::Timestamp;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// Where the spine says that it goes on, and how it stands.
+#[derive(Debug)]
+pub struct Board {
+    began: Instant,
+    /// Milliseconds from `began` to the spine's last turn.
+    turned_ms: AtomicU64,
+    readings: ArcSwapOption<Readings>,
+}
+
+impl Board {
+    /// An empty one. The spine's first turn is due from `now` on.
+    pub fn new(now: Instant) -> Self {
+        Self { began: now, turned_ms: AtomicU64::new(0), readings: ArcSwapOption::empty() }
+    }
+
+    /// The spine has turned once more.
+    pub fn turn(&self, now: Instant) {
+        let since = now.saturating_duration_since(self.began).as_millis();
+        self.turned_ms.store(u64::try_from(since).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How long ago that was.
+    pub(super) fn still_for(&self, now: Instant) -> Duration {
+        let turned = Duration::from_millis(self.turned_ms.load(Ordering::Relaxed));
+        now.saturating_duration_since(self.began).saturating_sub(turned)
+    }
+
+    /// Put up new numbers.
+    pub fn post(&self, readings: Readings) {
+        self.readings.store(Some(Arc::new(readings)));
+    }
+
+    /// The latest; absent until the spine runs.
+    pub(super) fn readings(&self) -> Option<Arc<Readings>> {
+        self.readings.load_full()
+    }
+}
+
+/// How everything stands at one moment. Whatever names something is one of few words: of the code, or of the
+/// configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Readings {
+    /// Attempts that the kernel half saw.
+    pub attempts_seen: u64,
+    /// Attempts that flow records stand for.
+    pub attempts_recorded: u64,
+    /// Attempts that the configuration leaves out.
+    pub attempts_out_of_scope: u64,
+    /// Attempts lost, by cause.
+    pub attempts_lost: BTreeMap<String, u64>,
+    /// Attempts that flow records stand for, by class and direction.
+    pub flows: Vec<FlowReading>,
+    /// Events decoded, by kind.
+    pub events: BTreeMap<String, u64>,
+    /// Records made, by kind.
+    pub records: BTreeMap<String, u64>,
+    /// Whatever else the stages count, by name.
+    pub stages: BTreeMap<String, u64>,
+    /// Losses that were told.
+    pub losses: Vec<LossReading>,
+    /// Attempts that wait for their pod.
+    pub waiting: u64,
+    /// Kinds of connections that the kernel half counts.
+    pub kinds_counted: u64,
+    /// The kernel half's rings.
+    pub rings: Vec<RingReading>,
+    /// The outputs.
+    pub sinks: Vec<SinkReading>,
+    /// The hooks.
+    pub hooks: Vec<HookReading>,
+    /// The cluster as known.
+    pub snapshot: SnapshotReading,
+}
+
+/// Attempts of one class and direction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowReading {
+    /// The class, as records have it.
+    pub class: &'static str,
+    /// The direction, as records have it.
+    pub direction: &'static str,
+    /// How many.
+    pub count: u64,
+}
+
+/// A kind of loss, as `loss` records tell it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LossReading {
+    /// Where.
+    pub stage: String,
+    /// Why.
+    pub cause: String,
+    /// What.
+    pub what: &'static str,
+    /// Class of the flows, where it was known.
+    pub class: Option<&'static str>,
+    /// How many.
+    pub count: u64,
+}
+
+/// A ring of the kernel half.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingReading {
+    /// What it carries.
+    pub ring: &'static str,
+    /// The most that waited to be read, of late.
+    pub peak_bytes: u64,
+    /// What it has room for.
+    pub size_bytes: u64,
+}
+
+/// An output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SinkReading {
+    /// As the configuration writes it.
+    pub sink: String,
+    /// Lines that wait.
+    pub queue_lines: u64,
+    /// Bytes of these.
+    pub queue_bytes: u64,
+    /// Most lines that may wait.
+    pub queue_lines_limit: u64,
+    /// Most bytes that may wait.
+    pub queue_bytes_limit: u64,
+    /// Lines written.
+    pub lines: u64,
+    /// Bytes written.
+    pub bytes: u64,
+    /// Attempts that those lines stand for.
+    pub attempts: u64,
+    /// Lines lost.
+    pub lost_lines: u64,
+    /// Times that writing, opening or syncing failed.
+    pub failures: u64,
+    /// Times that it was opened anew.
+    pub reopened: u64,
+    /// Attempts of lost lines: cause, class, how many.
+    pub lost_attempts: Vec<(String, &'static str, u64)>,
+}
+
+/// A hook.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HookReading {
+    /// Its name.
+    pub hook: &'static str,
+    /// Whether it observes.
+    pub attached: bool,
+    /// Nothing works without it, and nobody has switched it off.
+    pub missed: bool,
+}
+
+/// The cluster as known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct SnapshotReading {
+    /// From 1; 0 while there was none.
+    pub revision: u64,
+    /// When it was taken.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<Timestamp>,
+    /// Since when it lags behind its source; absent where it does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stale_since: Option<Timestamp>,
+    /// Objects by kind.
+    pub objects: BTreeMap<String, u64>,
+    /// What could not be read.
+    pub problems: Vec<String>,
+}
+
+impl Readings {
+    /// What is missing for the agent to be ready; nothing where it is. A snapshot that lags is none of it: while the
+    /// source is away, capture goes on, and records say so.
+    pub(super) fn missing(&self) -> Vec<String> {
+        let hooks = self.hooks.iter().filter(|hook| hook.missed);
+        let mut missing: Vec<String> =
+            hooks.map(|hook| format!("hook {} is not attached", hook.hook)).collect();
+        if self.snapshot.revision == 0 {
+            missing.push("the cluster's objects were never read".to_owned());
+        }
+        missing
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_board_tells_how_long_the_spine_has_not_turned() {
+        let start = Instant::now();
+        let board = Board::new(start);
+        let later = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(board.still_for(later(3)), Duration::from_secs(3), "before its first turn, too");
+        board.turn(later(3));
+        assert_eq!(board.still_for(later(3)), Duration::ZERO);
+        assert_eq!(board.still_for(later(10)), Duration::from_secs(7));
+        assert_eq!(board.readings(), None);
+    }
+
+    #[test]
+    fn what_lags_is_ready_and_what_was_never_there_is_not() {
+        let mut readings = Readings::default();
+        assert_eq!(readings.missing(), ["the cluster's objects were never read"]);
+        let now = Timestamp::now();
+        readings.snapshot = SnapshotReading {
+            revision: 3,
+            as_of: Some(now),
+            stale_since: Some(now),
+            ..SnapshotReading::default()
+        };
+        assert!(readings.missing().is_empty());
+        readings.hooks.push(HookReading { hook: "connect4", attached: false, missed: true });
+        readings.hooks.push(HookReading { hook: "packets_in", attached: false, missed: false });
+        assert_eq!(readings.missing(), ["hook connect4 is not attached"]);
+    }
+}

@@ -22,6 +22,10 @@ pub struct Values {
     pub cluster: Option<String>,
     /// Folder with the cluster's objects as YAML or JSON.
     pub manifests: Option<PathBuf>,
+    /// Kubeconfig of the cluster to watch, in place of `manifests`; in a pod of the cluster neither is needed.
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; default: its current one.
+    pub context: Option<String>,
     /// Folder with policies in trial: judged beside the declared ones, told under `verdict.trial`.
     pub trial_policies: Option<PathBuf>,
     /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
@@ -99,6 +103,12 @@ pub struct Settings {
     /// Folder with the cluster's objects.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub manifests: Option<PathBuf>,
+    /// Kubeconfig of the cluster to watch.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context: Option<String>,
     /// Folder with policies in trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trial_policies: Option<PathBuf>,
@@ -239,6 +249,20 @@ pub enum ConfigError {
         /// Where that came from.
         origin: Origin,
     },
+    /// The cluster would be read from two places.
+    #[error("`manifests` ({one}) and `kubeconfig` ({other}): the cluster is read from one of them")]
+    TwoSources {
+        /// Where the manifests came from.
+        one: Origin,
+        /// Where the kubeconfig came from.
+        other: Origin,
+    },
+    /// A context of nothing.
+    #[error("`context` ({origin}) names a context of a kubeconfig: set `kubeconfig`, too")]
+    NoKubeconfig {
+        /// Where it came from.
+        origin: Origin,
+    },
     /// No name for this node.
     #[error("the host name cannot be read from {}: {source}; set `node`", path.display())]
     HostName {
@@ -354,6 +378,18 @@ impl Layers<'_> {
         }
     }
 
+    /// The cluster is read from one place.
+    fn one_source(&self) -> Result<(), ConfigError> {
+        let manifests = self.find("manifests", |values| &values.manifests);
+        let kubeconfig = self.find("kubeconfig", |values| &values.kubeconfig);
+        let context = self.find("context", |values| &values.context);
+        match (manifests, kubeconfig, context) {
+            (Some((_, one)), Some((_, other)), _) => Err(ConfigError::TwoSources { one, other }),
+            (_, None, Some((_, origin))) => Err(ConfigError::NoKubeconfig { origin }),
+            _ => Ok(()),
+        }
+    }
+
     fn milliseconds(
         &self,
         key: &'static str,
@@ -450,10 +486,13 @@ impl Settings {
             None => host_name()?,
         };
         let fold = (100, 3_600_000);
+        layers.one_source()?;
         Ok(Self {
             node,
             cluster: layers.text("cluster", |values| &values.cluster)?,
             manifests: layers.find("manifests", |values| &values.manifests).map(|(path, _)| path),
+            kubeconfig: layers.find("kubeconfig", |values| &values.kubeconfig).map(|(path, _)| path),
+            context: layers.text("context", |values| &values.context)?,
             trial_policies: layers
                 .find("trial_policies", |values| &values.trial_policies)
                 .map(|(path, _)| path),
@@ -608,6 +647,16 @@ mod tests {
                 "an empty name",
                 "cluster: ''\n",
                 "`cluster` is empty (from /etc/flowlog.yaml): leave it out, or give it a value",
+            ),
+            (
+                "two sources",
+                "manifests: /m\nkubeconfig: /k\n",
+                "`manifests` (from /etc/flowlog.yaml) and `kubeconfig` (from /etc/flowlog.yaml): the cluster is read from one of them",
+            ),
+            (
+                "a context of nothing",
+                "context: staging\n",
+                "`context` (from /etc/flowlog.yaml) names a context of a kubeconfig: set `kubeconfig`, too",
             ),
             (
                 "no outputs",

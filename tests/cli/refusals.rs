@@ -11,7 +11,7 @@ fn the_folder_of_pins_may_be_left_out() {
         let said = Place::new().flowlog(args);
         assert!(!said.stderr.contains("a value is required"), "{args:?}: {}", said.stderr);
         let words = [said.stdout, said.stderr].concat();
-        let known = ["no bpffs is mounted", "nothing is pinned in", "nothing in", "no manifests"];
+        let known = ["no bpffs is mounted", "nothing is pinned in", "nothing in", "no cluster"];
         assert!(known.iter().any(|word| words.contains(word)), "{args:?}: {words}");
     }
 }
@@ -25,7 +25,11 @@ fn wrong_words_are_refused_by_name() {
     place.write("type.yaml", "node: one\neach: [1]\n");
     place.write("torn.yaml", "node: [one\n");
     let table: [(&str, &[&str], &[&str]); 11] = [
-        ("no manifests at all", &["run"], &["no manifests", "--manifests", "FLOWLOG_MANIFESTS"]),
+        (
+            "no cluster at all",
+            &["run"],
+            &["no cluster", "--manifests", "FLOWLOG_KUBECONFIG", "KUBERNETES_SERVICE_HOST"],
+        ),
         (
             "an unknown key",
             &["run", "--config", "unknown.yaml"],

@@ -4,6 +4,7 @@
 //! drives the demo and the benchmark with the same parts.
 
 pub mod agent;
+pub mod apiserver;
 pub mod case;
 pub mod cgroup;
 pub mod dns;

@@ -1,15 +1,16 @@
 //! What the agent gives up once the kernel half is attached: capabilities, files, system calls.
 //!
 //! From there on it drains rings and writes lines. Whoever takes it over then gets no more than that: it can
-//! load no program, start no process, open no connection, and reach no file but its own. The kernel takes none
+//! load no program, start no process, open no connection (but to the API server's port, where that is watched), and
+//! reach no file but its own. The kernel takes none
 //! of this back, and threads that start later inherit it.
 
 use super::host::Kernel;
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, PathFdError, Ruleset, RulesetAttr, RulesetCreatedAttr, RulesetError,
-    RulesetStatus, Scope, path_beneath_rules,
+    ABI, Access, AccessFs, AccessNet, NetPort, PathFdError, Ruleset, RulesetAttr, RulesetCreatedAttr,
+    RulesetError, RulesetStatus, Scope, path_beneath_rules,
 };
 use nix::fcntl::AtFlags;
 use nix::libc;
@@ -30,6 +31,8 @@ pub struct Uses {
     pub read: Vec<PathBuf>,
     /// Files that it writes, and folders in which it writes, renames and removes files.
     pub write: Vec<PathBuf>,
+    /// TCP ports that it connects to; with any, names are looked up, too.
+    pub reach: Vec<u16>,
     /// It reads what `/proc` tells of other processes' executables.
     pub executables: bool,
     /// Folders in which it removes a file at the end, and does nothing else.
@@ -105,7 +108,7 @@ pub fn confine(uses: &Uses, kernel: &Kernel) -> Result<Confinement, ConfineError
     }
     let kept = give_up_capabilities(uses, kernel)?;
     let files = confine_files(uses)?;
-    confine_system_calls(uses.answers)?;
+    confine_system_calls(uses)?;
     let mut capabilities: Vec<String> = kept.iter().map(ToString::to_string).collect();
     capabilities.sort();
     Ok(Confinement { capabilities, no_new_privileges: true, system_calls: true, files })
@@ -176,6 +179,9 @@ fn confine_files(uses: &Uses) -> Result<Result<(), String>, ConfineError> {
         .add_rules(path_beneath_rules(OWN, AccessFs::ReadFile | AccessFs::ReadDir))?
         .add_rules(path_beneath_rules(&uses.write, written & !AccessFs::Execute))?
         .add_rules(path_beneath_rules(&uses.removes, AccessFs::RemoveFile))?
+        .add_rules(
+            uses.reach.iter().map(|port| Ok::<_, RulesetError>(NetPort::new(*port, AccessNet::ConnectTcp))),
+        )?
         .restrict_self()?;
     Ok(match status.ruleset {
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => Ok(()),
@@ -292,6 +298,15 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_uname,
 ];
 
+/// What connecting and looking up a name take beside those; `socket` itself is told apart by its family.
+const REACH_SYSTEM_CALLS: &[libc::c_long] = &[
+    libc::SYS_connect,
+    libc::SYS_setsockopt,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_sendmmsg,
+];
+
 /// Calls that newer machines have not.
 #[cfg(target_arch = "x86_64")]
 const OLD_SYSTEM_CALLS: &[libc::c_long] = &[
@@ -325,11 +340,12 @@ fn flags(flag: libc::c_int) -> u64 {
 }
 
 /// Another call is answered as by a kernel that has it not: libraries know what to do then.
-fn confine_system_calls(answers: bool) -> Result<(), ConfineError> {
-    // With no other socket that could be made, one that listens is all that it takes.
-    let accept = answers.then_some(libc::SYS_accept4);
-    let plain =
-        SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(accept.iter()).map(|call| (*call, Vec::new()));
+fn confine_system_calls(uses: &Uses) -> Result<(), ConfineError> {
+    // With no socket that could be made to listen, one that does is all that it takes.
+    let accept = uses.answers.then_some(libc::SYS_accept4);
+    let reach = if uses.reach.is_empty() { &[] } else { REACH_SYSTEM_CALLS };
+    let calls = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(reach).chain(accept.iter());
+    let plain = calls.map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = plain.collect();
     let map_command = |command| {
         let is_it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;
@@ -346,6 +362,14 @@ fn confine_system_calls(answers: bool) -> Result<(), ConfineError> {
         flags(libc::CLONE_THREAD),
     )?;
     rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
+    if !uses.reach.is_empty() {
+        let of_family = |family: libc::c_int| {
+            let is_it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, flags(family))?;
+            SeccompRule::new(vec![is_it])
+        };
+        let families = [libc::AF_INET, libc::AF_INET6].map(of_family);
+        rules.insert(libc::SYS_socket, families.into_iter().collect::<Result<_, BackendError>>()?);
+    }
     rules.insert(libc::SYS_bpf, MAP_COMMANDS.map(map_command).collect::<Result<_, BackendError>>()?);
     let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;

@@ -9,6 +9,7 @@ use crate::policy::{Cache, Match, PolicySet, Query, combine};
 use jiff::Timestamp;
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// What a connection reaches, as far as is known.
 enum Reached<'a> {
@@ -69,6 +70,9 @@ impl Snapshot {
         protocol: Protocol,
         at: Timestamp,
     ) -> Verdict {
+        if let Some(why) = &self.unread {
+            return self.unknown(why);
+        }
         let reached = reached(target, destination);
         let Said { decision, egress, ingress, mixed } =
             self.say(&self.policies, cache, source, &reached, protocol);
@@ -90,6 +94,28 @@ impl Snapshot {
             stale_since: self.stale_since,
             settling,
             trial,
+        }
+    }
+
+    /// The answer while the rules are not known.
+    fn unknown(&self, why: &str) -> Verdict {
+        let side = || DirectionVerdict {
+            decision: Decision::Unknown,
+            basis: Basis::Unknown,
+            tier: None,
+            policies: Arc::from([]),
+            reason: Some(why.to_owned()),
+        };
+        Verdict {
+            decision: Decision::Unknown,
+            egress: side(),
+            ingress: side(),
+            mixed: None,
+            snapshot: self.revision,
+            as_of: self.as_of,
+            stale_since: self.stale_since,
+            settling: false,
+            trial: None,
         }
     }
 

@@ -8,11 +8,13 @@
 use super::documents::{self, Document};
 use super::objects::Objects;
 use super::{ClusterError, Problem};
+use crate::policy::Policy;
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The folders to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -153,6 +155,19 @@ fn read(path: &Path, loaded: &mut Loaded, look: &mut dyn FnMut(&Document<'_>)) {
 }
 
 impl Loaded {
+    /// Its policies, all of them in trial.
+    ///
+    /// # Errors
+    /// Something of it cannot be read.
+    pub fn into_trial(self) -> Result<Vec<Arc<Policy>>, ClusterError> {
+        if !self.problems.is_empty() {
+            return Err(ClusterError::Problems { path: self.folder, problems: self.problems });
+        }
+        let Objects { policies, trial, .. } = self.objects;
+        let declared = policies.into_iter().map(|(policy, _)| policy);
+        Ok(declared.chain(trial).map(Arc::new).collect())
+    }
+
     /// Adds the documents of a file's text; its name tells JSON from YAML.
     pub fn add_text(&mut self, file: &Path, text: &str) {
         self.add_text_and(file, text, &mut |_| {});

@@ -1,7 +1,7 @@
 //! The cluster as known at one moment: objects in, a `Snapshot` out.
 //!
-//! A snapshot never changes and is replaced whole. Objects are read from a folder of manifests here; who
-//! is who is the inventory's part, and what the rules say the policy room's.
+//! A snapshot never changes and is replaced whole. Objects are read from a folder of manifests or watched at the
+//! API server here; who is who is the inventory's part, and what the rules say the policy room's.
 
 mod case;
 pub(crate) mod defaults;
@@ -17,6 +17,7 @@ mod services;
 mod store;
 mod validate;
 mod validate_cluster;
+pub mod watch;
 
 #[cfg(test)]
 mod cases_tests;
@@ -32,7 +33,7 @@ pub use lint::{Checked, Linting, Placed, lint};
 pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
 pub use services::NoAddress;
-pub use store::{Change, Store};
+pub use store::{Change, Standing, Store};
 
 use crate::inventory::{self, Inventory};
 use crate::model::PolicyRef;
@@ -85,6 +86,8 @@ pub struct Snapshot {
     pub changes: Arc<[PolicyChange]>,
     /// What could not be read of its source, where that was accepted.
     pub problems: Arc<[Problem]>,
+    /// Why every verdict is unknown, where policies or what they select by could not be read yet.
+    pub unread: Option<Arc<str>>,
     settle: SignedDuration,
 }
 

@@ -10,8 +10,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// The label by which a Deployment tells the pods of its ReplicaSets apart.
-const TEMPLATE_HASH: &str = "pod-template-hash";
+/// The labels by which an owner of ReplicaSets tells their pods apart, and what it is: it names a ReplicaSet by its own
+/// name and that label's value.
+const TEMPLATE_HASHES: [(&str, &str); 2] =
+    [("pod-template-hash", "Deployment"), ("rollouts-pod-template-hash", "Rollout")];
 
 /// A pod, before its namespace and its owner's owner are looked up.
 #[derive(Debug)]
@@ -21,6 +23,11 @@ pub(super) struct ReadPod {
 }
 
 impl ReadPod {
+    /// The owner that its object names.
+    pub(super) fn owner(&self) -> Option<&Workload> {
+        self.controller.as_ref()
+    }
+
     /// Fills in what other objects tell.
     pub(super) fn complete(
         self,
@@ -47,19 +54,23 @@ fn workload(owner: Workload, pod: &Pod, owners: &HashMap<Key, Option<Workload>>)
         Some(Some(above)) => return Some(above.clone()),
         Some(None) => {}
         None => {
-            if let Some(deployment) = deployment_of(&key, pod) {
-                return Some(Workload { kind: "Deployment".to_owned(), name: deployment });
+            if let Some(above) = find_above(&key, pod) {
+                return Some(above);
             }
         }
     }
     Some(Workload { kind: key.kind, name: key.name })
 }
 
-/// The ReplicaSet is not known: a Deployment names its ReplicaSets by its own name and the hash.
-fn deployment_of(owner: &Key, pod: &Pod) -> Option<String> {
-    let hash = pod.labels.get(TEMPLATE_HASH).filter(|_| owner.kind == "ReplicaSet")?;
-    let name = owner.name.strip_suffix(hash.as_str())?.strip_suffix('-')?;
-    Some(name.to_owned()).filter(|name| !name.is_empty())
+/// The ReplicaSet is not known: its name tells who made it.
+fn find_above(owner: &Key, pod: &Pod) -> Option<Workload> {
+    if owner.kind != "ReplicaSet" {
+        return None;
+    }
+    TEMPLATE_HASHES.iter().find_map(|(label, kind)| {
+        let name = owner.name.strip_suffix(pod.labels.get(*label)?.as_str())?.strip_suffix('-')?;
+        (!name.is_empty()).then(|| Workload { kind: (*kind).to_owned(), name: name.to_owned() })
+    })
 }
 
 pub(super) fn owner_key(kind: &str, metadata: &ObjectMeta) -> Key {

@@ -85,6 +85,7 @@ pub(super) fn read_slice(slice: discovery::EndpointSlice) -> Result<Option<Slice
     let Some(service) = service.filter(|_| address_type != "FQDN") else { return Ok(None) };
     let mut read = Slice {
         namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
+        name: metadata.name.unwrap_or_default(),
         service,
         ..Slice::default()
     };

@@ -1,11 +1,12 @@
 //! One load after another, or one change after another, becomes one snapshot after another: revisions, departed
 //! pods, policy changes. Snapshots share what did not change between them.
 
-use super::{ClusterError, Loaded, PolicyChange, Settings, Snapshot};
-use crate::inventory::Inventory;
-use crate::model::{Labels, Pod, PolicyRef};
+use super::{ClusterError, Loaded, PolicyChange, Problem, Settings, Snapshot};
+use crate::inventory::{Inventory, ServiceSpec, Slice};
+use crate::model::{Labels, Node, Pod, PolicyRef};
 use crate::policy::{Policy, PolicySet, Trial};
 use foldhash::HashSet;
+use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,8 +26,39 @@ pub enum Change {
     Namespace(String, Arc<Labels>),
     /// A policy that is new, or in the place of the one of its name.
     Policy(Arc<Policy>),
+    /// A policy that was there at the first look, and when it was created, where told.
+    PolicyFound(Arc<Policy>, Option<Timestamp>),
     /// The policy of this name went.
     PolicyGone(PolicyRef),
+    /// All policies that are in trial.
+    Trial(Vec<Arc<Policy>>),
+    /// A node that is new, or in the place of the one of its name.
+    Node(Box<Node>),
+    /// The node of this name went.
+    NodeGone(String),
+    /// A service that has addresses, new or in the place of the one of its name.
+    Service(Arc<ServiceSpec>),
+    /// The service of this namespace and name went, or has no address any more.
+    ServiceGone(String, String),
+    /// An EndpointSlice that is new, or in the place of the one of its name.
+    Slice(Arc<Slice>),
+    /// The EndpointSlice of this namespace and name went, or belongs to no service any more.
+    SliceGone(String, String),
+    /// All ranges of addresses that no node tells.
+    Ranges(Vec<IpNet>),
+}
+
+/// How far a snapshot can be relied on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Standing {
+    /// Since when it is known to lag behind its source, if it does.
+    pub stale_since: Option<Timestamp>,
+    /// Why somebody may be missing in it: whoever it does not have is then unknown.
+    pub incomplete: Option<Arc<str>>,
+    /// Why policies may be missing, or what they select by: every verdict is then unknown.
+    pub unread: Option<Arc<str>>,
+    /// What could not be read of its source.
+    pub problems: Arc<[Problem]>,
 }
 
 /// Holds the last good snapshot and makes the next.
@@ -48,31 +80,52 @@ impl Store {
         Arc::clone(&self.current)
     }
 
-    /// Makes the next snapshot out of the last one and what changed at `now`; whether it lags behind its source is
-    /// left as it was. One pod or policy costs what it concerns, not what there is; a namespace's labels cost a
-    /// look at every pod.
+    /// Makes the next snapshot out of the last one and what changed at `now`; how far it can be relied on is left as
+    /// it was. One object costs what it concerns, not what there is; a namespace's labels cost a look at every
+    /// pod, and a range of addresses one at every service.
     pub fn apply(&mut self, changes: impl IntoIterator<Item = Change>, now: Timestamp) -> Arc<Snapshot> {
+        let before = &self.current;
+        let standing = Standing {
+            stale_since: before.stale_since,
+            incomplete: before.inventory.incomplete().cloned(),
+            unread: before.unread.clone(),
+            problems: Arc::clone(&before.problems),
+        };
+        self.apply_as(changes, standing, now)
+    }
+
+    /// The same, and says how far it can be relied on.
+    pub fn apply_as(
+        &mut self,
+        changes: impl IntoIterator<Item = Change>,
+        standing: Standing,
+        now: Timestamp,
+    ) -> Arc<Snapshot> {
         let before = &self.current;
         let mut next = Next {
             inventory: Inventory::clone(&before.inventory),
             policies: PolicySet::clone(&before.policies),
             changes: Vec::new(),
+            trial: before.trial.as_ref().map_or_else(Vec::new, |trial| trial.in_trial().to_vec()),
+            settle: self.settings.settle,
             now,
         };
         changes.into_iter().for_each(|change| next.apply(change));
-        let Next { inventory, policies, changes, .. } = next;
+        let Next { mut inventory, policies, changes, trial, .. } = next;
+        let Standing { stale_since, incomplete, unread, problems } = standing;
+        inventory.set_incomplete(incomplete, now);
         let kept = before.changes.iter().filter(|change| is_kept(change, self.settings.settle, now));
         let changes: Vec<PolicyChange> = kept.cloned().chain(changes).collect();
-        let in_trial = before.trial.as_ref().map_or(&[][..], |trial| trial.in_trial());
         self.current = Arc::new(Snapshot {
             revision: before.revision + 1,
             as_of: now,
-            stale_since: before.stale_since,
-            trial: Trial::new(&policies, in_trial).map(Arc::new),
+            stale_since,
+            trial: Trial::new(&policies, &trial).map(Arc::new),
             inventory: Arc::new(inventory),
             policies: Arc::new(policies),
             changes: changes.into(),
-            problems: Arc::clone(&before.problems),
+            problems,
+            unread,
             settle: self.settings.settle,
         });
         self.snapshot()
@@ -104,6 +157,8 @@ struct Next {
     inventory: Inventory,
     policies: PolicySet,
     changes: Vec<PolicyChange>,
+    trial: Vec<Arc<Policy>>,
+    settle: SignedDuration,
     now: Timestamp,
 }
 
@@ -131,12 +186,29 @@ impl Next {
                     self.note(policy.reference(), before, Some(policy));
                 }
             }
+            Change::PolicyFound(policy, created) => {
+                self.policies.put_policy(&policy);
+                let recent = created.filter(|created| self.now.duration_since(*created) <= self.settle);
+                if let Some(at) = recent {
+                    let after = Some(Arc::clone(&policy));
+                    let policy = policy.reference();
+                    self.changes.push(PolicyChange { policy, at, before: None, after });
+                }
+            }
             Change::PolicyGone(reference) => {
                 if let Some(before) = self.policies.find_policy(&reference).cloned() {
                     self.policies.remove_policy(&reference);
                     self.note(reference, Some(before), None);
                 }
             }
+            Change::Trial(policies) => self.trial = policies,
+            Change::Node(node) => self.inventory.put_node(*node, self.now),
+            Change::NodeGone(name) => self.inventory.remove_node(&name, self.now),
+            Change::Service(spec) => self.inventory.put_service(spec, self.now),
+            Change::ServiceGone(namespace, name) => self.inventory.remove_service(&namespace, &name),
+            Change::Slice(slice) => self.inventory.put_slice(slice, self.now),
+            Change::SliceGone(namespace, name) => self.inventory.remove_slice(&namespace, &name, self.now),
+            Change::Ranges(ranges) => self.inventory.set_ranges(ranges, self.now),
         }
     }
 
@@ -188,6 +260,7 @@ fn next(settings: &Settings, before: Option<&Snapshot>, loaded: Loaded, now: Tim
         trial,
         changes: changes.into(),
         problems: problems.into(),
+        unread: None,
         settle: settings.settle,
     }
 }

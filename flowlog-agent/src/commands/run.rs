@@ -7,12 +7,13 @@ use crate::capture::host;
 use crate::capture::{
     self, Capture, Confinement, Conntrack, HookStatus, OBJECT_SOURCE, PinOrigin, Pinned, Uses,
 };
+use crate::cluster::watch::{self, Access, Prepared, Reach, Timing};
 use crate::cluster::{self, Folders, Store};
 use crate::config::{self, Overrides, Settings};
 use crate::inventory;
 use crate::model::ledger::Left;
-use crate::pipeline::{self, Parts};
-use crate::policy::BlockScope;
+use crate::pipeline::{self, Parts, Source};
+use crate::policy::{BlockScope, Policy};
 use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
@@ -35,6 +36,12 @@ pub(super) struct Args {
     /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
     #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
     manifests: Option<PathBuf>,
+    /// Kubeconfig of the cluster to watch at its API server; a pod of the cluster needs neither this nor --manifests.
+    #[arg(long, env = "FLOWLOG_KUBECONFIG", value_name = "FILE", conflicts_with = "manifests")]
+    kubeconfig: Option<PathBuf>,
+    /// Context of the kubeconfig; default: its current one.
+    #[arg(long, env = "FLOWLOG_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
     /// Folder with policies in trial: judged beside the declared ones, never mixed into the verdict.
     #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
     trial_policies: Option<PathBuf>,
@@ -139,6 +146,8 @@ impl Args {
         let flag = |on: bool| on.then_some(true);
         Overrides {
             manifests: self.manifests.clone(),
+            kubeconfig: self.kubeconfig.clone(),
+            context: self.context.clone(),
             trial_policies: self.trial_policies.clone(),
             node: self.node.clone(),
             cluster: self.cluster.clone(),
@@ -166,27 +175,18 @@ impl Args {
 
 async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     settings.pin = settings.pin.map(|written| pin_folder(&written)).transpose()?;
-    let Some(manifests) = settings.manifests.clone() else {
-        bail!("no manifests: give the folder with the cluster's objects by --manifests or FLOWLOG_MANIFESTS");
-    };
     let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    let folders = Folders { manifests, trial: settings.trial_policies.clone() };
-    let loaded = cluster::load(&folders)?;
-    pipeline::tell_notes(&loaded);
-    let fingerprint = loaded.fingerprint.clone();
-    for (kind, count) in loaded.objects.skipped() {
-        tracing::info!(kind = %kind, count, "kind not read: it takes no part in names and verdicts");
-    }
-    let store = Store::start(cluster_settings(&settings)?, loaded, Timestamp::now())?;
+    let found = find_source(&settings).await?;
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
     let listen = Listen { metrics: settings.metrics_listen, debug: settings.debug_socket.clone() };
     let listeners = Listeners::bind(&listen)?;
     let (capture, cgroups) = Capture::start(&options)?;
     let conntrack = settings.conntrack.then(open_conntrack).flatten();
-    let confinement = give_up_privileges(&settings, &options, &folders)?;
+    let confinement = give_up_privileges(&settings, &options, &found)?;
+    let source = found.start(&settings)?;
     let board = Arc::new(Board::new(Instant::now()));
     let build = vec![("version", env!("CARGO_PKG_VERSION")), ("kernel_half", OBJECT_SOURCE)];
     let server = listeners.serve(Arc::clone(&board), build)?;
@@ -215,9 +215,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         capture,
         conntrack,
         cgroups,
-        store,
-        folders,
-        fingerprint,
+        source,
         encoder,
         sinks,
         start,
@@ -249,6 +247,77 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Where the cluster is read from, before the agent is confined.
+enum Found {
+    Folders { folders: Folders, fingerprint: cluster::Fingerprint, store: Box<Store> },
+    Watched { reach: Box<Reach>, prepared: Box<Prepared>, trial: Vec<Arc<Policy>> },
+}
+
+async fn find_source(settings: &Settings) -> anyhow::Result<Found> {
+    let access = match (&settings.manifests, &settings.kubeconfig) {
+        (Some(manifests), _) => return read_folders(settings, manifests),
+        (None, Some(file)) => Access::Kubeconfig { file: file.clone(), context: settings.context.clone() },
+        (None, None) if std::env::var_os(SERVICE_HOST).is_some() => Access::InCluster,
+        (None, None) => bail!(
+            "no cluster: give a folder with its objects (--manifests or FLOWLOG_MANIFESTS), or a kubeconfig \
+             (--kubeconfig or FLOWLOG_KUBECONFIG); in a pod of the cluster ({SERVICE_HOST} is set) neither is needed"
+        ),
+    };
+    let trial = match &settings.trial_policies {
+        Some(folder) => {
+            let loaded = cluster::load(&Folders::from(folder.clone()))?;
+            loaded.into_trial()?
+        }
+        None => Vec::new(),
+    };
+    let reach = Reach::find(&access).await?;
+    let prepared = watch::prepare(&reach)?;
+    Ok(Found::Watched { reach: Box::new(reach), prepared: Box::new(prepared), trial })
+}
+
+fn read_folders(settings: &Settings, manifests: &Path) -> anyhow::Result<Found> {
+    let folders = Folders { manifests: manifests.to_owned(), trial: settings.trial_policies.clone() };
+    let loaded = cluster::load(&folders)?;
+    pipeline::tell_notes(&loaded);
+    let fingerprint = loaded.fingerprint.clone();
+    for (kind, count) in loaded.objects.skipped() {
+        tracing::info!(kind = %kind, count, "kind not read: it takes no part in names and verdicts");
+    }
+    let store = Box::new(Store::start(cluster_settings(settings)?, loaded, Timestamp::now())?);
+    Ok(Found::Folders { folders, fingerprint, store })
+}
+
+impl Found {
+    /// Files and folders that are read as long as the agent runs.
+    fn reads(&self) -> Vec<PathBuf> {
+        match self {
+            Self::Folders { folders, .. } => folders.places().into_iter().collect(),
+            Self::Watched { reach, .. } => reach.reads.clone(),
+        }
+    }
+
+    /// TCP ports that are connected to.
+    fn ports(&self) -> Vec<u16> {
+        match self {
+            Self::Folders { .. } => Vec::new(),
+            Self::Watched { reach, .. } => reach.ports.clone(),
+        }
+    }
+
+    fn start(self, settings: &Settings) -> anyhow::Result<Source> {
+        Ok(match self {
+            Self::Folders { folders, fingerprint, store } => Source::folders(folders, fingerprint, *store),
+            Self::Watched { prepared, trial, .. } => {
+                let cluster = cluster_settings(settings)?;
+                Source::watched(watch::start(*prepared, cluster, &settings.node, trial, Timing::default())?)
+            }
+        })
+    }
+}
+
+/// What the kubelet sets in every pod.
+const SERVICE_HOST: &str = "KUBERNETES_SERVICE_HOST";
+
 /// Absent where this kernel has none, or does not tell.
 fn open_conntrack() -> Option<Conntrack> {
     let refused = |error: &std::io::Error| {
@@ -265,7 +334,7 @@ fn open_conntrack() -> Option<Conntrack> {
 fn give_up_privileges(
     settings: &Settings,
     options: &capture::Options,
-    folders: &Folders,
+    found: &Found,
 ) -> anyhow::Result<Option<Confinement>> {
     if settings.keep_privileges {
         tracing::warn!("--keep-privileges: capabilities, files and system calls stay as they were given");
@@ -273,7 +342,8 @@ fn give_up_privileges(
     }
     let socket = settings.debug_socket.as_deref().map(folder);
     let uses = Uses {
-        read: folders.places().into_iter().chain([options.mount.clone()]).collect(),
+        read: found.reads().into_iter().chain([options.mount.clone()]).collect(),
+        reach: found.ports(),
         write: files(settings).flat_map(|output| written(Path::new(output))).collect(),
         executables: settings.process_exe,
         conntrack: settings.conntrack,

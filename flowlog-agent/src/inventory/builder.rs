@@ -79,7 +79,7 @@ impl Builder {
         self.pods.iter().for_each(|pod| next.set_pod(pod, now));
         next.departed.expire(now, &mut next.changed);
         next.settle_ranges();
-        next.services = ServiceIndex::of(&self.services, &self.slices, |ip, uid| next.backend(ip, uid, now));
+        next.services = ServiceIndex::of(self.services, self.slices, &|ip, uid| next.backend(ip, uid, now));
         next.changed.clear();
         next
     }

@@ -81,6 +81,7 @@ fn services() -> (ServiceSpec, Slice) {
     };
     let slice = Slice {
         namespace: "a".to_owned(),
+        name: "s-1".to_owned(),
         service: "s".to_owned(),
         ports: vec![SlicePort { name: None, port: 8080, protocol: Protocol::Tcp }],
         endpoints: ADDRESSES.iter().enumerate().map(endpoint).collect(),

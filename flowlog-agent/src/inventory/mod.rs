@@ -111,6 +111,8 @@ pub struct Inventory {
     networks: Arc<Blocks<String>>,
     /// Addresses that changed hands since services were last asked about theirs.
     changed: HashSet<IpAddr>,
+    /// Why it may lack somebody: an address that nobody here has is then unknown.
+    incomplete: Option<Arc<str>>,
 }
 
 /// A node, and what is told of it beside its object.
@@ -162,12 +164,89 @@ impl Inventory {
         self.pods.get(&(namespace.to_owned(), name.to_owned()))
     }
 
+    /// Puts a node in the place of the one of its name.
+    pub fn put_node(&mut self, node: Node, now: Timestamp) {
+        let name = node.name.clone();
+        self.change_node(&name, Some(node), now);
+    }
+
+    /// The node's object went: its addresses stay those that its pods and the settings tell.
+    pub fn remove_node(&mut self, name: &str, now: Timestamp) {
+        self.change_node(name, None, now);
+    }
+
+    fn change_node(&mut self, name: &str, node: Option<Node>, now: Timestamp) {
+        let cidrs_of = |inventory: &Self| inventory.find_node(name).map(|node| node.pod_cidrs.clone());
+        let before = cidrs_of(self).unwrap_or_default();
+        self.set_node(name, node);
+        self.settle(now);
+        if cidrs_of(self).unwrap_or_default() != before {
+            self.settle_ranges();
+            self.ask_all(now);
+        }
+    }
+
+    /// The ranges of addresses that no node tells.
+    pub fn set_ranges(&mut self, ranges: Vec<IpNet>, now: Timestamp) {
+        if *self.told_ranges != *ranges {
+            self.told_ranges = ranges.into();
+            self.settle_ranges();
+            self.ask_all(now);
+        }
+    }
+
+    /// Puts a service that has addresses in the place of the one of its name.
+    pub fn put_service(&mut self, spec: Arc<ServiceSpec>, now: Timestamp) {
+        self.change_services(now, |services, who| services.put_service(spec, who));
+    }
+
+    /// Removes the service of this name.
+    pub fn remove_service(&mut self, namespace: &str, name: &str) {
+        self.services.remove_service(namespace, name);
+    }
+
+    /// Puts an EndpointSlice in the place of the one of its name.
+    pub fn put_slice(&mut self, slice: Arc<Slice>, now: Timestamp) {
+        self.change_services(now, |services, who| services.put_slice(slice, who));
+    }
+
+    /// Removes the EndpointSlice of this name.
+    pub fn remove_slice(&mut self, namespace: &str, name: &str, now: Timestamp) {
+        self.change_services(now, |services, who| services.remove_slice(namespace, name, who));
+    }
+
+    /// Says why somebody may be missing in it, or that nobody is.
+    pub fn set_incomplete(&mut self, why: Option<Arc<str>>, now: Timestamp) {
+        if self.incomplete != why {
+            self.incomplete = why;
+            self.ask_all(now);
+        }
+    }
+
+    /// Why somebody may be missing.
+    pub fn incomplete(&self) -> Option<&Arc<str>> {
+        self.incomplete.as_ref()
+    }
+
+    fn ask_all(&mut self, now: Timestamp) {
+        self.change_services(now, |services, who| services.ask_all(who));
+    }
+
+    fn change_services<F>(&mut self, now: Timestamp, change: F)
+    where
+        F: FnOnce(&mut ServiceIndex, &dyn Fn(IpAddr, Option<&str>) -> Endpoint),
+    {
+        let mut services = std::mem::take(&mut self.services);
+        change(&mut services, &|ip, uid| self.backend(ip, uid, now));
+        self.services = services;
+    }
+
     /// Asks again who stands behind services at the addresses that changed hands.
     fn settle(&mut self, now: Timestamp) {
         self.departed.expire(now, &mut self.changed);
         let mut services = std::mem::take(&mut self.services);
         for ip in std::mem::take(&mut self.changed) {
-            services.ask_again(ip, |ip, uid| self.backend(ip, uid, now));
+            services.ask_again(ip, &|ip, uid| self.backend(ip, uid, now));
         }
         self.services = services;
     }
@@ -374,6 +453,9 @@ impl Inventory {
             AddressOwner::Pod(found) => Endpoint::Pod(Arc::clone(found.pod())),
             AddressOwner::Node(node) => Endpoint::Node(Arc::clone(node)),
             AddressOwner::Ambiguous(reason) => unknown(reason.to_owned()),
+            AddressOwner::Unassigned(_) | AddressOwner::Nobody if self.incomplete.is_some() => {
+                unknown(self.incomplete.as_deref().unwrap_or_default().to_owned())
+            }
             AddressOwner::Unassigned(range) => {
                 unknown(format!("{ip} lies in {}, a range of the cluster, and nobody has it", range.block))
             }

@@ -170,7 +170,7 @@ fn slice(service: &str, ports: &[(&str, u16, Protocol)], endpoints: Vec<SliceEnd
         protocol: *protocol,
     };
     let ports = ports.iter().map(port).collect();
-    Slice { namespace: "a".to_owned(), service: service.to_owned(), ports, endpoints }
+    Slice { namespace: "a".to_owned(), name: String::new(), service: service.to_owned(), ports, endpoints }
 }
 
 fn ready(address: &str) -> SliceEndpoint {

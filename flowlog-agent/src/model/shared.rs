@@ -87,6 +87,14 @@ impl<K: Eq + Hash + Clone, V: Clone> Sharded<K, V> {
         self.shards.get(self.place(key))?.as_ref()?.get(key)
     }
 
+    /// The key as it is kept: what it shares can be shared further.
+    pub(crate) fn get_key<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&K>
+    where
+        K: Borrow<Q>,
+    {
+        Some(self.shards.get(self.place(key))?.as_ref()?.get_key_value(key)?.0)
+    }
+
     fn shard(&mut self, place: usize) -> Option<&mut HashMap<K, V>> {
         let slot = Arc::make_mut(&mut self.shards).get_mut(place)?;
         Some(Arc::make_mut(slot.get_or_insert_with(|| Arc::new(HashMap::new()))))

@@ -141,7 +141,8 @@ impl View<'_> {
             Direction::Egress => &ends.destination.endpoint,
             Direction::Ingress => &ends.source.endpoint,
         };
-        let waits = missing || matches!(peer, Endpoint::Unknown { .. });
+        // Rules that were not read yet may be in a moment.
+        let waits = missing || matches!(peer, Endpoint::Unknown { .. }) || self.snapshot.unread.is_some();
         if waits { Attributed::NotYet(Box::new(ends)) } else { Attributed::Ends(Box::new(ends)) }
     }
 
@@ -226,7 +227,10 @@ impl View<'_> {
     fn local_pod(&self, uid: &str, container: Option<&str>) -> Local {
         let found = self.snapshot.inventory.find_pod_by_uid(uid, self.now);
         let Some(found) = found else {
-            let reason = format!("the snapshot has no pod with uid {uid}, which the cgroup names");
+            let reason = match self.snapshot.inventory.incomplete() {
+                Some(why) => format!("no pod with uid {uid}, which the cgroup names, is known: {why}"),
+                None => format!("the snapshot has no pod with uid {uid}, which the cgroup names"),
+            };
             return Local::Missing { endpoint: unknown(reason.clone(), Some(uid.to_owned())), reason };
         };
         let attribution = matches!(found, Found::Departed { .. }).then_some(Attribution::Departed);

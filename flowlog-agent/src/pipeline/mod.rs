@@ -18,6 +18,7 @@ mod naming;
 mod readings;
 mod reload;
 mod repeats;
+mod source;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ mod waiting;
 use crate::capture::{
     Batch, Capture, Cgroups, Conntrack, Gaps, HookStatus, KernelCounts, PinOrigin, Pinned, Repeat, clock,
 };
-use crate::cluster::{self, Folders, Snapshot, Store};
+use crate::cluster::Snapshot;
+use crate::cluster::watch::News;
 use crate::config::Settings;
 use crate::model::{
     Attribution, Class, Direction, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Names, Node,
@@ -46,9 +48,9 @@ use judged::Judged;
 use losses::Losses;
 use naming::{Known, Naming};
 use readings::Meter;
-use reload::Reload;
 pub use reload::tell_notes;
 use repeats::Repeats;
+pub use source::Source;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -87,12 +89,8 @@ pub struct Parts {
     pub conntrack: Option<Conntrack>,
     /// The cgroups that it was started with.
     pub cgroups: Cgroups,
-    /// The cluster.
-    pub store: Store,
-    /// What the cluster was read from.
-    pub folders: Folders,
-    /// State of the manifests that the cluster was read from.
-    pub fingerprint: cluster::Fingerprint,
+    /// Where the cluster is read from.
+    pub source: Source,
     /// Makes lines.
     pub encoder: Encoder,
     /// Where they go.
@@ -115,9 +113,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         mut capture,
         conntrack,
         cgroups,
-        store,
-        folders,
-        fingerprint,
+        mut source,
         encoder,
         sinks,
         start,
@@ -125,9 +121,8 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         mut hangup,
     } = parts;
     let drain = settings.drain;
-    let mut reload = Reload::new(folders, fingerprint, store);
     let sees_syns = sees_syns(&capture);
-    let mut spine = Spine::new(&settings, cgroups, reload.snapshot(), encoder, sinks, sees_syns);
+    let mut spine = Spine::new(&settings, cgroups, source.snapshot(), encoder, sinks, sees_syns);
     spine.backends = Backends::new(conntrack);
     spine.meter = Meter::new(board);
     spine.resume(&mut capture)?;
@@ -147,21 +142,23 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         }
         spine.drain(&mut capture)?;
         let now = Timestamp::now();
-        if let Some(snapshot) = reload.take_found(now) {
+        if let Some(News { snapshot, worth_telling }) = source.take_new(now) {
             // What was counted until now is told by what was declared until now.
             spine.sweep(&mut capture, clock::now_ns()?, now);
-            let event = spine.take_snapshot(snapshot, reload.problems(), now);
+            let event = spine.take_snapshot(snapshot, source.problems(), now);
             // Who reads that it is in force may rely on it: nothing is counted, and nothing gives way, under what was
             // declared before.
             spine.set_repeats(&mut capture, clock::now_ns()?, now);
             spine.forget_judged(&mut capture);
-            spine.tell_agent(event, now);
+            if worth_telling {
+                spine.tell_agent(event, now);
+            }
         }
         let turned = Instant::now();
         spine.meter.turn(turned);
         if turned >= next_housekeeping {
             next_housekeeping = turned + HOUSEKEEPING;
-            spine.keep_house(&mut capture, &mut reload)?;
+            spine.keep_house(&mut capture, &mut source)?;
         }
         spine.rescan();
         spine.set_repeats(&mut capture, clock::now_ns()?, now);
@@ -533,7 +530,7 @@ impl Spine {
     }
 
     /// Once a second.
-    fn keep_house(&mut self, capture: &mut Capture, reload: &mut Reload) -> Result<(), PipelineError> {
+    fn keep_house(&mut self, capture: &mut Capture, source: &mut Source) -> Result<(), PipelineError> {
         let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
         self.turns = self.turns.wrapping_add(1);
         self.sweep(capture, now_ns, now);
@@ -553,7 +550,7 @@ impl Spine {
         }
         self.tell_losses(now);
         self.post(capture, counts.as_ref().ok());
-        reload.look();
+        source.look();
         if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
             self.cgroups.expire(now);

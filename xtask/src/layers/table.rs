@@ -73,14 +73,18 @@ const ROOMS: [Room; 18] = [
 ];
 
 /// A library that only some files may name: a room, or a file below `src`.
-const LIBRARIES: [(&str, &[&str]); 7] = [
+const LIBRARIES: [(&str, &[&str]); 11] = [
     ("aya", &["capture"]),
-    ("kube", &["cluster/watch.rs"]),
+    ("kube", &["cluster/watch"]),
+    ("hyper_util", &["cluster/watch", "telemetry/server.rs"]),
+    ("http", &["cluster/watch"]),
+    ("http_body_util", &["cluster/watch", "telemetry/server.rs"]),
+    ("tower", &["cluster/watch"]),
     ("k8s_openapi", &["cluster", "policy/kinds"]),
     ("clap", &["commands"]),
     ("hyper", &["telemetry/server.rs"]),
     ("prometheus_client", &["telemetry/metrics.rs"]),
-    ("tokio", &["capture/ring.rs", "cluster/watch.rs", "pipeline", "sinks", "telemetry", "commands"]),
+    ("tokio", &["capture/ring.rs", "cluster/watch", "pipeline", "sinks", "telemetry", "commands"]),
 ];
 
 /// Unsafe code lies here alone.

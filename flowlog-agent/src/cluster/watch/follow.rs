@@ -1,0 +1,569 @@
+//! One kind, listed and then watched, for as long as the agent runs.
+//!
+//! The list comes as a stream of events where the API server has that (a watch that begins with what there is, up to a
+//! bookmark that says so), else in pages. A watch goes on from the last version that was seen; where the server has
+//! forgotten it (410), all is listed again. Kube's own watcher is not used: a 410 that comes as the answer's status, it
+//! asks for again and again; a stream that ends before its bookmark, it begins again at once, without an end; a server
+//! that cannot stream is asked to for ever; and an object that it cannot parse has no name there any more.
+
+use super::items::{Items, MOST_BYTES};
+use super::kinds::{Kind, Row};
+use super::read::{Head, Id, Read, read};
+use super::timing::{Backoff, Timing, between};
+use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use jiff::Timestamp;
+use kube::Client;
+use kube::client::Body;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use std::error::Error as _;
+use std::time::Duration;
+use tokio::sync::mpsc::Sender;
+use tokio::time::{Instant, timeout};
+
+/// What became of a kind.
+#[derive(Debug)]
+pub(super) enum Told {
+    /// These are all there are.
+    Replaced(Kind, Vec<Read>),
+    /// One came or changed.
+    Put(Kind, Box<Read>),
+    /// One went.
+    Gone(Kind, Id),
+    /// How it stands with the kind itself.
+    State(Kind, State),
+}
+
+/// How it stands with a kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Changes come as they are made.
+    InSync,
+    /// The API server does not serve it.
+    Unserved,
+    /// Changes have not come since then.
+    Lost { since: Timestamp, why: String },
+}
+
+/// Why a list or a watch is over.
+#[derive(Debug)]
+enum Trouble {
+    /// The server ended the watch, as it was asked to.
+    Ended,
+    /// The server has forgotten the version to go on from.
+    Expired,
+    /// The server cannot list by a stream.
+    NoStream(String),
+    /// No such kind.
+    Unserved,
+    /// What came cannot be read, or was an error in place of an event.
+    Garbled(String),
+    /// The server said no, and perhaps when to ask again.
+    Refused { what: String, later: Option<Duration> },
+    /// No answer, or one that broke off; since when, where that was not now.
+    Broken { what: String, since: Option<Timestamp> },
+    /// Nobody listens any more.
+    Over,
+}
+
+fn broken(what: impl Into<String>) -> Trouble {
+    Trouble::Broken { what: what.into(), since: None }
+}
+
+/// An event of a watch.
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(borrow)]
+    object: &'a RawValue,
+}
+
+#[derive(Deserialize)]
+struct Bookmark {
+    metadata: BookmarkMeta,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct BookmarkMeta {
+    resource_version: String,
+    #[serde(default)]
+    annotations: std::collections::BTreeMap<String, String>,
+}
+
+/// The bookmark that ends what there is.
+const INITIAL_END: &str = "k8s.io/initial-events-end";
+
+/// What the API server says of an error.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Status {
+    code: u16,
+    message: String,
+}
+
+/// What stands around the items of a page.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Page {
+    metadata: PageMeta,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct PageMeta {
+    resource_version: String,
+    #[serde(rename = "continue")]
+    next: String,
+}
+
+/// Objects of a page.
+const PAGE: u32 = 500;
+
+/// An error's own words are cut here.
+const MOST_WORDS: usize = 16 << 10;
+
+/// Streams that broke off before their bookmark, after which pages are asked for.
+const STREAM_TRIES: u32 = 2;
+
+/// Errors of a watch in a row after which all is listed again.
+const WATCH_TRIES: u32 = 2;
+
+/// Follows one kind.
+pub(super) struct Follower {
+    row: &'static Row,
+    client: Client,
+    timing: Timing,
+    tell: Sender<Told>,
+    backoff: Backoff,
+    /// The last version that was seen; none while all is to be listed.
+    version: Option<String>,
+    /// The server cannot list by a stream.
+    paged: bool,
+    /// This server sends bookmarks.
+    bookmarks: bool,
+    /// Since when changes do not come, and whether that was told.
+    lost: Option<(Timestamp, bool)>,
+    broken_streams: u32,
+    broken_watches: u32,
+}
+
+impl Follower {
+    pub(super) fn new(row: &'static Row, client: Client, timing: Timing, tell: Sender<Told>) -> Self {
+        Self {
+            row,
+            client,
+            backoff: Backoff::new(timing.again),
+            timing,
+            tell,
+            version: None,
+            paged: false,
+            bookmarks: false,
+            lost: Some((Timestamp::now(), false)),
+            broken_streams: 0,
+            broken_watches: 0,
+        }
+    }
+
+    /// Until nobody listens any more.
+    pub(super) async fn follow(mut self) {
+        loop {
+            let began = Instant::now();
+            let trouble = if self.version.is_some() || !self.paged {
+                self.watch().await
+            } else if let Err(trouble) = self.list().await {
+                trouble
+            } else {
+                continue;
+            };
+            let wait = match self.judge(trouble, began).await {
+                Ok(wait) => wait,
+                Err(_over) => return,
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// What to do about it, and how long to wait before.
+    async fn judge(&mut self, trouble: Trouble, began: Instant) -> Result<Duration, Trouble> {
+        match trouble {
+            Trouble::Over => return Err(Trouble::Over),
+            Trouble::Ended => {
+                // Until the next one has begun, nothing comes.
+                self.lost.get_or_insert((Timestamp::now(), false));
+                if began.elapsed() >= self.timing.again.0 {
+                    return Ok(between(Duration::ZERO, self.timing.again.0));
+                }
+            }
+            Trouble::Garbled(what) => {
+                self.broken_watches += 1;
+                if self.broken_watches >= WATCH_TRIES {
+                    self.version = None;
+                }
+                self.lose(&what, None, true).await?;
+            }
+            Trouble::NoStream(why) => {
+                tracing::debug!(kind = %self.row.kind, why, "no list by a stream: pages are asked for");
+                self.paged = true;
+                return Ok(Duration::ZERO);
+            }
+            Trouble::Expired => {
+                self.version = None;
+                self.lose("the API server has forgotten where the watch was", None, true).await?;
+                return Ok(Duration::ZERO);
+            }
+            Trouble::Unserved if self.row.optional => {
+                self.version = None;
+                self.lost = None;
+                self.say(Told::State(self.row.kind, State::Unserved)).await?;
+                return Ok(between(self.timing.unserved / 2, self.timing.unserved));
+            }
+            Trouble::Unserved => {
+                self.version = None;
+                self.lose("the API server does not serve it", None, true).await?;
+            }
+            Trouble::Refused { what, later } => {
+                self.lose(&what, None, true).await?;
+                if let Some(later) = later {
+                    return Ok(between(later, later + self.timing.again.0));
+                }
+            }
+            Trouble::Broken { what, since } => {
+                // One broken watch alone is no outage: servers are restarted one by one.
+                let told = self.version.is_none() || self.lost.is_some() || since.is_some();
+                self.lose(&what, since, told).await?;
+            }
+        }
+        Ok(self.backoff.wait())
+    }
+
+    async fn lose(&mut self, why: &str, since: Option<Timestamp>, tell: bool) -> Result<(), Trouble> {
+        let (since, told) = self.lost.unwrap_or((since.unwrap_or_else(Timestamp::now), false));
+        self.lost = Some((since, told || tell));
+        if tell {
+            let state = State::Lost { since, why: why.to_owned() };
+            self.say(Told::State(self.row.kind, state)).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes come again.
+    async fn find(&mut self) -> Result<(), Trouble> {
+        if self.lost.take().is_some() {
+            self.say(Told::State(self.row.kind, State::InSync)).await?;
+        }
+        Ok(())
+    }
+
+    async fn say(&self, told: Told) -> Result<(), Trouble> {
+        self.tell.send(told).await.map_err(|_| Trouble::Over)
+    }
+
+    /// All objects, page by page.
+    async fn list(&mut self) -> Result<(), Trouble> {
+        let (mut found, mut next) = (Vec::new(), String::new());
+        loop {
+            let mut query = form(&[("limit", &PAGE.to_string())]);
+            if !next.is_empty() {
+                query.push_str(&form(&[("continue", &next)]));
+            }
+            let page = self.page(&query, &mut found).await?;
+            if page.metadata.next.is_empty() {
+                if page.metadata.resource_version.is_empty() {
+                    return Err(broken("the list has no version to watch from"));
+                }
+                self.version = Some(page.metadata.resource_version);
+                self.backoff.reset();
+                self.broken_watches = 0;
+                self.say(Told::Replaced(self.row.kind, found)).await?;
+                return self.find().await;
+            }
+            next = page.metadata.next;
+        }
+    }
+
+    async fn page(&mut self, query: &str, found: &mut Vec<Read>) -> Result<Page, Trouble> {
+        let kind = self.row.kind;
+        let mut body = self.ask(query, "PartialObjectMetadataList").await?.into_body();
+        let (mut items, mut nameless) = (Items::default(), false);
+        let mut item = |bytes: &[u8]| match std::str::from_utf8(bytes).ok().and_then(identify) {
+            Some((text, id, _)) => found.push(read(kind, id, text)),
+            None => nameless = true,
+        };
+        while let Some(bytes) = next_bytes(&mut body, self.timing.list).await? {
+            if !items.feed(&bytes, &mut item) {
+                return Err(broken("the answer is no list"));
+            }
+        }
+        if nameless {
+            return Err(broken("an object of the list has no name"));
+        }
+        let around = items.finish().ok_or_else(|| broken("the list broke off"))?;
+        serde_json::from_slice(&around).map_err(|error| broken(format!("the list cannot be read: {error}")))
+    }
+
+    /// One watch, from where the last one ended or from what there is.
+    async fn watch(&mut self) -> Trouble {
+        let first = self.version.is_none();
+        let trouble = match self.watch_on().await {
+            Ok(never) => match never {},
+            Err(trouble) => trouble,
+        };
+        if first && self.version.is_none() {
+            return self.without_first(trouble);
+        }
+        trouble
+    }
+
+    /// A stream that did not come to its bookmark.
+    fn without_first(&mut self, trouble: Trouble) -> Trouble {
+        let what = match trouble {
+            Trouble::Ended => "the stream of what there is ended before it was complete".to_owned(),
+            Trouble::Broken { what, since: Some(_) } => what,
+            trouble => return trouble,
+        };
+        self.broken_streams += 1;
+        match self.broken_streams >= STREAM_TRIES {
+            true => Trouble::NoStream(what),
+            false => broken(what),
+        }
+    }
+
+    async fn watch_on(&mut self) -> Result<std::convert::Infallible, Trouble> {
+        let length = between(self.timing.watch.0, self.timing.watch.1);
+        let seconds = length.as_secs().max(1).to_string();
+        let mut query =
+            form(&[("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", &seconds)]);
+        query.push_str(&match &self.version {
+            Some(version) => form(&[("resourceVersion", version)]),
+            None => form(&[("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]),
+        });
+        let body = self.ask(&query, "PartialObjectMetadata").await?.into_body();
+        let mut lines = Lines { body, buffer: Vec::new(), start: 0, seen: Timestamp::now() };
+        // What there is, until it is complete.
+        let mut found = self.version.is_none().then(Vec::new);
+        if found.is_none() {
+            self.find().await?;
+        }
+        loop {
+            let patience = match (&found, self.bookmarks) {
+                (Some(_), _) => self.timing.list,
+                (None, true) => self.timing.bookmark,
+                (None, false) => length + self.timing.overdue,
+            };
+            let Some(line) = lines.next(patience).await? else { return Err(Trouble::Ended) };
+            let event: Event<'_> = serde_json::from_slice(line)
+                .map_err(|error| Trouble::Garbled(format!("an event cannot be read: {error}")))?;
+            self.take(&event, &mut found).await?;
+        }
+    }
+
+    async fn take(&mut self, event: &Event<'_>, found: &mut Option<Vec<Read>>) -> Result<(), Trouble> {
+        let kind = self.row.kind;
+        let text = event.object.get();
+        match event.kind {
+            "BOOKMARK" => {
+                let bookmark: Bookmark = serde_json::from_str(text)
+                    .map_err(|error| Trouble::Garbled(format!("a bookmark cannot be read: {error}")))?;
+                if found.is_some() && !bookmark.metadata.annotations.contains_key(INITIAL_END) {
+                    return Ok(());
+                }
+                self.bookmarks |= found.is_none();
+                self.advance(bookmark.metadata.resource_version);
+                if let Some(found) = found.take() {
+                    self.broken_streams = 0;
+                    self.say(Told::Replaced(kind, found)).await?;
+                    self.find().await?;
+                }
+            }
+            "ADDED" | "MODIFIED" | "DELETED" => {
+                let nameless = || Trouble::Garbled("an object without a name or version".to_owned());
+                let (text, id, version) = identify(text).ok_or_else(nameless)?;
+                match (&mut *found, event.kind) {
+                    (Some(found), "DELETED") => found.retain(|other: &Read| other.id != id),
+                    (Some(found), _) => found.push(read(kind, id, text)),
+                    (None, event) => {
+                        let version = version.ok_or_else(nameless)?;
+                        let told = match event {
+                            "DELETED" => Told::Gone(kind, id),
+                            _ => Told::Put(kind, Box::new(read(kind, id, text))),
+                        };
+                        self.say(told).await?;
+                        self.advance(version);
+                    }
+                }
+            }
+            "ERROR" => {
+                let status: Status = serde_json::from_str(text).unwrap_or_default();
+                return Err(match (status.code, found.is_some()) {
+                    (410, false) => Trouble::Expired,
+                    (_, true) => Trouble::NoStream(status.message),
+                    (_, false) => Trouble::Garbled(status.message),
+                });
+            }
+            // A kind of event that came after this was written: its object comes by another, too.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, version: String) {
+        self.version = Some(version);
+        self.backoff.reset();
+        self.broken_watches = 0;
+    }
+
+    /// Asks, and takes an answer that is no error.
+    async fn ask(&self, query: &str, metadata: &str) -> Result<Response<Body>, Trouble> {
+        let accept = match self.row.metadata_only {
+            true => format!("application/json;as={metadata};g=meta.k8s.io;v=v1"),
+            false => "application/json".to_owned(),
+        };
+        let request = Request::get(format!("{}?{}", self.row.path, query.trim_start_matches('&')))
+            .header(ACCEPT, accept)
+            .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
+            .body(Body::empty())
+            .map_err(|error| broken(error.to_string()))?;
+        let answer = timeout(self.timing.answer, self.client.send(request)).await;
+        let response = match answer {
+            Err(_) => return Err(broken("no answer")),
+            Ok(Err(error)) => return Err(broken(chain(&error))),
+            Ok(Ok(response)) => response,
+        };
+        match response.status() {
+            status if status.is_success() => Ok(response),
+            StatusCode::NOT_FOUND => Err(Trouble::Unserved),
+            StatusCode::GONE => Err(Trouble::Expired),
+            status => Err(self.refusal(status, response).await),
+        }
+    }
+
+    async fn refusal(&self, status: StatusCode, response: Response<Body>) -> Trouble {
+        let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let mut body = response.into_body();
+        let mut words = Vec::new();
+        while let Ok(Some(bytes)) = next_bytes(&mut body, self.timing.answer).await {
+            words.extend_from_slice(&bytes);
+            if words.len() > MOST_WORDS {
+                break;
+            }
+        }
+        let message = serde_json::from_slice::<Status>(&words).unwrap_or_default().message;
+        let what = if message.is_empty() { status.to_string() } else { format!("{status}: {message}") };
+        let cannot = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
+        match (cannot, &self.version, self.paged) {
+            (true, None, false) => return Trouble::NoStream(what),
+            (true, Some(_), _) => return Trouble::Garbled(what),
+            _ => {}
+        }
+        Trouble::Refused { what, later: seconds.map(|seconds: u64| Duration::from_secs(seconds.min(60))) }
+    }
+}
+
+/// An object's text, and who it is.
+fn identify(text: &str) -> Option<(&str, Id, Option<String>)> {
+    let (id, version) = serde_json::from_str::<Head>(text).ok()?.id();
+    (!id.1.is_empty()).then_some((text, id, version.filter(|version| !version.is_empty())))
+}
+
+/// As a query's parts, each with an `&` before it.
+fn form(pairs: &[(&str, &str)]) -> String {
+    let mut query = String::new();
+    for (key, value) in pairs {
+        query.push('&');
+        query.push_str(key);
+        query.push('=');
+        for byte in value.bytes() {
+            match byte {
+                b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                    query.push(char::from(byte))
+                }
+                other => query.push_str(&format!("%{other:02X}")),
+            }
+        }
+    }
+    query
+}
+
+/// The lines of a watch.
+struct Lines {
+    body: Body,
+    buffer: Vec<u8>,
+    /// What lies before was handed out.
+    start: usize,
+    /// When the server last said something.
+    seen: Timestamp,
+}
+
+impl Lines {
+    /// The next whole line; none at the end. Half a line at the end is none: it comes again with the next watch.
+    async fn next(&mut self, patience: Duration) -> Result<Option<&[u8]>, Trouble> {
+        let mut scanned = self.start;
+        loop {
+            let rest = self.buffer.get(scanned..).unwrap_or_default();
+            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+                let (from, to) = (self.start, scanned + length);
+                self.start = to + 1;
+                let line = self.buffer.get(from..to).unwrap_or_default();
+                if line.iter().all(u8::is_ascii_whitespace) {
+                    scanned = self.start;
+                    continue;
+                }
+                return Ok(self.buffer.get(from..to));
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            scanned = self.buffer.len();
+            if scanned > MOST_BYTES {
+                return Err(broken("an event has no end"));
+            }
+            // What one large event took is not kept for ever.
+            if scanned == 0 && self.buffer.capacity() > 1 << 20 {
+                self.buffer = Vec::new();
+            }
+            let since = Some(self.seen);
+            let bytes = next_bytes(&mut self.body, patience).await.map_err(|trouble| match trouble {
+                Trouble::Broken { what, since: Some(_) } => Trouble::Broken { what, since },
+                other => other,
+            })?;
+            let Some(bytes) = bytes else { return Ok(None) };
+            self.seen = Timestamp::now();
+            self.buffer.extend_from_slice(&bytes);
+        }
+    }
+}
+
+/// The next bytes of an answer. A silence has its beginning told.
+async fn next_bytes(body: &mut Body, patience: Duration) -> Result<Option<bytes::Bytes>, Trouble> {
+    loop {
+        let frame = match timeout(patience, body.frame()).await {
+            Err(_) => {
+                let what = format!("silent for {} s", patience.as_secs());
+                return Err(Trouble::Broken { what, since: Some(Timestamp::now()) });
+            }
+            Ok(None) => return Ok(None),
+            Ok(Some(Err(error))) => return Err(broken(format!("the answer broke off: {}", chain(&error)))),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        if let Ok(bytes) = frame.into_data() {
+            return Ok(Some(bytes));
+        }
+    }
+}
+
+/// An error with what led to it, each once.
+fn chain(error: &kube::Error) -> String {
+    let mut words = vec![error.to_string()];
+    let mut source = error.source();
+    while let Some(error) = source {
+        let word = error.to_string();
+        if !words.iter().any(|known| known.contains(&word)) {
+            words.push(word);
+        }
+        source = error.source();
+    }
+    words.join(": ")
+}

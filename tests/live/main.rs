@@ -1,0 +1,10 @@
+//! A cluster that is followed by its API server: the real client against a scripted server.
+
+#[cfg(test)]
+mod following;
+#[cfg(test)]
+mod order;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod scene;

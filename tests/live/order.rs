@@ -1,0 +1,111 @@
+//! Addresses and names that change hands: rather unknown than wrong.
+
+use crate::scene::{DB, Scene, WEB, name_at, node, pod, small};
+use flowlog::inventory::Found;
+use flowlog::model::Target;
+use flowlog_tests::apiserver::Drop;
+use jiff::Timestamp;
+
+fn with_uid(mut pod: serde_json::Value, uid: &str) -> serde_json::Value {
+    pod["metadata"]["uid"] = uid.into();
+    pod
+}
+
+#[test]
+fn a_pod_that_went_is_known_while_its_last_packets_fly() {
+    let scene = Scene::with(&small());
+    scene.server.delete("pods", "shop", "web");
+    let after = scene.until("it went", |snapshot| snapshot.inventory.find_pod("shop", "web").is_none());
+    assert_eq!(name_at(&after, WEB), "pod shop/web");
+    let found = after.inventory.find_pod_by_uid("uid-shop-web", Timestamp::now());
+    assert!(matches!(found, Some(Found::Departed { .. })), "{found:?}");
+}
+
+#[test]
+fn an_address_that_was_given_to_another_at_once_is_that_ones() {
+    let scene = Scene::with(&small());
+    scene.server.delete("pods", "shop", "web");
+    scene.server.apply(pod("shop/next", WEB));
+    let after = scene.until("it is the other's", |snapshot| name_at(snapshot, WEB) == "pod shop/next");
+    let first = after.inventory.find_pod_by_uid("uid-shop-web", Timestamp::now()).unwrap();
+    assert_eq!(first.pod().name, "web", "by its cgroup the first is told apart");
+    // The other way round: the new one is told before the old one's end.
+    scene.server.apply(pod("shop/third", WEB));
+    let both = scene.until("two have it", |snapshot| name_at(snapshot, WEB).starts_with("unknown"));
+    assert!(
+        name_at(&both, WEB).contains("is held by pod shop/next and pod shop/third"),
+        "{}",
+        name_at(&both, WEB)
+    );
+    scene.server.delete("pods", "shop", "next");
+    scene.until("one has it", |snapshot| name_at(snapshot, WEB) == "pod shop/third");
+}
+
+/// The same name, as a StatefulSet gives it: another uid, container and address.
+#[test]
+fn a_pod_of_the_same_name_is_another_pod() {
+    let scene = Scene::with(&[small(), vec![with_uid(pod("shop/store-0", "10.1.0.50"), "u1")]].concat());
+    // Its deletion is not seen: the watch breaks, and what follows is the second one's.
+    scene.server.drop_watches(Drop::MidLine);
+    scene.server.delete("pods", "shop", "store-0");
+    scene.server.apply(with_uid(pod("shop/store-0", "10.1.0.51"), "u2"));
+    let after =
+        scene.until("the second is there", |snapshot| name_at(snapshot, "10.1.0.51") == "pod shop/store-0");
+    let found = |uid: &str| after.inventory.find_pod_by_uid(uid, Timestamp::now());
+    assert!(matches!(found("u1"), Some(Found::Departed { .. })));
+    assert!(matches!(found("u2"), Some(Found::Live(_))));
+    assert_eq!(name_at(&after, "10.1.0.50"), "pod shop/store-0", "the departed one's, by what flew late");
+}
+
+#[test]
+fn a_container_that_was_restarted_has_its_new_id() {
+    let scene = Scene::with(&small());
+    let mut again = pod("shop/web", WEB);
+    again["status"]["containerStatuses"][0]["containerID"] = "containerd://second".into();
+    scene.server.apply(again);
+    scene.until("it has", |snapshot| {
+        let pod = snapshot.inventory.find_pod("shop", "web");
+        pod.is_some_and(|pod| pod.containers[0].id.as_deref() == Some("second"))
+    });
+}
+
+#[test]
+fn a_pod_without_an_address_yet_is_known_by_its_uid() {
+    let scene = Scene::with(&small());
+    let mut bare = pod("shop/early", "10.1.0.60");
+    bare["status"] = serde_json::json!({"phase": "Pending"});
+    scene.server.apply(bare);
+    let early = scene.until("it is there", |snapshot| snapshot.inventory.find_pod("shop", "early").is_some());
+    assert!(early.inventory.find_pod_by_uid("uid-shop-early", Timestamp::now()).is_some());
+    assert!(name_at(&early, "10.1.0.60").starts_with("unknown"), "not external, before its address is told");
+    scene.server.apply(pod("shop/early", "10.1.0.60"));
+    scene.until("it is named", |snapshot| name_at(snapshot, "10.1.0.60") == "pod shop/early");
+}
+
+#[test]
+fn a_node_that_comes_back_with_another_address_has_that_one() {
+    let scene = Scene::with(&[small(), vec![node("n2", "10.0.0.2", "10.2.0.0/24")]].concat());
+    scene.server.delete("nodes", "", "n2");
+    scene.until("it went", |snapshot| name_at(snapshot, "10.0.0.2") != "node n2");
+    scene.server.apply(node("n2", "10.0.0.9", "10.2.0.0/24"));
+    let after = scene.until("it is back", |snapshot| name_at(snapshot, "10.0.0.9") == "node n2");
+    assert_ne!(name_at(&after, "10.0.0.2"), "node n2");
+}
+
+#[test]
+fn a_service_leads_to_whoever_has_its_backends_address_now() {
+    let scene = Scene::with(&small());
+    let backend = |snapshot: &flowlog::cluster::Snapshot| {
+        let ip = "10.96.0.2".parse().unwrap();
+        match snapshot.inventory.resolve(ip, 80, flowlog::model::Protocol::Tcp, Timestamp::now()) {
+            Target::Service { backends, .. } => {
+                backends.iter().map(|backend| format!("{:?}", backend.endpoint)).collect()
+            }
+            other => format!("{other:?}"),
+        }
+    };
+    assert!(backend(&scene.snapshot()).contains("\"db\""));
+    scene.server.delete("pods", "shop", "db");
+    scene.server.apply(pod("shop/other", DB));
+    scene.until("it is the other", |snapshot| backend(snapshot).contains("\"other\""));
+}

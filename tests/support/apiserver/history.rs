@@ -1,0 +1,199 @@
+//! What the server keeps: objects, every change under one counter of versions, and what is to go wrong.
+
+use super::{Drop, Fault, KINDS, KindRow, Which};
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// A request that came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Verb as RBAC has it: get, list or watch.
+    pub verb: &'static str,
+    /// API group.
+    pub group: String,
+    /// Plural.
+    pub plural: String,
+    /// The query, decoded.
+    pub query: BTreeMap<String, String>,
+    /// What it accepts.
+    pub accept: String,
+    /// The status of its answer.
+    pub status: u16,
+}
+
+/// A change of one object.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) version: u64,
+    pub(super) plural: &'static str,
+    pub(super) word: &'static str,
+    pub(super) object: Arc<str>,
+}
+
+type Id = (String, String);
+
+/// All there is.
+pub(super) struct History {
+    pub(super) version: u64,
+    objects: BTreeMap<&'static str, BTreeMap<Id, (u64, Arc<str>)>>,
+    pub(super) events: Vec<Event>,
+    /// Versions up to this one are forgotten.
+    pub(super) forgotten: u64,
+    pub(super) gone_by_status: bool,
+    unserved: BTreeSet<&'static str>,
+    pub(super) streams: bool,
+    pub(super) bookmarks: Option<Duration>,
+    pub(super) token: Option<String>,
+    pub(super) faults: Vec<(Which, Fault, usize)>,
+    pub(super) dropped: (u64, Drop),
+    pub(super) requests: Vec<Request>,
+    pub(super) bytes: BTreeMap<String, u64>,
+    pub(super) watching: BTreeMap<&'static str, usize>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        let crds = ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"];
+        Self {
+            version: 100,
+            objects: BTreeMap::new(),
+            events: Vec::new(),
+            forgotten: 0,
+            gone_by_status: false,
+            unserved: BTreeSet::from(crds),
+            streams: true,
+            bookmarks: None,
+            token: None,
+            faults: Vec::new(),
+            dropped: (0, Drop::Clean),
+            requests: Vec::new(),
+            bytes: BTreeMap::new(),
+            watching: BTreeMap::new(),
+        }
+    }
+}
+
+/// The history, and who waits for it to go on.
+pub(super) struct Shared {
+    history: Mutex<History>,
+    changed: watch::Sender<u64>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        Self { history: Mutex::default(), changed: watch::Sender::new(0) }
+    }
+}
+
+impl Shared {
+    pub(super) fn change<T>(&self, change: impl FnOnce(&mut History) -> T) -> T {
+        let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = change(&mut history);
+        drop(history);
+        self.changed.send_modify(|changes| *changes += 1);
+        answer
+    }
+
+    /// The same, where nobody needs to know.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&mut History) -> T) -> T {
+        look(&mut self.history.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+}
+
+pub(super) fn row_of(plural: &str) -> Option<&'static KindRow> {
+    KINDS.iter().find(|row| row.0 == plural)
+}
+
+impl History {
+    pub(super) fn apply(&mut self, mut object: Value) {
+        let (kind, version) = (object["kind"].clone(), object["apiVersion"].clone());
+        let row = KINDS.iter().find(|row| kind == row.1 && version == row.2);
+        let Some((plural, _, _, namespaced)) = row else { panic!("no such kind: {object}") };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
+        assert!(*namespaced != namespace.is_empty(), "namespace of {object}");
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = format!("uid-{namespace}-{name}").into();
+        }
+        let text: Arc<str> = object.to_string().into();
+        let objects = self.objects.entry(plural).or_default();
+        let before = objects.insert((namespace, name), (self.version, Arc::clone(&text)));
+        let word = if before.is_some() { "MODIFIED" } else { "ADDED" };
+        self.events.push(Event { version: self.version, plural, word, object: text });
+    }
+
+    pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
+        let Some((plural, ..)) = row_of(plural) else { panic!("no such kind: {plural}") };
+        let id = (namespace.to_owned(), name.to_owned());
+        let Some((_, text)) = self.objects.get_mut(plural).and_then(|objects| objects.remove(&id)) else {
+            return;
+        };
+        self.version += 1;
+        // The last state, under the version of the deletion.
+        let mut object: Value = serde_json::from_str(&text).unwrap_or_default();
+        object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let object = object.to_string().into();
+        self.events.push(Event { version: self.version, plural, word: "DELETED", object });
+    }
+
+    pub(super) fn objects(&self) -> Vec<Value> {
+        let texts = self.objects.values().flat_map(BTreeMap::values);
+        texts.filter_map(|(_, text)| serde_json::from_str(text).ok()).collect()
+    }
+
+    pub(super) fn texts(&self, plural: &str) -> Vec<(Id, Arc<str>)> {
+        let objects = self.objects.get(plural).into_iter().flatten();
+        objects.map(|(id, (_, text))| (id.clone(), Arc::clone(text))).collect()
+    }
+
+    pub(super) fn forget(&mut self, by_status: bool) {
+        // Anything else of the cluster goes on meanwhile.
+        self.version += 10;
+        self.forgotten = self.version - 1;
+        self.gone_by_status = by_status;
+        self.events.clear();
+    }
+
+    pub(super) fn serve(&mut self, plural: &'static str, serves: bool) {
+        if serves {
+            self.unserved.remove(plural);
+            return;
+        }
+        let ids: Vec<Id> = self.texts(plural).into_iter().map(|(id, _)| id).collect();
+        ids.iter().for_each(|(namespace, name)| self.delete(plural, namespace, name));
+        self.unserved.insert(plural);
+    }
+
+    pub(super) fn serves(&self, plural: &str) -> bool {
+        !self.unserved.contains(plural)
+    }
+
+    /// The fault that befalls this request.
+    pub(super) fn take_fault(&mut self, plural: &str, watch: bool, initial: bool) -> Option<Fault> {
+        let fits = |which: &Which| {
+            (which.plural.is_empty() || which.plural == plural)
+                && which.watch.is_none_or(|wanted| wanted == watch)
+                && which.initial.is_none_or(|wanted| wanted == initial)
+        };
+        let (_, fault, times) = self.faults.iter_mut().find(|(which, _, times)| *times > 0 && fits(which))?;
+        *times -= 1;
+        Some(fault.clone())
+    }
+}
+
+/// An error as API servers write it.
+pub(super) fn status(code: u16, reason: &str, message: &str) -> Value {
+    json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
+        "reason": reason, "code": code,
+    })
+}

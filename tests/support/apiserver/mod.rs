@@ -1,0 +1,243 @@
+//! An API server that does what a test says: real HTTP, and the protocol of lists and watches as API servers speak it.
+//!
+//! What it keeps is one history of objects under one counter of versions. It lists in pages and by streams, watches
+//! with bookmarks, forgets, refuses, stalls and breaks off. It knows nothing of what reads from it.
+
+mod history;
+mod serve;
+
+pub use history::Request;
+use history::{History, Shared};
+
+use anyhow::{Context, Result};
+use serde_json::{Value, json};
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::sync::oneshot;
+
+/// A kind that it serves: plural, kind, group and version, namespaced.
+pub type KindRow = (&'static str, &'static str, &'static str, bool);
+
+/// All kinds that it knows.
+pub const KINDS: [KindRow; 12] = [
+    ("namespaces", "Namespace", "v1", false),
+    ("nodes", "Node", "v1", false),
+    ("pods", "Pod", "v1", true),
+    ("services", "Service", "v1", true),
+    ("endpointslices", "EndpointSlice", "discovery.k8s.io/v1", true),
+    ("servicecidrs", "ServiceCIDR", "networking.k8s.io/v1", false),
+    ("jobs", "Job", "batch/v1", true),
+    ("replicasets", "ReplicaSet", "apps/v1", true),
+    ("networkpolicies", "NetworkPolicy", "networking.k8s.io/v1", true),
+    ("adminnetworkpolicies", "AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1", false),
+    (
+        "baselineadminnetworkpolicies",
+        "BaselineAdminNetworkPolicy",
+        "policy.networking.k8s.io/v1alpha1",
+        false,
+    ),
+    ("clusternetworkpolicies", "ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2", false),
+];
+
+/// What goes wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is answered with this status and reason.
+    Status(u16, &'static str),
+    /// It is answered with 200, and one ERROR event of this code.
+    ErrorEvent(u16, &'static str),
+    /// Its answer never begins.
+    NoAnswer,
+    /// Its answer begins, and nothing follows.
+    Silent,
+    /// After so many events or items its answer breaks off in the middle of the next one.
+    CutAfter(usize),
+    /// Its answer comes so many bytes at a time, with a pause between.
+    Slow(usize, Duration),
+    /// A streamed list ends without its bookmark.
+    NoBookmark,
+    /// It is taken as a server does that does not know streamed lists yet, nor refuses to.
+    Legacy,
+}
+
+/// Which requests a fault befalls.
+#[derive(Clone, Debug, Default)]
+pub struct Which {
+    /// The plural; any where empty.
+    pub plural: &'static str,
+    /// Watches, lists, or both.
+    pub watch: Option<bool>,
+    /// Streamed lists, or none.
+    pub initial: Option<bool>,
+}
+
+/// Requests of a kind.
+pub fn of(plural: &'static str) -> Which {
+    Which { plural, ..Which::default() }
+}
+
+/// How open watches end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// As after their time.
+    Clean,
+    /// The connection breaks, half an event sent.
+    MidLine,
+}
+
+/// A server that runs until it is dropped.
+pub struct ApiServer {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl ApiServer {
+    /// Starts one on the loopback, empty.
+    pub fn start() -> Result<Self> {
+        Self::with(Arc::new(Shared::default()), SocketAddr::from(([127, 0, 0, 1], 0)))
+    }
+
+    fn with(shared: Arc<Shared>, address: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind(address).context("bind the API server")?;
+        listener.set_nonblocking(true).context("listen as the API server")?;
+        let address = listener.local_addr().context("address of the API server")?;
+        let (stop, stopped) = oneshot::channel();
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
+        let served = Arc::clone(&shared);
+        let thread = std::thread::spawn(move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve::serve(listener, served) => (),
+                    _ = stopped => (),
+                }
+            });
+        });
+        Ok(Self { shared, address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Its address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its address, as a kubeconfig has it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Writes a kubeconfig that leads to it, with this user.
+    pub fn kubeconfig(&self, folder: &Path, user: &Value) -> Result<PathBuf> {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url()}}],
+            "users": [{"name": "test", "user": user}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        });
+        let path = folder.join("kubeconfig");
+        std::fs::write(&path, config.to_string()).with_context(|| format!("write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Goes away with all its connections; what it keeps stays.
+    pub fn go_away(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic in there was told on stderr; the test fails by what it then misses.
+            let _ = thread.join();
+        }
+        self.history(|history| history.watching.clear());
+    }
+
+    /// Comes back at the same address.
+    pub fn come_back(&mut self) -> Result<()> {
+        let back = Self::with(Arc::clone(&self.shared), self.address)?;
+        *self = back;
+        Ok(())
+    }
+
+    fn history<T>(&self, change: impl FnOnce(&mut History) -> T) -> T {
+        self.shared.change(change)
+    }
+
+    /// Creates or replaces an object; `kind` and `apiVersion` tell which list it is in.
+    pub fn apply(&self, object: Value) {
+        self.history(|history| history.apply(object));
+    }
+
+    /// Deletes an object.
+    pub fn delete(&self, plural: &str, namespace: &str, name: &str) {
+        self.history(|history| history.delete(plural, namespace, name));
+    }
+
+    /// All objects as they are now.
+    pub fn objects(&self) -> Vec<Value> {
+        self.history(|history| history.objects())
+    }
+
+    /// Forgets what was before: watches from there are answered with 410, by an event or by the status.
+    pub fn forget(&self, by_status: bool) {
+        self.history(|history| history.forget(by_status));
+    }
+
+    /// Serves a kind, or does not; what it had of it goes with it.
+    pub fn serve(&self, plural: &'static str, serves: bool) {
+        self.history(|history| history.serve(plural, serves));
+    }
+
+    /// Whether it lists by streams.
+    pub fn stream(&self, streams: bool) {
+        self.history(|history| history.streams = streams);
+    }
+
+    /// How often watches get a bookmark.
+    pub fn bookmark_every(&self, interval: Duration) {
+        self.history(|history| history.bookmarks = Some(interval));
+    }
+
+    /// Answers those alone that have this token.
+    pub fn want_token(&self, token: &str) {
+        self.history(|history| history.token = Some(token.to_owned()));
+    }
+
+    /// Lets this befall the next requests of these, so many times.
+    pub fn fault(&self, which: Which, fault: Fault, times: usize) {
+        self.history(|history| history.faults.push((which, fault, times)));
+    }
+
+    /// What is left of the faults befalls nobody any more.
+    pub fn heal(&self) {
+        self.history(|history| history.faults.clear());
+    }
+
+    /// Ends all watches that are open.
+    pub fn drop_watches(&self, how: Drop) {
+        self.history(|history| history.dropped = (history.dropped.0 + 1, how));
+    }
+
+    /// All requests so far.
+    pub fn requests(&self) -> Vec<Request> {
+        self.history(|history| history.requests.clone())
+    }
+
+    /// Bytes of answers by plural.
+    pub fn bytes(&self) -> std::collections::BTreeMap<String, u64> {
+        self.history(|history| history.bytes.clone())
+    }
+
+    /// Watches that are open now, by plural.
+    pub fn watching(&self, plural: &str) -> usize {
+        self.history(|history| history.watching.get(plural).copied().unwrap_or(0))
+    }
+}
+
+impl std::ops::Drop for ApiServer {
+    fn drop(&mut self) {
+        self.go_away();
+    }
+}

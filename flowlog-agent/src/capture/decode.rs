@@ -11,9 +11,12 @@ use flowlog_common::event::{
     FLAG_UNTOLD, INBOUND, PATH_BYTES, RECEIVED, SENT, SENT_TO, SYN_RETRANSMIT,
 };
 use flowlog_common::existing::ExistingSocket;
+use foldhash::fast::FixedState;
 use jiff::Timestamp;
+use std::hash::BuildHasher as _;
 use std::mem::offset_of;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 const TCP_SYN_SENT: u8 = 2;
 const IPPROTO_ICMP: u8 = 1;
@@ -70,13 +73,20 @@ pub struct CgroupChange {
 pub struct Decoder {
     clock: Clock,
     /// Name of each drop reason, by number.
-    reasons: Vec<Option<String>>,
+    reasons: Vec<Option<Arc<str>>>,
+    commands: Commands,
+}
+
+/// Names of commands that were seen lately: few run on a node, and each event of a connect has one.
+#[derive(Debug)]
+struct Commands {
+    known: Vec<Option<([u8; COMM_BYTES], Arc<str>)>>,
 }
 
 impl Decoder {
     /// A decoder for this kernel's drop reasons.
-    pub fn new(clock: Clock, reasons: Vec<Option<String>>) -> Self {
-        Self { clock, reasons }
+    pub fn new(clock: Clock, reasons: Vec<Option<Arc<str>>>) -> Self {
+        Self { clock, reasons, commands: Commands::new() }
     }
 
     /// Take a newer measurement of the wall clock.
@@ -93,7 +103,7 @@ impl Decoder {
     ///
     /// # Errors
     /// Another length, version, kind or protocol than this build knows.
-    pub fn decode(&self, bytes: &[u8]) -> Result<Observation, DecodeError> {
+    pub fn decode(&mut self, bytes: &[u8]) -> Result<Observation, DecodeError> {
         check_length(bytes, size_of::<Event>())?;
         check_version(bytes)?;
         let boot_ns = u64_at(bytes, offset_of!(Event, time_ns));
@@ -112,13 +122,13 @@ impl Decoder {
     }
 
     /// Decode one socket that was there before the hooks. Which end it is of its connection is not settled yet.
-    pub(super) fn decode_existing(&self, bytes: &[u8]) -> Result<Found, DecodeError> {
+    pub(super) fn decode_existing(&mut self, bytes: &[u8]) -> Result<Found, DecodeError> {
         check_length(bytes, size_of::<ExistingSocket>())?;
         check_version(bytes)?;
         let boot_ns = u64_at(bytes, offset_of!(ExistingSocket, time_ns));
         let state = bytes[offset_of!(ExistingSocket, state)];
         let pid = u32_at(bytes, offset_of!(ExistingSocket, pid));
-        let task = task_of(pid, array_at(bytes, offset_of!(ExistingSocket, comm)));
+        let task = self.commands.task(pid, array_at(bytes, offset_of!(ExistingSocket, comm)));
         let remote = offset_of!(ExistingSocket, remote);
         Ok(Found {
             state,
@@ -143,12 +153,12 @@ impl Decoder {
         })
     }
 
-    fn fact_of(&self, bytes: &[u8]) -> Result<Fact, DecodeError> {
+    fn fact_of(&mut self, bytes: &[u8]) -> Result<Fact, DecodeError> {
         let errno = u16_at(bytes, offset_of!(Event, errno));
         let flags = u32_at(bytes, offset_of!(Event, flags));
         let retransmits = u32_at(bytes, offset_of!(Event, retransmits));
         Ok(match bytes[offset_of!(Event, kind)] {
-            ATTEMPT => Fact::Attempt { task: task_at(bytes) },
+            ATTEMPT => Fact::Attempt { task: self.task_at(bytes) },
             ESTABLISHED => Fact::Established { syn_retries: retransmits },
             FAILED => Fact::Failed {
                 errno: (errno != 0).then_some(errno),
@@ -168,9 +178,9 @@ impl Decoder {
                 no_socket: flags & FLAG_NO_SOCKET != 0,
             },
             ERROR => Fact::Error { errno: (errno != 0).then_some(errno) },
-            SENT => Fact::Sent { task: task_at(bytes), errno: (errno != 0).then_some(errno) },
-            SENT_TO => Fact::SentTo { task: (flags & FLAG_TASK != 0).then(|| task_at(bytes)) },
-            RECEIVED => Fact::Received { task: task_at(bytes), arrived: flags & FLAG_ARRIVED != 0 },
+            SENT => Fact::Sent { task: self.task_at(bytes), errno: (errno != 0).then_some(errno) },
+            SENT_TO => Fact::SentTo { task: (flags & FLAG_TASK != 0).then(|| self.task_at(bytes)) },
+            RECEIVED => Fact::Received { task: self.task_at(bytes), arrived: flags & FLAG_ARRIVED != 0 },
             ARRIVED => Fact::Arrived,
             ANSWERED => Fact::Answered,
             found => return Err(DecodeError::Kind { found }),
@@ -178,11 +188,42 @@ impl Decoder {
     }
 
     /// A reason that the kernel's BTF did not name is told by its number.
-    fn reason_name(&self, reason: u16) -> String {
+    fn reason_name(&self, reason: u16) -> Arc<str> {
         match self.reasons.get(usize::from(reason)) {
-            Some(Some(name)) => name.clone(),
-            _ => format!("REASON_{reason}"),
+            Some(Some(name)) => Arc::clone(name),
+            _ => format!("REASON_{reason}").into(),
         }
+    }
+
+    fn task_at(&mut self, bytes: &[u8]) -> Task {
+        let comm = array_at(bytes, offset_of!(Event, comm));
+        self.commands.task(u32_at(bytes, offset_of!(Event, pid)), comm)
+    }
+}
+
+impl Commands {
+    const KNOWN: u64 = 64;
+
+    fn new() -> Self {
+        Self { known: (0..Self::KNOWN).map(|_| None).collect() }
+    }
+
+    fn task(&mut self, pid: u32, comm: [u8; COMM_BYTES]) -> Task {
+        let number = u128::from_ne_bytes(comm);
+        // Where it is kept; two that share a place take turns in it.
+        let place = FixedState::default().hash_one(number) % Self::KNOWN;
+        let place = usize::try_from(place).ok().and_then(|place| self.known.get_mut(place));
+        let name = match place {
+            Some(Some((known, name))) if *known == comm => Arc::clone(name),
+            place => {
+                let name = name_of(comm);
+                if let Some(place) = place {
+                    *place = Some((comm, Arc::clone(&name)));
+                }
+                name
+            }
+        };
+        Task { pid, comm: name }
     }
 }
 
@@ -253,18 +294,17 @@ fn protocol_of(number: u8) -> Result<Protocol, DecodeError> {
 /// Address and port; `None` while neither is set. IPv4-mapped addresses become IPv4 here and nowhere else.
 fn end_at(bytes: &[u8], address: usize, port: usize) -> Option<SocketAddr> {
     let octets: [u8; 16] = array_at(bytes, address);
-    let ip = IpAddr::V6(Ipv6Addr::from(octets)).to_canonical();
     let port = u16_at(bytes, port);
+    let ip = match octets {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => IpAddr::V4(Ipv4Addr::new(a, b, c, d)),
+        _ => IpAddr::V6(Ipv6Addr::from(octets)),
+    };
     (port != 0 || !ip.is_unspecified()).then_some(SocketAddr::new(ip, port))
 }
 
-fn task_at(bytes: &[u8]) -> Task {
-    task_of(u32_at(bytes, offset_of!(Event, pid)), array_at(bytes, offset_of!(Event, comm)))
-}
-
-fn task_of(pid: u32, comm: [u8; COMM_BYTES]) -> Task {
+fn name_of(comm: [u8; COMM_BYTES]) -> Arc<str> {
     let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
-    Task { pid, comm: String::from_utf8_lossy(&comm[..end]).into() }
+    String::from_utf8_lossy(&comm[..end]).into()
 }
 
 fn present(value: u64) -> Option<u64> {
@@ -301,7 +341,7 @@ mod tests {
     const LENGTH: usize = size_of::<flowlog_common::event::Event>();
 
     fn decoder() -> Decoder {
-        Decoder::new(Clock::fixed(0), vec![None, None, Some("NETFILTER_DROP".to_owned())])
+        Decoder::new(Clock::fixed(0), vec![None, None, Some("NETFILTER_DROP".into())])
     }
 
     fn event(kind: u8) -> Vec<u8> {
@@ -347,7 +387,7 @@ mod tests {
             (
                 "drop",
                 drop,
-                |fact| matches!(fact, Fact::Dropped { reason, no_socket: false } if reason == "NETFILTER_DROP"),
+                |fact| matches!(fact, Fact::Dropped { reason, no_socket: false } if &**reason == "NETFILTER_DROP"),
             ),
             ("sent", event(9), |fact| matches!(fact, Fact::Sent { errno: None, .. })),
             (
@@ -407,7 +447,7 @@ mod tests {
         drop[86..88].copy_from_slice(&200_u16.to_ne_bytes());
         assert_eq!(
             decoder().decode(&drop).unwrap().fact,
-            Fact::Dropped { reason: "REASON_200".to_owned(), no_socket: false }
+            Fact::Dropped { reason: "REASON_200".into(), no_socket: false }
         );
     }
 

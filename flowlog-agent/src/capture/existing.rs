@@ -52,7 +52,7 @@ pub(super) fn walk(
     program: &mut Program,
     iterator: &str,
     btf: &Btf,
-    decoder: &Decoder,
+    decoder: &mut Decoder,
 ) -> Result<Existing, WalkError> {
     let program: &mut Iter = program.try_into()?;
     program.load(iterator, btf)?;
@@ -63,7 +63,7 @@ pub(super) fn walk(
     Ok(found?)
 }
 
-fn read(mut file: File, decoder: &Decoder) -> io::Result<Existing> {
+fn read(mut file: File, decoder: &mut Decoder) -> io::Result<Existing> {
     let mut bytes = Vec::new();
     file.read_to_end(&mut bytes)?;
     Ok(sort_out(&bytes, decoder))
@@ -77,7 +77,7 @@ pub(super) struct Found {
     pub(super) seen: Observation,
 }
 
-fn sort_out(bytes: &[u8], decoder: &Decoder) -> Existing {
+fn sort_out(bytes: &[u8], decoder: &mut Decoder) -> Existing {
     let mut existing = Existing::default();
     let mut sockets: HashMap<u64, Found> = HashMap::new();
     let mut order = Vec::new();
@@ -174,8 +174,8 @@ mod tests {
             socket(4, 1, 0, 40_001),
             vec![ABI_VERSION; 17],
         ];
-        let decoder = Decoder::new(Clock::fixed(0), Vec::new());
-        let mut existing = sort_out(&bytes.concat(), &decoder);
+        let mut decoder = Decoder::new(Clock::fixed(0), Vec::new());
+        let mut existing = sort_out(&bytes.concat(), &mut decoder);
         let found: Vec<_> = existing
             .sockets
             .iter()

@@ -26,6 +26,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The kernel half, built from source by this crate's build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(env!("FLOWLOG_BPF_OBJECT"));
@@ -451,13 +452,15 @@ impl Capture {
             Attach::Iterator { needs, .. } if !types.has_function(needs) => {
                 Err(format!("the kernel has no {needs} (since {})", hook.kernel))
             }
-            Attach::Iterator { name, .. } => match existing::walk(program, name, btf, &self.rings.decoder) {
-                Ok(found) => {
-                    self.rings.existing = found;
-                    Ok(None)
+            Attach::Iterator { name, .. } => {
+                match existing::walk(program, name, btf, &mut self.rings.decoder) {
+                    Ok(found) => {
+                        self.rings.existing = found;
+                        Ok(None)
+                    }
+                    Err(error) => Err(chain(&error)),
                 }
-                Err(error) => Err(chain(&error)),
-            },
+            }
             Attach::Part { .. } => Err("it is a part of other hooks".to_owned()),
             Attach::Cgroup | Attach::Packets { .. } => {
                 let cgroup = File::open(&options.cgroup_root)
@@ -674,9 +677,9 @@ fn reason_table(types: &KernelTypes) -> [u8; REASONS] {
     let mut table = [REASON_IGNORED; REASONS];
     for (number, name) in reason_names(types).into_iter().enumerate() {
         let Some(name) = name else { continue };
-        if name == NO_SOCKET_REASON {
+        if *name == *NO_SOCKET_REASON {
             table[number] = REASON_NO_SOCKET;
-        } else if DROP_REASONS.contains(&name.as_str()) {
+        } else if DROP_REASONS.contains(&&*name) {
             table[number] = REASON_DROP;
         }
     }
@@ -684,12 +687,12 @@ fn reason_table(types: &KernelTypes) -> [u8; REASONS] {
 }
 
 /// Names of the running kernel's reasons, by number: they differ from kernel to kernel.
-fn reason_names(types: &KernelTypes) -> Vec<Option<String>> {
+fn reason_names(types: &KernelTypes) -> Vec<Option<Arc<str>>> {
     let mut names = vec![None; REASONS];
     for (name, number) in types.find_enum("skb_drop_reason") {
         let slot = usize::try_from(number).ok().and_then(|number| names.get_mut(number));
         if let (Some(slot), Some(name)) = (slot, name.strip_prefix(REASON_PREFIX)) {
-            *slot = Some(name.to_owned());
+            *slot = Some(name.into());
         }
     }
     names
@@ -758,7 +761,7 @@ mod tests {
     fn reasons_are_told_apart_by_the_running_kernels_names() {
         let types = KernelTypes::read(Path::new(VMLINUX)).unwrap();
         let (names, table) = (reason_names(&types), reason_table(&types));
-        let known = names.iter().flatten().filter(|name| DROP_REASONS.contains(&name.as_str())).count();
+        let known = names.iter().flatten().filter(|name| DROP_REASONS.contains(&&***name)).count();
         assert_eq!(table.iter().filter(|entry| **entry == REASON_DROP).count(), known);
         assert!(known > 5, "{names:?}");
         assert_eq!(table.iter().filter(|entry| **entry == REASON_NO_SOCKET).count(), 1);

@@ -22,6 +22,8 @@ pub(super) struct Reader {
     consumer: &'static AtomicU64,
     producer: &'static AtomicU64,
     bytes: u64,
+    /// Bytes of a page: behind the first is the data.
+    page: usize,
     /// Where the next record to read begins, in all that was ever written.
     at: u64,
     /// Where what was written ended at the last look: each look takes the line from the programs that write it.
@@ -49,6 +51,7 @@ impl Reader {
             producer: data.number(0),
             data,
             bytes,
+            page,
             at: kept,
             end: kept,
             kept,
@@ -94,7 +97,7 @@ impl Reader {
 
     fn place(&self, at: u64) -> usize {
         // Less than the ring's bytes, which fit.
-        page_bytes() + usize::try_from(at & (self.bytes - 1)).unwrap_or(0)
+        self.page + usize::try_from(at & (self.bytes - 1)).unwrap_or(0)
     }
 
     /// The header of a record: absent while it is being written. With its length, where the next one begins.
@@ -122,14 +125,14 @@ impl Reader {
             }
             let start = self.place(at + HEADER);
             let length = usize::try_from(length).unwrap_or(0);
-            let end = page_bytes() + usize::try_from(self.bytes).unwrap_or(usize::MAX);
+            let end = self.page + usize::try_from(self.bytes).unwrap_or(usize::MAX);
             let first = length.min(end - start);
             if first == length {
                 return Some(take(at, self.data.bytes(start, length)));
             }
             self.whole.clear();
             self.whole.extend_from_slice(self.data.bytes(start, first));
-            self.whole.extend_from_slice(self.data.bytes(page_bytes(), length - first));
+            self.whole.extend_from_slice(self.data.bytes(self.page, length - first));
             return Some(take(at, &self.whole));
         }
     }

@@ -129,7 +129,7 @@ fn give_back(ledger: Option<&'static Ledger>, events: &mut Reader) {
 /// Decode one event; absent where programs of another generation saw the same.
 fn take_event(
     ledger: Option<&'static Ledger>,
-    decoder: &Decoder,
+    decoder: &mut Decoder,
     at: u64,
     bytes: &[u8],
 ) -> Option<Result<Observation, (DecodeError, Receipts)>> {
@@ -305,10 +305,9 @@ impl Capture {
         }
     }
 
-    /// Take what the rings hold, at most a few thousand events in one go. What was there before the hooks comes first:
-    /// an attempt of which the ring tells as well is known by its cookie.
-    pub fn drain(&mut self) -> Batch {
-        let mut batch = Batch::default();
+    /// Take what the rings hold into an empty batch, at most a few thousand events in one go. What was there before the
+    /// hooks comes first: an attempt of which the ring tells as well is known by its cookie.
+    pub fn drain(&mut self, batch: &mut Batch) {
         let Rings { events, cgroups, names, existing, decoder, logger, ledger, .. } = &mut self.rings;
         [&mut *events, cgroups, names].into_iter().for_each(Reader::note_fill);
         batch.errors.append(&mut existing.errors);
@@ -351,7 +350,6 @@ impl Capture {
         if let Some(logger) = logger {
             logger.flush();
         }
-        batch
     }
 
     /// Of each ring the most that waited in it since the last call, and what it holds, bytes.

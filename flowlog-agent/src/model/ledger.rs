@@ -216,9 +216,9 @@ impl Ledger {
     pub fn settle_written(&self, lines: impl Iterator<Item = Receipts>) {
         let mut order = 0;
         for mut receipts in lines {
-            let Some(counted) = receipts.counted.take() else { continue };
+            let parts = receipts.rest.as_mut().map(|rest| std::mem::take(&mut rest.counted.parts));
             let Some(tally) = self.tally().filter(|_| !self.closed.load(Ordering::Acquire)) else { continue };
-            for part in &counted.parts {
+            for part in &parts.unwrap_or_default() {
                 tally.settle_noted(part, order);
                 order += 1;
             }
@@ -230,10 +230,10 @@ impl Ledger {
         for sequence in receipts.sequences() {
             self.set(sequence, SOMEWHERE);
         }
-        if let (Some(counted), Some(tally)) = (&receipts.counted, self.tally())
-            && !counted.spread.swap(true, Ordering::AcqRel)
+        if let (Some(rest), Some(tally)) = (&receipts.rest, self.tally())
+            && !rest.counted.spread.swap(true, Ordering::AcqRel)
         {
-            counted.parts.iter().for_each(|part| tally.spread(part));
+            rest.counted.parts.iter().for_each(|part| tally.spread(part));
         }
     }
 
@@ -386,12 +386,20 @@ pub struct Left {
 pub struct Receipts {
     ledger: Option<&'static Ledger>,
     first: Option<u64>,
+    /// Most have none: each event has its receipts moved from stage to stage.
+    rest: Option<Box<Rest>>,
+    news: bool,
+    doubtful: bool,
+}
+
+/// What only some have.
+#[derive(Debug, Default)]
+struct Rest {
+    /// Events beside the first.
     more: Vec<u64>,
     /// Events that left the window while this waited, of which no more is kept than how many.
     passed: u64,
-    news: bool,
-    doubtful: bool,
-    counted: Option<Box<Counted>>,
+    counted: Counted,
 }
 
 /// What it has of that which is counted, one part an account.
@@ -405,48 +413,24 @@ struct Counted {
 impl Receipts {
     /// Of an event that no agent before has told; none is kept.
     pub fn untracked() -> Self {
-        Self {
-            ledger: None,
-            first: None,
-            more: Vec::new(),
-            passed: 0,
-            news: true,
-            doubtful: false,
-            counted: None,
-        }
+        Self { ledger: None, first: None, rest: None, news: true, doubtful: false }
     }
 
     /// Of so much that was counted, `doubtful` where an agent before may have told some of it.
     pub fn of_part(ledger: &'static Ledger, part: Part, doubtful: bool) -> Self {
         let counted = Counted { parts: vec![part], spread: AtomicBool::new(false) };
-        let counted = Some(Box::new(counted));
-        Self { ledger: Some(ledger), first: None, more: Vec::new(), passed: 0, news: true, doubtful, counted }
+        let rest = Some(Box::new(Rest { counted, ..Rest::default() }));
+        Self { ledger: Some(ledger), first: None, rest, news: true, doubtful }
     }
 
     /// Of this event, `doubtful` where an agent before may have told it.
     pub fn of(ledger: &'static Ledger, sequence: u64, doubtful: bool) -> Self {
-        Self {
-            ledger: Some(ledger),
-            first: Some(sequence),
-            more: Vec::new(),
-            passed: 0,
-            news: true,
-            doubtful,
-            counted: None,
-        }
+        Self { ledger: Some(ledger), first: Some(sequence), rest: None, news: true, doubtful }
     }
 
     /// Of an event that an agent before has told: none, but for its place.
     pub fn told(sequence: u64) -> Self {
-        Self {
-            ledger: None,
-            first: Some(sequence),
-            more: Vec::new(),
-            passed: 0,
-            news: false,
-            doubtful: false,
-            counted: None,
-        }
+        Self { ledger: None, first: Some(sequence), rest: None, news: false, doubtful: false }
     }
 
     /// Whether anything in it was not told by an agent before.
@@ -478,40 +462,36 @@ impl Receipts {
             self.first = None;
         }
         self.ledger = Some(ledger);
-        self.passed += std::mem::take(&mut other.passed);
-        if let Some(theirs) = other.counted.take() {
-            self.counted.get_or_insert_default().add(*theirs);
+        if let Some(theirs) = other.rest.take() {
+            self.rest.get_or_insert_default().add(*theirs);
         }
         let Some(theirs) = other.first.take() else { return };
         match &mut self.first {
             None => self.first = Some(theirs),
             Some(first) => {
-                self.more.push(theirs.max(*first));
+                self.rest.get_or_insert_default().more.push(theirs.max(*first));
                 *first = theirs.min(*first);
             }
-        }
-        if self.more.is_empty() {
-            self.more = std::mem::take(&mut other.more);
-        } else {
-            self.more.append(&mut other.more);
         }
     }
 
     /// Keep no more than the number of events that left the window: so this stays as small as the window, however long it
     /// waits.
     pub fn forget_passed(&mut self) {
-        let (Some(ledger), Some(first)) = (self.ledger, self.first) else { return };
+        let (Some(ledger), Some(first), Some(rest)) = (self.ledger, self.first, &mut self.rest) else {
+            return;
+        };
         // Looked at when the list is about to grow.
-        if self.more.len() < 1_024 || self.more.capacity() - self.more.len() > 8 {
+        if rest.more.len() < 1_024 || rest.more.capacity() - rest.more.len() > 8 {
             return;
         }
         let window = ledger.window.load(Ordering::Acquire);
-        let before = self.more.len();
-        self.more.retain(|sequence| *sequence >= window);
-        self.passed += u64::try_from(before - self.more.len()).unwrap_or(0);
+        let before = rest.more.len();
+        rest.more.retain(|sequence| *sequence >= window);
+        rest.passed += u64::try_from(before - rest.more.len()).unwrap_or(0);
         if first < window {
-            self.passed += 1;
-            self.first = self.more.pop();
+            rest.passed += 1;
+            self.first = rest.more.pop();
         }
     }
 
@@ -522,11 +502,23 @@ impl Receipts {
     }
 
     fn parts(&self) -> &[Part] {
-        self.counted.as_ref().map_or(&[], |counted| &counted.parts)
+        self.rest.as_ref().map_or(&[], |rest| &rest.counted.parts)
     }
 
     fn sequences(&self) -> impl Iterator<Item = u64> {
-        self.first.into_iter().chain(self.more.iter().copied())
+        self.first.into_iter().chain(self.rest.iter().flat_map(|rest| &rest.more).copied())
+    }
+}
+
+impl Rest {
+    fn add(&mut self, mut other: Self) {
+        self.passed += other.passed;
+        self.counted.add(other.counted);
+        if self.more.is_empty() {
+            self.more = other.more;
+        } else {
+            self.more.append(&mut other.more);
+        }
     }
 }
 
@@ -554,15 +546,7 @@ impl Counted {
 
 impl Clone for Receipts {
     fn clone(&self) -> Self {
-        Self {
-            ledger: None,
-            first: None,
-            more: Vec::new(),
-            passed: 0,
-            news: self.news,
-            doubtful: false,
-            counted: None,
-        }
+        Self { ledger: None, first: None, rest: None, news: self.news, doubtful: false }
     }
 }
 
@@ -579,14 +563,14 @@ impl Drop for Receipts {
     fn drop(&mut self) {
         if let Some(ledger) = self.ledger {
             self.sequences().for_each(|sequence| ledger.settle(sequence));
-            if ledger.closed.load(Ordering::Acquire) {
+            let Some(rest) = self.rest.take().filter(|_| !ledger.closed.load(Ordering::Acquire)) else {
                 return;
+            };
+            if rest.passed > 0 {
+                ledger.word(AT_RISK).fetch_sub(rest.passed, Ordering::AcqRel);
             }
-            if self.passed > 0 {
-                ledger.word(AT_RISK).fetch_sub(self.passed, Ordering::AcqRel);
-            }
-            if let (Some(counted), Some(tally)) = (self.counted.take(), ledger.tally()) {
-                counted.into_parts().for_each(|part| tally.settle(&part));
+            if let Some(tally) = ledger.tally() {
+                rest.counted.into_parts().for_each(|part| tally.settle(&part));
             }
         }
     }

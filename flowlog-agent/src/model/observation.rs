@@ -101,7 +101,7 @@ pub enum Fact {
     /// The kernel dropped a packet that opens a connection, or a datagram; `local` is its source.
     Dropped {
         /// Name of the reason without its prefix.
-        reason: String,
+        reason: Arc<str>,
         /// The reason says that the far end had no socket for the packet.
         no_socket: bool,
     },

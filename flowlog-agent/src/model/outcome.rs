@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Serialize;
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// What became of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
@@ -84,7 +85,7 @@ pub enum DropPlace {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Drop {
     /// Name from the running kernel's `enum skb_drop_reason` without its prefix (`NETFILTER_DROP`).
-    pub reason: String,
+    pub reason: Arc<str>,
     /// Where.
     pub place: DropPlace,
 }
@@ -105,6 +106,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Of an attempt of which nothing more was seen.
+    pub fn unknown() -> Self {
+        let evidence = SmallVec::from_slice(&[Evidence::None]);
+        Self { state: State::Unknown, errno: None, syn_retries: None, drop: None, evidence }
+    }
+
     /// True where the far end's own stack took or refused the packet: no filter stopped it.
     pub fn reached_far_end(&self) -> bool {
         matches!(self.state, State::Established | State::Answered | State::Received)

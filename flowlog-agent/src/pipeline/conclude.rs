@@ -59,13 +59,18 @@ pub(super) struct Facts {
 }
 
 impl Facts {
-    /// The outcome, from what is known by now.
-    pub(super) fn conclude(&self, protocol: Protocol) -> Outcome {
-        let state = match protocol {
+    /// The state, from what is known by now.
+    pub(super) fn state(&self, protocol: Protocol) -> State {
+        match protocol {
             Protocol::Tcp => self.stream_state(),
             // Of SCTP the packets that open an association are known, not the association.
             Protocol::Udp | Protocol::Sctp | Protocol::Icmp | Protocol::Icmpv6 => self.datagram_state(),
-        };
+        }
+    }
+
+    /// The outcome, from what is known by now.
+    pub(super) fn conclude(&self, protocol: Protocol) -> Outcome {
+        let state = self.state(protocol);
         Outcome {
             state,
             errno: self.errno(),
@@ -155,8 +160,12 @@ impl Facts {
             (self.existing, Evidence::Existing),
             (no_syn, Evidence::NoSynSent),
         ];
-        let evidence: SmallVec<_> =
-            rows.into_iter().filter(|(holds, _)| *holds).map(|(_, fact)| fact).collect();
+        let mut evidence = SmallVec::new();
+        for (holds, fact) in rows {
+            if holds {
+                evidence.push(fact);
+            }
+        }
         if evidence.is_empty() { smallvec![Evidence::None] } else { evidence }
     }
 }
@@ -167,7 +176,7 @@ mod tests {
     use crate::model::{Drop, DropPlace, Evidence, Protocol, State};
 
     fn dropped() -> Option<Drop> {
-        Some(Drop { reason: "NETFILTER_DROP".to_owned(), place: DropPlace::Node })
+        Some(Drop { reason: "NETFILTER_DROP".into(), place: DropPlace::Node })
     }
 
     /// Rows of the table "What each case looks like" of the kernel's side (docs/architecture.md).

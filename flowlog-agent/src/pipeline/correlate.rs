@@ -256,7 +256,8 @@ struct Gaps {
 }
 
 struct Entry {
-    tried: Tried,
+    /// Apart, since entries are moved about.
+    tried: Box<Tried>,
     boot_ns: u64,
     established_ns: Option<u64>,
     facts: Facts,
@@ -402,9 +403,9 @@ impl Correlator {
 
     /// The end: everything that was not told yet, as far as it is known.
     pub(super) fn finish(&mut self, around: &impl Surroundings, out: &mut Vec<Told>) {
-        while let Some((_, mut entry)) = self.sockets.pop_lru() {
+        while let Some((_, entry)) = self.sockets.pop_lru() {
             if entry.told.is_none() {
-                tell(&mut entry, out);
+                tell_last(entry, out);
             }
         }
         let keys: Vec<PacketKey> = self.packets.iter().map(|(key, _)| *key).collect();
@@ -524,11 +525,11 @@ impl Correlator {
         }
         // What would have shown a SYN may have been lost itself.
         entry.facts.overdue = sees_syns && gap_ns.is_none_or(|gap_ns| gap_ns < entry.boot_ns);
-        tell(entry, out);
         if matches!(entry.facts.end, End::Failed(_)) {
-            self.forget(Some(cookie));
+            self.conclude(cookie, out);
             return;
         }
+        tell(entry, out);
         // A stream's end is always seen; until then it is held for its close.
         if datagram {
             let due_ns = entry.due_ns + DATAGRAM_KEPT_NS;
@@ -551,11 +552,11 @@ impl Correlator {
     fn insert(&mut self, cookie: u64, entry: Entry, out: &mut Vec<Told>) {
         self.due.push(entry.due_ns, cookie);
         // An older attempt of the same socket, or the one that was touched longest ago, gives way.
-        if let Some((evicted, mut entry)) = self.sockets.push(cookie, entry) {
-            if entry.told.is_none() {
-                tell(&mut entry, out);
-            }
+        if let Some((evicted, entry)) = self.sockets.push(cookie, entry) {
             self.unlink(evicted, &entry, evicted != cookie);
+            if entry.told.is_none() {
+                tell_last(entry, out);
+            }
         }
     }
 
@@ -583,6 +584,14 @@ impl Correlator {
     /// Its close is counted elsewhere.
     pub(super) fn release(&mut self, id: FlowId) {
         self.forget(u64::try_from(id.0 & u128::from(u64::MAX)).ok());
+    }
+
+    /// Nothing more will be seen of it.
+    fn conclude(&mut self, cookie: u64, out: &mut Vec<Told>) {
+        if let Some(entry) = self.sockets.pop(&cookie) {
+            self.unlink(cookie, &entry, true);
+            tell_last(entry, out);
+        }
     }
 
     fn forget(&mut self, cookie: Option<u64>) {
@@ -667,7 +676,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
         due_ns,
         found_by: None,
         peering: None,
-        tried: Tried {
+        tried: Box::new(Tried {
             id: FlowId((u128::from(seen.boot_ns) << 64) | u128::from(cookie)),
             origin,
             time: seen.time,
@@ -680,7 +689,7 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             taken: None,
             peer: None,
             names: Names::default(),
-            outcome: Facts::default().conclude(seen.protocol),
+            outcome: Outcome::unknown(),
             connect_ns: None,
             closed: None,
             update: false,
@@ -688,19 +697,34 @@ fn entry(seen: Observation, origin: Origin, requested: SocketAddr, cookie: u64, 
             unannounced: false,
             untold: seen.untold,
             receipts: seen.receipts,
-        },
+        }),
     }
 }
 
 /// Hand on what is known. Again only where the state is another than was told.
 fn tell(entry: &mut Entry, out: &mut Vec<Told>) {
-    let outcome = entry.facts.conclude(entry.tried.protocol);
+    if let Some(receipts) = news_of(entry) {
+        out.push(Told::Tried(Box::new(Tried { receipts, ..Tried::clone(&entry.tried) })));
+    }
+}
+
+/// The same of one that is known no longer.
+fn tell_last(mut entry: Entry, out: &mut Vec<Told>) {
+    if let Some(receipts) = news_of(&mut entry) {
+        entry.tried.receipts = receipts;
+        out.push(Told::Tried(entry.tried));
+    }
+}
+
+/// The duty to tell of it, where there is anything to tell.
+fn news_of(entry: &mut Entry) -> Option<Receipts> {
+    let state = entry.facts.state(entry.tried.protocol);
     let receipts = entry.tried.receipts.take();
-    if entry.told == Some(outcome.state) {
-        return;
+    if entry.told == Some(state) {
+        return None;
     }
     entry.tried.update = entry.told.is_some() || entry.known || entry.tried.untold;
-    entry.told = Some(outcome.state);
-    entry.tried.outcome = outcome;
-    out.push(Told::Tried(Box::new(Tried { receipts, ..entry.tried.clone() })));
+    entry.told = Some(state);
+    entry.tried.outcome = entry.facts.conclude(entry.tried.protocol);
+    Some(receipts)
 }

@@ -55,7 +55,7 @@ struct Key {
     class: Class,
     state: State,
     errno: Option<u16>,
-    drop: Option<(String, DropPlace)>,
+    drop: Option<(Arc<str>, DropPlace)>,
     policies: [PolicyRefs; 2],
     trial: Option<(Decision, [PolicyRefs; 2])>,
     settling: bool,

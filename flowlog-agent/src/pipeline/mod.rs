@@ -65,6 +65,8 @@ const HOUSEKEEPING: Duration = Duration::from_secs(1);
 const RESCAN: Duration = Duration::from_millis(100);
 /// How often the wall clock is measured anew and old cgroups are forgotten, in turns of housekeeping.
 const SELDOM: u32 = 10;
+/// Room that is kept for what a drain brings to be told.
+const ROOM: usize = 4_096;
 /// How long sinks get to write what waits at the end.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
@@ -194,6 +196,9 @@ struct Spine {
     gaps: (Gaps, u64),
     encoder: Encoder,
     sinks: Sinks,
+    /// Room for what a drain brings, and for what is made of it.
+    batch: Batch,
+    told: Vec<Told>,
     /// Lines that the sinks get together: one by one, each would wake a writer.
     outbox: Vec<Line>,
     registry: Registry,
@@ -243,6 +248,8 @@ impl Spine {
             gaps: (Gaps::default(), 0),
             encoder,
             sinks,
+            batch: Batch::default(),
+            told: Vec::new(),
             outbox: Vec::new(),
             registry: Registry::default(),
             meter: Meter::default(),
@@ -303,11 +310,13 @@ impl Spine {
     /// Everything that the rings hold goes down the spine.
     fn drain(&mut self, capture: &mut Capture) -> Result<(), PipelineError> {
         loop {
-            let batch = capture.drain();
+            let mut batch = std::mem::take(&mut self.batch);
+            capture.drain(&mut batch);
             let more = batch.more;
             let (now_ns, now) = (clock::now_ns()?, Timestamp::now());
             self.note_gaps(capture, now_ns);
-            self.step(batch, now_ns, now);
+            self.step(&mut batch, now_ns, now);
+            self.batch = batch;
             self.hurry(capture, now_ns, now);
             self.hand_over();
             if !more {
@@ -356,24 +365,24 @@ impl Spine {
         }
     }
 
-    /// One batch down the spine.
-    fn step(&mut self, batch: Batch, now_ns: u64, now: Timestamp) {
-        self.losses.hold(batch.not_understood);
+    /// One batch down the spine; it is empty then.
+    fn step(&mut self, batch: &mut Batch, now_ns: u64, now: Timestamp) {
+        self.losses.hold(batch.not_understood.take());
         self.not_understood += u64::try_from(batch.errors.len()).unwrap_or(0);
-        for error in &batch.errors {
+        for error in batch.errors.drain(..) {
             self.registry.decode_errors.one();
             self.losses.add(LossStage::Decode, LossCause::UnknownEvent, "event", None, 1, now);
             if let Some(held) = self.decode_warning.pass(Instant::now()) {
                 tracing::warn!(%error, held, "an event of the kernel half is not understood");
             }
         }
-        for change in &batch.cgroups {
+        for change in batch.cgroups.drain(..) {
             self.changed = true;
-            self.rescan_due |= !self.cgroups.apply(change, now);
+            self.rescan_due |= !self.cgroups.apply(&change, now);
         }
-        self.naming.expect(batch.answers);
-        let told = self.correlate(batch.observations, batch.more, now_ns, now);
-        for told in told {
+        self.naming.expect(std::mem::take(&mut batch.answers));
+        let mut all = self.correlate(&mut batch.observations, batch.more, now_ns, now);
+        for told in all.drain(..) {
             match told {
                 Told::Tried(tried) => self.first_attribute(tried, now_ns, now),
                 Told::Closed { id, totals, receipts, .. } if self.waiting.holds(id) => {
@@ -383,24 +392,27 @@ impl Spine {
                 Told::ClosedUnannounced { .. } => self.close_counted(told, now_ns, now),
             }
         }
+        // A storm that ends at once would else keep its room.
+        all.shrink_to(ROOM);
+        self.told = all;
         self.attribute_waiting(now_ns, now);
     }
 
     /// Attempt + outcome.
     fn correlate(
         &mut self,
-        observations: Vec<Observation>,
+        observations: &mut Vec<Observation>,
         more: bool,
         now_ns: u64,
         now: Timestamp,
     ) -> Vec<Told> {
-        let mut told = Vec::new();
+        let mut told = std::mem::take(&mut self.told);
         let mut latest_ns = 0;
         let Self { correlate, snapshot, cgroups, node, host_processes, registry, repeats, naming, .. } = self;
         let host_processes = *host_processes;
         let known = Known { snapshot, cgroups, host_processes, now };
         let mut kinds: Vec<(&'static str, u64)> = Vec::new();
-        for seen in observations {
+        for seen in observations.drain(..) {
             // What an agent before has told was counted by it.
             let news = u64::from(seen.receipts.are_news());
             let kind = kind_of(&seen.fact);
@@ -514,7 +526,7 @@ impl Spine {
             self.correlate.release(tried.id);
             self.fold.fold_counted(flow, now_ns, &mut written);
         } else if self.fold.passes(&flow) {
-            written.push(flow);
+            return self.record_flow(&mut flow);
         } else {
             let copy = flow.clone();
             let times = self.fold.fold(flow, now_ns, &mut written);

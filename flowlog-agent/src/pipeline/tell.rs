@@ -11,23 +11,27 @@ impl Spine {
     /// Flows become lines, and lines go to every sink.
     pub(super) fn record(&mut self, flows: Vec<Flow>) {
         for mut flow in flows {
-            if let Some(process) = flow.process.as_mut().filter(|_| self.process_exe) {
-                process.exe =
-                    process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
-            }
-            match self.encoder.flow(&flow) {
-                Ok(line) => {
-                    match flow.existing {
-                        true => self.registry.existing_recorded.add(flow.count),
-                        false => {
-                            self.registry.attempts_recorded.add(flow.count);
-                            self.meter.count(flow.class, flow.direction, flow.count);
-                        }
+            self.record_flow(&mut flow);
+        }
+    }
+
+    pub(super) fn record_flow(&mut self, flow: &mut Flow) {
+        if let Some(process) = flow.process.as_mut().filter(|_| self.process_exe) {
+            process.exe =
+                process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
+        }
+        match self.encoder.flow(flow) {
+            Ok(line) => {
+                match flow.existing {
+                    true => self.registry.existing_recorded.add(flow.count),
+                    false => {
+                        self.registry.attempts_recorded.add(flow.count);
+                        self.meter.count(flow.class, flow.direction, flow.count);
                     }
-                    self.sink("flow", line.with(flow.receipts.take()));
                 }
-                Err(error) => self.lose_record(&error, &mut flow),
+                self.sink("flow", line.with(flow.receipts.take()));
             }
+            Err(error) => self.lose_record(&error, flow),
         }
     }
 

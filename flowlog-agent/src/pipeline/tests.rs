@@ -226,11 +226,11 @@ fn failed(boot_ns: u64, cookie: u64, errno: Option<u16>) -> Seen {
 }
 
 fn dropped(boot_ns: u64, from: &str, to: &str) -> Seen {
-    seen(boot_ns, Fact::Dropped { reason: "NETFILTER_DROP".to_owned(), no_socket: false }).ends(from, to)
+    seen(boot_ns, Fact::Dropped { reason: "NETFILTER_DROP".into(), no_socket: false }).ends(from, to)
 }
 
 fn no_socket(boot_ns: u64, from: &str, to: &str) -> Seen {
-    seen(boot_ns, Fact::Dropped { reason: "NO_SOCKET".to_owned(), no_socket: true }).ends(from, to)
+    seen(boot_ns, Fact::Dropped { reason: "NO_SOCKET".into(), no_socket: true }).ends(from, to)
 }
 
 fn closed(boot_ns: u64, cookie: u64) -> Seen {
@@ -309,7 +309,7 @@ fn a_drop_in_the_forward_chain_finds_its_attempt_by_who_dialed_where_it_goes() {
     let told = tell([attempt(1, 5, LISTENER), dropped(50, OPENER, LISTENER)], SECOND);
     let told = only(told);
     assert_eq!(told.outcome.state, State::Dropped);
-    assert_eq!(told.outcome.drop.unwrap().reason, "NETFILTER_DROP");
+    assert_eq!(*told.outcome.drop.unwrap().reason, *"NETFILTER_DROP");
     assert_eq!(told.opener, Some(at(OPENER)));
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Writer {
     /// Lines taken from the queue and not yet written.
     batch: VecDeque<Line>,
     buffer: Vec<u8>,
+    /// Where each line of the batch ends in the buffer.
+    ends: Vec<usize>,
     next_tick: Instant,
     told_losses: Option<Instant>,
     end: Option<Instant>,
@@ -67,6 +69,7 @@ impl Writer {
             seq: 1,
             batch: VecDeque::new(),
             buffer: Vec::new(),
+            ends: Vec::new(),
             next_tick: later(TICK),
             told_losses: None,
             end: None,
@@ -158,13 +161,13 @@ impl Writer {
         }
         self.buffer.clear();
         let mut seq = self.seq;
-        let mut ends = Vec::new();
+        self.ends.clear();
         for line in &self.batch {
             line.append_to(seq, &mut self.buffer);
             seq = seq.saturating_add(1);
-            ends.push(self.buffer.len());
+            self.ends.push(self.buffer.len());
         }
-        self.mark(&ends);
+        self.mark();
         match self.output.write(&self.buffer, POLL) {
             Ok(()) => {
                 self.wrote(self.buffer.len());
@@ -192,13 +195,13 @@ impl Writer {
     }
 
     /// Mark what is about to be written, line by line, and where each ends.
-    fn mark(&mut self, ends: &[usize]) {
+    fn mark(&mut self) {
         match self.marks {
             Marks::None => {}
             Marks::Each(ledger) => {
                 let intent = self.output.place().map_or(Intent::Stream, Intent::File);
                 let nothing = Receipts::default();
-                let lines = self.batch.iter().zip(ends).map(|(line, end)| {
+                let lines = self.batch.iter().zip(&self.ends).map(|(line, end)| {
                     let receipts = line.receipts().map_or(&nothing, |receipts| receipts.as_ref());
                     (receipts, u64::try_from(*end).unwrap_or(u64::MAX))
                 });
@@ -249,8 +252,7 @@ impl Writer {
 
     /// So many bytes of the buffer are written for good, all of them whole lines.
     fn wrote(&mut self, bytes: usize) {
-        let lines =
-            self.buffer.get(..bytes).unwrap_or(&self.buffer).iter().filter(|byte| **byte == b'\n').count();
+        let lines = self.ends.partition_point(|end| *end <= bytes);
         let written: Vec<Line> = self.batch.drain(..lines.min(self.batch.len())).collect();
         self.seq = self.seq.saturating_add(u64::try_from(written.len()).unwrap_or(u64::MAX));
         self.queue.wrote(&written, bytes, &self.batch);

@@ -46,15 +46,16 @@ impl Correlator {
         entry.facts.end = End::Failed(errno);
         entry.facts.error_consumed |= error_consumed;
         entry.facts.syn_retries = entry.facts.syn_retries.max(syn_retries);
-        let is_given_up = entry.facts.conclude(entry.tried.protocol).state == State::Aborted;
+        let is_given_up = entry.facts.state(entry.tried.protocol) == State::Aborted;
         if is_given_up && entry.told.is_none() {
             // Its SYN may still be on its way: on a busy CPU the node's filter sees it after the process has closed.
             let due_ns = seen.boot_ns + ORPHAN_NS;
             self.postpone(seen.cookie, due_ns);
             return;
         }
-        tell(entry, out);
-        self.forget(seen.cookie);
+        if let Some(cookie) = seen.cookie {
+            self.conclude(cookie, out);
+        }
     }
 
     pub(super) fn closed(&mut self, seen: &mut Observation, out: &mut Vec<Told>) {
@@ -86,15 +87,15 @@ impl Correlator {
         let since_ns = entry.established_ns.or((!entry.tried.existing).then_some(entry.boot_ns));
         totals.duration_ns = since_ns.map(|since_ns| seen.boot_ns.saturating_sub(since_ns));
         // It may have been established, and closed, since something else was told of it.
-        let told = entry.facts.conclude(entry.tried.protocol).state;
+        let told = entry.facts.state(entry.tried.protocol);
         if entry.told == Some(told) {
             out.push(Told::Closed { id: entry.tried.id, time: seen.time, totals, receipts });
+            self.forget(Some(cookie));
         } else {
             entry.tried.closed = Some(totals);
             entry.tried.receipts.add(receipts);
-            tell(entry, out);
+            self.conclude(cookie, out);
         }
-        self.forget(Some(cookie));
     }
 
     /// The listener's side. Where the opener is known here it is one flow, told at the opener.

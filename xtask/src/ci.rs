@@ -2,19 +2,21 @@
 
 use crate::command::say;
 use crate::test::TestArgs;
-use crate::{docs, layers, lint, setup, test};
+use crate::vm::VmArgs;
+use crate::{docs, layers, lint, setup, test, vm};
 use anyhow::{Context, Result};
 use std::time::Instant;
 
 /// A name, and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
 
-const STAGES: [Stage; 5] = [
+const STAGES: [Stage; 6] = [
     ("layers", layers::layers),
     ("setup", setup::setup),
     ("lint", || lint::lint(false)),
     ("docs", || docs::docs(false)),
     ("test", || test::test(&TestArgs::default())),
+    ("vm", || vm::vm(&VmArgs::brief())),
 ];
 
 /// All of it; stops at the first failure.

@@ -4,6 +4,7 @@ use crate::build;
 use crate::command::{cargo, need_root, run, say};
 use anyhow::Result;
 use clap::Args;
+use flowlog_tests::kernel;
 use std::env;
 use std::ffi::OsString;
 
@@ -33,6 +34,12 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
             "{CASES} is not set: leaving out the tests named cases_*, which read policy cases from there"
         ));
         command.args(["--skip", "cases_"]);
+    }
+    if !kernel::speaks_sctp() {
+        say(
+            "this kernel has no SCTP: leaving out the tests named sctp_*; `cargo xtask vm` runs them on kernels that do",
+        );
+        command.args(["--skip", "sctp_"]);
     }
     run(command.args(&args.rest))
 }

@@ -85,6 +85,18 @@ impl Hands {
                 self.kept.push(socket.into());
                 told(attempt, Outcome::Done, None)
             }
+            Step::SctpListen { at } => {
+                let socket = open_sctp(*at)?;
+                let listening = socket.bind(&(*at).into()).and_then(|()| socket.listen(8));
+                listening.with_context(|| format!("listen at {at} by SCTP"))?;
+                self.kept.push(socket.into());
+                told(Ok(()), Outcome::Done, None)
+            }
+            Step::SctpConnect { to } => {
+                let socket = open_sctp(*to)?;
+                socket.set_nonblocking(true).context("set O_NONBLOCK")?;
+                told(begin(&socket.into(), *to, deadline(DEFAULT_TIMEOUT_MS)), Outcome::Established, None)
+            }
             Step::UdpMany { to, count, ports } => udp_many(*to, *count, *ports)?,
             Step::UdpProbe { to } => udp_probe(*to)?,
             Step::UdpKeep { to } => {
@@ -216,6 +228,11 @@ pub(crate) fn begin(socket: &OwnedFd, to: SocketAddr, deadline: Instant) -> Atte
 pub(crate) fn abort_on_close(socket: &impl AsFd) -> Result<()> {
     let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
     setsockopt(socket, sockopt::Linger, &linger).context("set SO_LINGER")
+}
+
+fn open_sctp(address: SocketAddr) -> Result<Socket> {
+    let protocol = Protocol::from(nix::libc::IPPROTO_SCTP);
+    Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol)).context("open an SCTP socket")
 }
 
 fn special(to: SocketAddr, by: Special) -> Result<Answer> {

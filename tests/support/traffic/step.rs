@@ -90,6 +90,16 @@ pub enum Step {
         /// What follows the IP header.
         packet: Vec<u8>,
     },
+    /// Listen by SCTP until `release`; the kernel takes whatever associations come.
+    SctpListen {
+        /// Where.
+        at: SocketAddr,
+    },
+    /// Open an association by SCTP, then close it. Its kernel has to speak it.
+    SctpConnect {
+        /// Where to.
+        to: SocketAddr,
+    },
     /// Send datagrams from one unconnected UDP socket, to so many ports in turn; wait for nothing.
     UdpMany {
         /// Where to; the first port.
@@ -260,6 +270,8 @@ impl Step {
             | Self::BurstToSelf { .. }
             | Self::UdpBlind { .. }
             | Self::Raw { .. }
+            | Self::SctpListen { .. }
+            | Self::SctpConnect { .. }
             | Self::UdpMany { .. }
             | Self::UdpProbe { .. }
             | Self::UdpKeep { .. }
@@ -282,6 +294,7 @@ impl Step {
             | Self::UdpSendto { to, .. }
             | Self::UdpMany { to, .. }
             | Self::UdpBlind { to }
+            | Self::SctpConnect { to }
             | Self::UdpProbe { to }
             | Self::UdpKeep { to }
             | Self::Forge { to, .. }
@@ -291,6 +304,7 @@ impl Step {
             | Self::UdpBurst { to, .. } => Some(*to),
             Self::Ping { .. }
             | Self::Raw { .. }
+            | Self::SctpListen { .. }
             | Self::Speak
             | Self::Resolve { .. }
             | Self::LookUp { .. }
@@ -311,8 +325,12 @@ impl Step {
             Self::LookUp { .. } | Self::Ask { .. } => 10_000,
             Self::UdpProbe { .. } | Self::UdpKeep { .. } | Self::Forge { .. } => 0,
             Self::Ping { timeout_ms, count, .. } => timeout_ms.saturating_mul((*count).into()),
-            Self::Special { .. } | Self::UdpBlind { .. } => DEFAULT_TIMEOUT_MS,
-            Self::Speak | Self::Raw { .. } | Self::Resolve { .. } | Self::Release => 0,
+            Self::Special { .. } | Self::SctpConnect { .. } | Self::UdpBlind { .. } => DEFAULT_TIMEOUT_MS,
+            Self::Speak
+            | Self::Raw { .. }
+            | Self::SctpListen { .. }
+            | Self::Resolve { .. }
+            | Self::Release => 0,
         };
         Duration::from_millis(own_ms).saturating_add(Duration::from_secs(10))
     }

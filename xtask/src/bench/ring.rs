@@ -28,8 +28,11 @@ use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-/// Room for all events of a round: 256 MiB hold two million.
-const RING_BYTES: &str = "268435456";
+/// What a flow takes of the ring at most: five events of 120 bytes, each with a header.
+const RING_BYTES_A_FLOW: u32 = 5 * 128;
+/// As by default. Less than twice what a round takes, and the kernel half would hand over less: it is to be half full at
+/// most. Much more, and the agent would read memory that no cache holds.
+const LEAST_RING_BYTES: u32 = 8 * 1_024 * 1_024;
 /// The agent is done with a round when its lines are all there, and none has come for this long: half of the events are the
 /// listeners', which are told at their openers.
 const SETTLE: Duration = Duration::from_millis(100);
@@ -42,10 +45,10 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Args)]
 pub(crate) struct RingArgs {
     /// Rounds of each kind of flow.
-    #[arg(long, default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, default_value_t = 41, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Flows a round.
-    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u16).range(1..=50_000))]
+    #[arg(long, default_value_t = 5_000, value_parser = clap::value_parser!(u16).range(1..=50_000))]
     count: u16,
     /// Pods of the cluster, all of this node.
     #[arg(long, default_value_t = 100)]
@@ -144,7 +147,8 @@ impl Stage {
     fn run(&self, kind: Kind, program: &Path, args: &RingArgs, interrupt: &Interrupt) -> Result<Value> {
         let output = tempfile::tempdir().context("make a folder for lines")?;
         let lines = output.path().join("flows.jsonl");
-        let agent = self.agent(program, &lines, &["--each", "--events-ring-bytes", RING_BYTES])?;
+        let ring = ring_bytes(args.count).to_string();
+        let agent = self.agent(program, &lines, &["--each", "--events-ring-bytes", &ring])?;
         let mut rounds = Vec::new();
         let mut flows = Flows::open(&lines)?;
         // The first round pays for page faults and cold caches.
@@ -265,6 +269,10 @@ impl Flows {
     }
 }
 
+fn ring_bytes(count: u16) -> u32 {
+    (2 * RING_BYTES_A_FLOW * u32::from(count)).next_power_of_two().max(LEAST_RING_BYTES)
+}
+
 fn listener() -> SocketAddr {
     SocketAddr::new(ADDRESSES[1].parse().unwrap_or(Ipv4Addr::LOCALHOST.into()), 8080)
 }
@@ -340,6 +348,12 @@ mod tests {
         let summary = summary(&[round(20), round(10), round(90)], 10_000, 1_000);
         assert_eq!(summary["flows_per_s_per_core"], 500_000.0);
         assert_eq!(summary["us_per_flow_with_output"], 4.0);
+    }
+
+    #[test]
+    fn a_round_fills_no_more_than_half_of_the_ring() {
+        assert_eq!(ring_bytes(5_000), 8 << 20);
+        assert_eq!(ring_bytes(50_000), 64 << 20);
     }
 
     #[test]

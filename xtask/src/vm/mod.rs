@@ -79,6 +79,13 @@ pub(crate) struct VmArgs {
     filter: Option<String>,
 }
 
+impl VmArgs {
+    /// What CI runs.
+    pub(crate) fn brief() -> Self {
+        Self { brief: true, ..Self::default() }
+    }
+}
+
 /// What the machines are made of.
 struct Parts {
     folder: PathBuf,

@@ -81,14 +81,15 @@ const NEEDS: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Few and quick, for each kind of hook what it is there for: attaching, allowed and denied, TCP and UDP, inbound, closes,
-/// pods of before and of late, names, what outlives the agent, what is given up.
-pub(super) const BRIEF: [&str; 11] = [
+/// pods of before and of late, names, SCTP, what outlives the agent, what is given up.
+pub(super) const BRIEF: [&str; 12] = [
     "attribution::an_attempt_waits_for_its_pod_to_become_known",
     "attribution::pods_of_before_the_start_are_known_and_their_open_connections_too",
     "confine::once_attached_it_holds_no_capability_and_calls_what_it_uses_alone",
     "hooks::with_all_hooks_on_all_are_attached",
     "hooks::without_the_drop_hook_a_drop_is_inferred_and_not_proven",
     "names::names_are_those_of_the_pod_that_asked",
+    "packets::sctp_of_the_kernels_own_is_told_by_its_packets",
     "restart::what_happens_without_an_agent_is_told_by_the_next_one",
     "services::a_closed_connection_tells_its_bytes_at_the_openers_count",
     "services::a_connection_from_outside_is_told_at_the_listener",

@@ -449,7 +449,12 @@ fn sctp_of_the_kernels_own_is_told_by_its_packets() {
                 json!({"state": "answered", "evidence": ["answer", "arrived", "datagram_sent"]}),
                 "allowed",
             ),
-            (3001, json!({"state": "refused", "errno": "ECONNREFUSED"}), "policy_not_enforced"),
+            // No socket of the pod's was there for the INIT to come to: that it passed is not known.
+            (
+                3001,
+                json!({"state": "refused", "errno": "ECONNREFUSED", "evidence": ["reset", "datagram_sent"]}),
+                "denied_attempt",
+            ),
         ];
         for (port, outcome, class) in rows {
             let part = json!({

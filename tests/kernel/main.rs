@@ -51,3 +51,5 @@ mod telemetry;
 mod udp;
 #[cfg(test)]
 mod untouched;
+#[cfg(test)]
+mod watched;

@@ -7,4 +7,6 @@ mod order;
 #[cfg(test)]
 mod outages;
 #[cfg(test)]
+mod property;
+#[cfg(test)]
 mod scene;

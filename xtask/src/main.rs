@@ -76,6 +76,8 @@ enum Bench {
     Drop(bench::RoundArgs),
     /// What the policy engine costs: a question, a load, an update, memory, and how they grow.
     Policy(bench::PolicyArgs),
+    /// What following a large cluster costs: memory, CPU while it changes, how soon a policy is in force (root).
+    Cluster(bench::ClusterArgs),
     /// What a flow costs the agent from the ring to a JSON line, and how many a core takes a second (root).
     Ring(bench::RingArgs),
 }
@@ -115,6 +117,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(Bench::Bulk(args)) => bench::bulk(&args),
         Task::Bench(Bench::Drop(args)) => bench::drop(&args),
         Task::Bench(Bench::Policy(args)) => bench::policy(&args),
+        Task::Bench(Bench::Cluster(args)) => bench::cluster(&args),
         Task::Bench(Bench::Ring(args)) => bench::ring(&args),
         Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),

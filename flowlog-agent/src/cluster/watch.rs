@@ -56,9 +56,19 @@ pub enum WatchError {
 
 /// Everything that has to be there before the agent is confined: the client is made, and nothing was asked yet.
 pub struct Prepared {
-    runtime: Runtime,
+    /// Taken by the thread.
+    runtime: Option<Runtime>,
     client: Client,
     url: String,
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // Where the start fails, this may be within another runtime, in which none may be waited for.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// Makes what is needed to watch, short of a thread.
@@ -72,7 +82,7 @@ pub fn prepare(reach: &Reach) -> Result<Prepared, WatchError> {
         let _within = runtime.enter();
         reach.client()?
     };
-    Ok(Prepared { runtime, client, url: reach.url() })
+    Ok(Prepared { runtime: Some(runtime), client, url: reach.url() })
 }
 
 /// A cluster that is followed. It ends with this value.
@@ -122,7 +132,7 @@ const TELL: jiff::SignedDuration = jiff::SignedDuration::from_mins(1);
 /// # Errors
 /// The thread cannot be started.
 pub fn start(
-    prepared: Prepared,
+    mut prepared: Prepared,
     settings: Settings,
     node: &str,
     trial: Vec<Arc<Policy>>,
@@ -134,12 +144,13 @@ pub fn start(
     let Gathered { changes, .. } = gather.take();
     let newest = Newest(Arc::new(Mutex::new(store.apply_as(changes, gather.standings.standing(), now))));
     let (stop, stopped) = oneshot::channel();
-    let Prepared { runtime, client, url } = prepared;
     let watch = Watch { newest: newest.clone(), taken: 0, shown: None, _stop: stop };
     thread::Builder::new()
         .name("flowlog-watch".to_owned())
         .spawn(move || {
-            tracing::info!(url, "watching the API server");
+            let Some(runtime) = prepared.runtime.take() else { return };
+            let client = prepared.client.clone();
+            tracing::info!(url = prepared.url, "watching the API server");
             let all = async {
                 let (tell, told) = mpsc::channel(TOLD);
                 for row in &KINDS {
@@ -185,6 +196,12 @@ async fn put_together(
                 true => store.apply_as(changes, gather.standings.standing(), now),
                 false => store.apply(changes, now),
             };
+            tracing::debug!(
+                revision = snapshot.revision,
+                pods = snapshot.inventory.pod_count(),
+                policies = snapshot.policies.policy_count(),
+                "snapshot"
+            );
             newest.set(snapshot);
         }
     }

@@ -249,8 +249,17 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
 
 /// Where the cluster is read from, before the agent is confined.
 enum Found {
-    Folders { folders: Folders, fingerprint: cluster::Fingerprint, store: Box<Store> },
-    Watched { reach: Box<Reach>, prepared: Box<Prepared>, trial: Vec<Arc<Policy>> },
+    Folders {
+        folders: Folders,
+        fingerprint: cluster::Fingerprint,
+        store: Box<Store>,
+    },
+    Watched {
+        reach: Box<Reach>,
+        prepared: Box<Prepared>,
+        cluster: Box<cluster::Settings>,
+        trial: Vec<Arc<Policy>>,
+    },
 }
 
 async fn find_source(settings: &Settings) -> anyhow::Result<Found> {
@@ -272,7 +281,9 @@ async fn find_source(settings: &Settings) -> anyhow::Result<Found> {
     };
     let reach = Reach::find(&access).await?;
     let prepared = watch::prepare(&reach)?;
-    Ok(Found::Watched { reach: Box::new(reach), prepared: Box::new(prepared), trial })
+    // What it reads of this host is out of reach later.
+    let cluster = Box::new(cluster_settings(settings)?);
+    Ok(Found::Watched { reach: Box::new(reach), prepared: Box::new(prepared), cluster, trial })
 }
 
 fn read_folders(settings: &Settings, manifests: &Path) -> anyhow::Result<Found> {
@@ -307,9 +318,8 @@ impl Found {
     fn start(self, settings: &Settings) -> anyhow::Result<Source> {
         Ok(match self {
             Self::Folders { folders, fingerprint, store } => Source::folders(folders, fingerprint, *store),
-            Self::Watched { prepared, trial, .. } => {
-                let cluster = cluster_settings(settings)?;
-                Source::watched(watch::start(*prepared, cluster, &settings.node, trial, Timing::default())?)
+            Self::Watched { prepared, cluster, trial, .. } => {
+                Source::watched(watch::start(*prepared, *cluster, &settings.node, trial, Timing::default())?)
             }
         })
     }

@@ -391,6 +391,11 @@ impl Inventory {
         self.pods.iter().map(|(_, pod)| pod)
     }
 
+    /// How many there are.
+    pub fn pod_count(&self) -> usize {
+        self.pods.len()
+    }
+
     /// All nodes, in no order.
     pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
         self.nodes.iter().map(|(_, known)| &known.node)

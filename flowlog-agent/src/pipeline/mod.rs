@@ -711,7 +711,7 @@ fn node_of(snapshot: &Snapshot, name: &str) -> Arc<Node> {
 fn state_of(snapshot: &Snapshot, problems: &[String]) -> SnapshotState {
     let count = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
     let mut objects = BTreeMap::from([
-        ("pods".to_owned(), count(snapshot.inventory.pods().count())),
+        ("pods".to_owned(), count(snapshot.inventory.pod_count())),
         ("nodes".to_owned(), count(snapshot.inventory.nodes().count())),
         ("policies".to_owned(), count(snapshot.policies.policy_count())),
     ]);

@@ -40,6 +40,8 @@ pub(super) struct History {
     pub(super) version: u64,
     objects: BTreeMap<&'static str, BTreeMap<Id, (u64, Arc<str>)>>,
     pub(super) events: Vec<Event>,
+    /// Changes that are kept; older ones are forgotten.
+    pub(super) kept: usize,
     /// Versions up to this one are forgotten.
     pub(super) forgotten: u64,
     pub(super) gone_by_status: bool,
@@ -61,6 +63,7 @@ impl Default for History {
             version: 100,
             objects: BTreeMap::new(),
             events: Vec::new(),
+            kept: usize::MAX,
             forgotten: 0,
             gone_by_status: false,
             unserved: BTreeSet::from(crds),
@@ -128,7 +131,7 @@ impl History {
         let objects = self.objects.entry(plural).or_default();
         let before = objects.insert((namespace, name), (self.version, Arc::clone(&text)));
         let word = if before.is_some() { "MODIFIED" } else { "ADDED" };
-        self.events.push(Event { version: self.version, plural, word, object: text });
+        self.note(Event { version: self.version, plural, word, object: text });
     }
 
     pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
@@ -142,7 +145,17 @@ impl History {
         let mut object: Value = serde_json::from_str(&text).unwrap_or_default();
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
         let object = object.to_string().into();
-        self.events.push(Event { version: self.version, plural, word: "DELETED", object });
+        self.note(Event { version: self.version, plural, word: "DELETED", object });
+    }
+
+    fn note(&mut self, event: Event) {
+        self.events.push(event);
+        // Half at a time: each would move all the others.
+        if self.events.len() / 2 > self.kept {
+            let old = self.events.len() - self.kept;
+            let last = self.events.drain(..old).last();
+            self.forgotten = last.map_or(self.forgotten, |event| event.version);
+        }
     }
 
     pub(super) fn objects(&self) -> Vec<Value> {

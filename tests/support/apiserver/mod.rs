@@ -195,6 +195,11 @@ impl ApiServer {
         self.history(|history| history.streams = streams);
     }
 
+    /// Forgets changes but for the last so many, as a server's cache does.
+    pub fn keep_changes(&self, count: usize) {
+        self.history(|history| history.kept = count);
+    }
+
     /// How often watches get a bookmark.
     pub fn bookmark_every(&self, interval: Duration) {
         self.history(|history| history.bookmarks = Some(interval));

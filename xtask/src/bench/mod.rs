@@ -5,6 +5,7 @@
 //! gives one ratio: what drifts (clock speed, other load) meets all rounds of a set alike.
 
 mod bulk;
+mod cluster;
 mod connect;
 mod drop;
 mod policy;
@@ -16,6 +17,7 @@ mod summary;
 mod udp;
 
 pub(crate) use bulk::bulk;
+pub(crate) use cluster::{ClusterArgs, cluster};
 pub(crate) use connect::connect;
 pub(crate) use drop::drop;
 pub(crate) use policy::{PolicyArgs, policy};

@@ -312,7 +312,7 @@ fn used(pid: u32) -> Result<Used> {
 }
 
 /// Resident memory by kind, MiB, from `/proc/PID/status`.
-fn resident_mib(pid: u32) -> Result<Value> {
+pub(super) fn resident_mib(pid: u32) -> Result<Value> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).context("read the agent's status")?;
     let of = |key: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(key));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ pub struct Values {
     pub kernel_log: Option<bool>,
     /// Folder in bpffs in which the kernel half outlives the agent; empty for `flowlog` in the first bpffs.
     pub pin: Option<PathBuf>,
-    /// Where metrics and health are answered: `ADDRESS:PORT`, or a port of the loopback address; default: nowhere.
+    /// Where metrics and health are answered: `ADDRESS:PORT`, a port of 127.0.0.1, or an address; default: nowhere.
     pub metrics_listen: Option<String>,
     /// Unix socket on which the same and `/debug/snapshot` are answered; default: none.
     pub debug_socket: Option<PathBuf>,
@@ -239,7 +239,7 @@ pub enum ConfigError {
     },
     /// Nowhere to listen.
     #[error(
-        "`{key}` is `{value}` ({origin}): it must be ADDRESS:PORT, such as 127.0.0.1:{METRICS_PORT} or [::]:{METRICS_PORT}, or a port"
+        "`{key}` is `{value}` ({origin}): it must be ADDRESS:PORT, such as 127.0.0.1:{METRICS_PORT} or [::1]:{METRICS_PORT}, or one of the two"
     )]
     Address {
         /// The setting.
@@ -444,10 +444,11 @@ impl Layers<'_> {
         of: fn(&Values) -> &Option<String>,
     ) -> Result<Option<SocketAddr>, ConfigError> {
         let Some((value, origin)) = self.find(key, of) else { return Ok(None) };
-        // Loopback unless told otherwise.
+        // Loopback unless told otherwise. An address alone is what a pod is told of its node.
         let port = value.parse::<u16>().map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let address = port.or_else(|_| value.parse());
-        address.map(Some).map_err(|_| ConfigError::Address { key, value, origin })
+        let address = value.parse::<IpAddr>().map(|address| SocketAddr::from((address, METRICS_PORT)));
+        let listen = port.or(address).or_else(|_| value.parse());
+        listen.map(Some).map_err(|_| ConfigError::Address { key, value, origin })
     }
 
     fn outputs(&self) -> Result<Vec<String>, ConfigError> {
@@ -591,10 +592,14 @@ mod tests {
     }
 
     #[test]
-    fn a_port_alone_is_one_of_the_loopback_address() {
-        for (written, address) in
-            [("9999", "127.0.0.1:9999"), ("10.0.0.7:80", "10.0.0.7:80"), ("'[::]:80'", "[::]:80")]
-        {
+    fn a_port_alone_is_one_of_the_loopback_address_and_an_address_alone_has_the_usual_port() {
+        for (written, address) in [
+            ("9999", "127.0.0.1:9999"),
+            ("10.0.0.7:80", "10.0.0.7:80"),
+            ("'[::]:80'", "[::]:80"),
+            ("10.0.0.7", "10.0.0.7:12477"),
+            ("'fd00::7'", "[fd00::7]:12477"),
+        ] {
             let text = format!("node: a\nmetrics_listen: {written}\n");
             let got = settings(&text, &Overrides::default()).unwrap();
             assert_eq!(got.metrics_listen, Some(address.parse().unwrap()), "{written}");
@@ -641,7 +646,7 @@ mod tests {
             (
                 "an address without a port",
                 "metrics_listen: localhost\n",
-                "`metrics_listen` is `localhost` (from /etc/flowlog.yaml): it must be ADDRESS:PORT, such as 127.0.0.1:12477 or [::]:12477, or a port",
+                "`metrics_listen` is `localhost` (from /etc/flowlog.yaml): it must be ADDRESS:PORT, such as 127.0.0.1:12477 or [::1]:12477, or one of the two",
             ),
             (
                 "an empty name",

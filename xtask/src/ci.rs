@@ -3,18 +3,19 @@
 use crate::command::say;
 use crate::test::TestArgs;
 use crate::vm::VmArgs;
-use crate::{docs, layers, lint, setup, test, vm};
+use crate::{deploy, docs, layers, lint, setup, test, vm};
 use anyhow::{Context, Result};
 use std::time::Instant;
 
 /// A name, and what it does.
 type Stage = (&'static str, fn() -> Result<()>);
 
-const STAGES: [Stage; 6] = [
+const STAGES: [Stage; 7] = [
     ("layers", layers::layers),
     ("setup", setup::setup),
     ("lint", || lint::lint(false)),
     ("docs", || docs::docs(false)),
+    ("deploy", deploy::deploy),
     ("test", || test::test(&TestArgs::default())),
     ("vm", || vm::vm(&VmArgs::brief())),
 ];

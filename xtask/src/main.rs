@@ -6,8 +6,10 @@ mod build;
 mod ci;
 mod command;
 mod demo;
+mod deploy;
 mod docs;
 mod fuzz;
+mod image;
 mod interrupt;
 mod layers;
 mod lint;
@@ -45,7 +47,11 @@ enum Task {
     Test(test::TestArgs),
     /// Run the kernel tests on Debian's kernels from 5.10 on, in an emulator (root).
     Vm(vm::VmArgs),
-    /// What CI runs: set-up, lints, layers, documents, tests.
+    /// Check the manifests, the chart and the metrics (root; makes a Python environment in `target`).
+    Deploy,
+    /// Build the image, without a daemon, and look at it (root; minutes).
+    Image(image::ImageArgs),
+    /// What CI runs: set-up, lints, layers, documents, manifests, tests.
     Ci,
     /// Hold the agent's imports against the house's floors.
     Layers,
@@ -109,6 +115,8 @@ fn run(task: Task) -> Result<()> {
         Task::Demo(args) => demo::demo(&args),
         Task::Test(args) => setup::setup().and_then(|()| test::test(&args)),
         Task::Vm(args) => vm::vm(&args),
+        Task::Deploy => setup::setup().and_then(|()| deploy::deploy()),
+        Task::Image(args) => setup::setup().and_then(|()| image::image(&args)),
         Task::Ci => ci::ci(),
         Task::Layers => layers::layers(),
         Task::Docs { write } => setup::setup().and_then(|()| docs::docs(write)),

@@ -47,7 +47,7 @@ pub(crate) fn setup() -> Result<()> {
     Ok(())
 }
 
-fn install_commands(commands: &[(&str, &'static str)], purpose: &str) -> Result<()> {
+pub(crate) fn install_commands(commands: &[(&str, &'static str)], purpose: &str) -> Result<()> {
     let missing: Vec<_> =
         commands.iter().filter(|(name, _)| !is_installed(name)).map(|(_, package)| *package).collect();
     if missing.is_empty() { Ok(()) } else { install_packages(&missing, purpose) }

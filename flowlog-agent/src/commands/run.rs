@@ -103,7 +103,7 @@ pub(super) struct Args {
         value_parser = folder_parser()
     )]
     pin: Option<PathBuf>,
-    /// Answer `/metrics`, `/livez` and `/readyz` at this address, or at this port of 127.0.0.1; default port: 12477.
+    /// Answer `/metrics`, `/livez` and `/readyz` at this address, or at this port of 127.0.0.1; default: 127.0.0.1:12477.
     #[arg(
         long,
         env = "FLOWLOG_METRICS_LISTEN",

@@ -588,7 +588,7 @@ impl Spine {
         self.node = node_of(&snapshot, &self.node.name);
         let state = state_of(&snapshot, problems);
         self.registry.manifest_problems.set(u64::try_from(state.problems.len()).unwrap_or(u64::MAX));
-        self.meter.set_snapshot(&state);
+        self.meter.set_snapshot(&state, &snapshot);
         let event = AgentEvent::Snapshot(state);
         self.snapshot = snapshot;
         self.changed = true;

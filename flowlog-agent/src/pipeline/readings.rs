@@ -4,6 +4,7 @@
 use super::Spine;
 use super::books::Balance;
 use crate::capture::{Capture, HookStatus, KernelCounts};
+use crate::cluster::Snapshot;
 use crate::model::{Class, Direction, Loss};
 use crate::record::SnapshotState;
 use crate::sinks::SinkState;
@@ -84,9 +85,16 @@ impl Meter {
     }
 
     /// This is what is judged by.
-    pub(super) fn set_snapshot(&mut self, state: &SnapshotState) {
+    pub(super) fn set_snapshot(&mut self, state: &SnapshotState, snapshot: &Snapshot) {
+        let reasons = [snapshot.unread.as_ref(), snapshot.inventory.incomplete()];
+        let missing: Vec<String> = reasons.into_iter().flatten().map(ToString::to_string).collect();
+        // While a kind was never read, the snapshot lags and says what is missing. Without a lag, it is an object that is not
+        // understood, and waiting mends nothing.
+        let read = missing.is_empty() || state.stale_since.is_none();
         self.snapshot = SnapshotReading {
             revision: state.revision,
+            read: self.snapshot.read || read,
+            missing,
             as_of: Some(state.as_of),
             stale_since: state.stale_since,
             objects: state.objects.clone(),

@@ -66,7 +66,7 @@ impl Spine {
 
     pub(super) fn tell_start(&mut self, mut start: Start) {
         let state = state_of(&self.snapshot, &[]);
-        self.meter.set_snapshot(&state);
+        self.meter.set_snapshot(&state, &self.snapshot);
         start.snapshot = Some(state);
         self.tell_agent(AgentEvent::Start(Box::new(start)), Timestamp::now());
     }

@@ -164,8 +164,13 @@ pub struct HookReading {
 /// The cluster as known.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct SnapshotReading {
-    /// From 1; 0 while there was none.
+    /// From 1.
     pub revision: u64,
+    /// Whether all of the cluster was read once in this run.
+    pub read: bool,
+    /// What cannot be said, and why: of whom names, of what rules are missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<String>,
     /// When it was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
@@ -185,8 +190,8 @@ impl Readings {
         let hooks = self.hooks.iter().filter(|hook| hook.missed);
         let mut missing: Vec<String> =
             hooks.map(|hook| format!("hook {} is not attached", hook.hook)).collect();
-        if self.snapshot.revision == 0 {
-            missing.push("the cluster's objects were never read".to_owned());
+        if !self.snapshot.read {
+            missing.extend(self.snapshot.missing.iter().cloned());
         }
         missing
     }
@@ -210,13 +215,17 @@ mod tests {
 
     #[test]
     fn what_lags_is_ready_and_what_was_never_there_is_not() {
-        let mut readings = Readings::default();
-        assert_eq!(readings.missing(), ["the cluster's objects were never read"]);
         let now = Timestamp::now();
+        let mut readings = Readings::default();
+        readings.snapshot.stale_since = Some(now);
+        readings.snapshot.missing = vec!["not read: Pod".to_owned()];
+        assert_eq!(readings.missing(), ["not read: Pod"]);
         readings.snapshot = SnapshotReading {
             revision: 3,
+            read: true,
             as_of: Some(now),
             stale_since: Some(now),
+            missing: vec!["not understood: one policy".to_owned()],
             ..SnapshotReading::default()
         };
         assert!(readings.missing().is_empty());

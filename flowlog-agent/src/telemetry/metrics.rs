@@ -559,6 +559,8 @@ mod tests {
             hooks: vec![HookReading { hook: "connect4", attached: true, missed: false }],
             snapshot: SnapshotReading {
                 revision: 3,
+                read: true,
+                missing: Vec::new(),
                 as_of: Some(Timestamp::from_millisecond(1_500).unwrap()),
                 stale_since: Some(Timestamp::from_second(60).unwrap()),
                 objects: counts("pods", 2),

@@ -54,6 +54,7 @@ fn ask(mut stream: impl io::Read + io::Write, request: &str) -> (u16, String) {
 fn in_sync() -> Readings {
     let snapshot = SnapshotReading {
         revision: 4,
+        read: true,
         problems: vec!["a.yaml".to_owned(); 120],
         ..SnapshotReading::default()
     };
@@ -65,8 +66,10 @@ fn it_is_ready_once_the_spine_has_said_so() {
     let stand = Stand::new();
     assert_eq!(stand.get("/livez"), (200, "ok\n".to_owned()));
     assert_eq!(stand.get("/readyz"), (503, "not attached\n".to_owned()));
-    stand.board.post(Readings::default());
-    assert_eq!(stand.get("/readyz"), (503, "the cluster's objects were never read\n".to_owned()));
+    let snapshot =
+        SnapshotReading { missing: vec!["not read: Pod".to_owned()], ..SnapshotReading::default() };
+    stand.board.post(Readings { snapshot, ..Readings::default() });
+    assert_eq!(stand.get("/readyz"), (503, "not read: Pod\n".to_owned()));
     stand.board.post(in_sync());
     assert_eq!(stand.get("/readyz"), (200, "ok\n".to_owned()));
 }

@@ -1,0 +1,23 @@
+{{- define "flowlog.priorityClass" -}}
+{{- .Values.priorityClass.name | default (ternary .Release.Name "" .Values.priorityClass.create) -}}
+{{- end -}}
+
+{{- define "flowlog.image" -}}
+{{- with .Values.image -}}
+{{- if .digest -}}
+{{ .repository }}@{{ .digest }}
+{{- else -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Where a probe asks: at the pod's address, or at the loopback one, which is the kubelet's, too. */}}
+{{- define "flowlog.probe" -}}
+httpGet:
+  {{- if eq .listen "loopback" }}
+  host: 127.0.0.1
+  {{- end }}
+  port: 12477
+  path: {{ .path }}
+{{- end -}}

@@ -1,0 +1,85 @@
+//! Manifests and chart, held against what they are deployed to; and the metrics, against parsers that are not ours.
+//!
+//! `deploy/ci/check.py` does the looking; here is what it needs: kubectl, a Python with a few packages of its own, promtool.
+
+use crate::command::{is_installed, need_root, repository, run, run_quietly, say, target};
+use crate::{build, setup};
+use anyhow::{Context, Result, bail};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Commands that are taken from Debian where they are missing, with their packages.
+const COMMANDS: [(&str, &str); 2] = [("python3", "python3"), ("dpkg-deb", "dpkg")];
+
+/// Check all of it.
+pub(crate) fn deploy() -> Result<()> {
+    need_root("`cargo xtask deploy`")?;
+    let agent = build::agent(false)?;
+    let tools = repository()?.join("target/tools/deploy");
+    setup::install_commands(&COMMANDS, "to check the manifests")?;
+    if !is_installed("kubectl") {
+        bail!("kubectl is not installed: any from 1.27 on renders the kustomizations");
+    }
+    let python = find_python(&tools)?;
+    let promtool = find_promtool(&tools)?;
+    let mut check = Command::new(python.join("python"));
+    check
+        .arg(repository()?.join("deploy/ci/check.py"))
+        .arg("--out")
+        .arg(target()?.join("deploy"))
+        .arg("--agent")
+        .arg(agent)
+        .arg("--promtool")
+        .arg(promtool)
+        .arg("--checkov")
+        .arg(python.join("checkov"));
+    run(&mut check)
+}
+
+/// The folder of programs of a Python environment that has what `requirements.txt` says.
+fn find_python(tools: &Path) -> Result<PathBuf> {
+    let wanted = repository()?.join("deploy/ci/requirements.txt");
+    let wanted_text = fs::read_to_string(&wanted).with_context(|| format!("read {}", wanted.display()))?;
+    let (folder, stamp) = (tools.join("python"), tools.join("python/requirements.txt"));
+    if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted_text) {
+        return Ok(folder.join("bin"));
+    }
+    say(&format!("making a Python environment in {}: a few minutes, once", folder.display()));
+    let make = |folder: &Path| {
+        run_quietly(Command::new("python3").args(["-m", "venv", "--clear"]).arg(folder)).map(drop)
+    };
+    fs::create_dir_all(tools).with_context(|| format!("make {}", tools.display()))?;
+    // Debian keeps what makes environments in a package of its own.
+    if make(&folder).is_err() {
+        setup::install_packages(&["python3-venv"], "to check the manifests")?;
+        make(&folder)?;
+    }
+    let mut pip = Command::new(folder.join("bin/python"));
+    run_quietly(pip.args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&wanted))?;
+    // Written last: what is there is whole.
+    fs::write(&stamp, wanted_text).with_context(|| format!("write {}", stamp.display()))?;
+    Ok(folder.join("bin"))
+}
+
+/// From Debian's package, which is unpacked and not installed: it would start a server.
+fn find_promtool(tools: &Path) -> Result<PathBuf> {
+    if is_installed("promtool") {
+        return Ok("promtool".into());
+    }
+    let promtool = tools.join("promtool");
+    if promtool.is_file() {
+        return Ok(promtool);
+    }
+    say(&format!("fetching promtool into {}", tools.display()));
+    let downloads = tempfile::tempdir_in(tools).context("make a folder for promtool's package")?;
+    // A list that is out of date names a package that has gone.
+    run_quietly(Command::new("apt-get").args(["update", "--quiet"]))?;
+    let mut fetch = Command::new("apt-get");
+    run_quietly(fetch.args(["download", "--quiet", "prometheus"]).current_dir(downloads.path()))?;
+    let mut files = fs::read_dir(downloads.path()).context("read promtool's package")?;
+    let package = files.next().context("apt-get has downloaded nothing")??.path();
+    run_quietly(Command::new("dpkg-deb").arg("-x").arg(package).arg(downloads.path().join("root")))?;
+    fs::rename(downloads.path().join("root/usr/bin/promtool"), &promtool).context("keep promtool")?;
+    Ok(promtool)
+}

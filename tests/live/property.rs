@@ -45,7 +45,7 @@ fn object() -> impl Strategy<Value = Value> {
                 _ => {
                     let mut pod = labelled(pod(&path, &format!("10.1.0.{}", other + 1)), "more", &more.to_string());
                     pod["metadata"]["uid"] = format!("{space}-{which}-{other}").into();
-                    pod["spec"]["nodeName"] = if other == 0 { NODE } else { "n1" }.into();
+                    pod["spec"]["nodeName"] = if other == 0 { NODE } else { "n2" }.into();
                     if more == 2 { owned_by(pod, "Job", &format!("x{which}")) } else { pod }
                 }
             }
@@ -114,7 +114,8 @@ proptest! {
                     let folder = tempfile::tempdir().unwrap();
                     scene.watch = follow(&scene.server, folder.path(), &json!({}), quick());
                 }
-                Step::Wait(ms) => std::thread::sleep(Duration::from_millis(ms)),
+                // Not for luck: what comes next finds the rest at one point or another.
+                Step::Wait(ms) => std::thread::park_timeout(Duration::from_millis(ms)),
             }
         }
         scene.as_loaded();

@@ -125,7 +125,14 @@ pub(crate) fn load(objects: &[Value]) -> Snapshot {
 /// What is known, as lines that can be compared.
 pub(crate) fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
     let inventory = &snapshot.inventory;
-    let pods = inventory.pods().map(|pod: &Arc<Pod>| format!("{pod:?}"));
+    // Ids of containers are known of this node's pods alone.
+    let pods = inventory.pods().map(|pod: &Arc<Pod>| {
+        let mut pod = Pod::clone(pod);
+        if pod.node.as_deref() != Some(NODE) {
+            pod.containers.iter_mut().for_each(|container| container.id = None);
+        }
+        format!("{pod:?}")
+    });
     let nodes = inventory.nodes().map(|node: &Arc<Node>| format!("{node:?}"));
     let policies = snapshot.policies.policies().map(|policy| format!("{policy:?}"));
     let trial =

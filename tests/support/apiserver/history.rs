@@ -118,7 +118,8 @@ impl History {
     pub(super) fn apply(&mut self, mut object: Value) {
         let (kind, version) = (object["kind"].clone(), object["apiVersion"].clone());
         let row = KINDS.iter().find(|row| kind == row.1 && version == row.2);
-        let Some((plural, _, _, namespaced)) = row else { panic!("no such kind: {object}") };
+        assert!(row.is_some(), "no such kind: {object}");
+        let Some((plural, _, _, namespaced)) = row else { return };
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         let namespace = object["metadata"]["namespace"].as_str().unwrap_or_default().to_owned();
         assert!(*namespaced != namespace.is_empty(), "namespace of {object}");
@@ -135,7 +136,9 @@ impl History {
     }
 
     pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
-        let Some((plural, ..)) = row_of(plural) else { panic!("no such kind: {plural}") };
+        let row = row_of(plural);
+        assert!(row.is_some(), "no such kind: {plural}");
+        let Some((plural, ..)) = row else { return };
         let id = (namespace.to_owned(), name.to_owned());
         let Some((_, text)) = self.objects.get_mut(plural).and_then(|objects| objects.remove(&id)) else {
             return;
@@ -153,7 +156,7 @@ impl History {
         // Half at a time: each would move all the others.
         if self.events.len() / 2 > self.kept {
             let old = self.events.len() - self.kept;
-            let last = self.events.drain(..old).last();
+            let last = self.events.drain(..old).next_back();
             self.forgotten = last.map_or(self.forgotten, |event| event.version);
         }
     }

@@ -76,7 +76,7 @@ pub(crate) fn cluster(args: &ClusterArgs) -> Result<()> {
     })?;
     let read_s = began.elapsed().as_secs_f64();
     // What was needed to read it is given back within a moment.
-    std::thread::sleep(Duration::from_secs(2));
+    std::thread::park_timeout(Duration::from_secs(2));
     let at_first = resident_mib(agent.pid())?;
     let bytes_at_start = bytes(&server);
     let requests_at_start = server.requests().len();
@@ -129,7 +129,7 @@ fn change(args: &ClusterArgs, server: &ApiServer, interrupt: &Interrupt) -> Resu
     for number in 0..args.changes.saturating_mul(args.seconds) {
         interrupt.check()?;
         let due = Duration::from_secs_f64(f64::from(number) / f64::from(args.changes));
-        std::thread::sleep(due.saturating_sub(began.elapsed()));
+        std::thread::park_timeout(due.saturating_sub(began.elapsed()));
         let which = number.wrapping_mul(7_919) % args.pods;
         match number % args.changes {
             0 => {
@@ -220,7 +220,7 @@ fn pod(which: u32, state: u32) -> Value {
         "metadata": {
             "namespace": namespace(which), "name": format!("pod-{which}"), "uid": format!("0000{which:08}-{state:08}"),
             "labels": {"app": format!("app-{app}"), "app.kubernetes.io/name": format!("app-{app}"), "pod-template-hash": "5d9f7c",
-                "app.kubernetes.io/version": format!("1.{}", app % 9), "tier": if which % 3 == 0 { "front" } else { "back" }},
+                "app.kubernetes.io/version": format!("1.{}", app % 9), "tier": if which.is_multiple_of(3) { "front" } else { "back" }},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("app-{app}-5d9f7c"), "uid": "r",
                 "controller": true, "blockOwnerDeletion": true}],
             "managedFields": [{"manager": "kubelet", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1",
@@ -235,7 +235,7 @@ fn pod(which: u32, state: u32) -> Value {
         },
         "status": {
             "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": address(172, place), "qosClass": "Burstable",
-            "conditions": [{"type": "Ready", "status": if state % 2 == 0 { "True" } else { "False" }}],
+            "conditions": [{"type": "Ready", "status": if state.is_multiple_of(2) { "True" } else { "False" }}],
             "containerStatuses": [{"name": "main", "containerID": format!("containerd://{which:056x}{state:08x}"),
                 "image": format!("registry.example/app-{app}:1.2.3"), "ready": true, "restartCount": 0,
                 "imageID": format!("registry.example/app-{app}@sha256:{app:064x}")}],

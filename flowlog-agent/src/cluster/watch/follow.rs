@@ -479,7 +479,7 @@ fn form(pairs: &[(&str, &str)]) -> String {
         for byte in value.bytes() {
             match byte {
                 b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
-                    query.push(char::from(byte))
+                    query.push(char::from(byte));
                 }
                 other => query.push_str(&format!("%{other:02X}")),
             }

@@ -138,7 +138,7 @@ impl Gather {
         let Some(object) = object else { return self.remove_object(kind, &id, inventory) };
         self.present.entry(kind).or_default().insert(id.clone());
         match object {
-            Object::Namespace(labels) => self.put_namespace(id.1, labels, inventory),
+            Object::Namespace(labels) => self.put_namespace(&id.1, labels, inventory),
             Object::Node(node) => self.changes.push(Change::Node(node)),
             Object::Pod(pod) => self.put_pod(id, *pod, inventory),
             Object::Service(Some(spec)) => self.changes.push(Change::Service(spec)),
@@ -198,14 +198,14 @@ impl Gather {
         }
     }
 
-    fn put_namespace(&mut self, name: String, labels: Arc<Labels>, inventory: &Inventory) {
-        if self.namespaces.get(&name) != Some(&labels) {
-            self.namespaces.insert(name.clone(), Arc::clone(&labels));
-            self.changes.push(Change::Namespace(name.clone(), labels));
+    fn put_namespace(&mut self, name: &str, labels: Arc<Labels>, inventory: &Inventory) {
+        if self.namespaces.get(name) != Some(&labels) {
+            self.namespaces.insert(name.to_owned(), Arc::clone(&labels));
+            self.changes.push(Change::Namespace(name.to_owned(), labels));
             self.urgent = true;
         }
-        for (pod, read) in self.early.remove(&name).into_iter().flatten() {
-            self.put_pod((name.clone(), pod), read, inventory);
+        for (pod, read) in self.early.remove(name).into_iter().flatten() {
+            self.put_pod((name.to_owned(), pod), read, inventory);
         }
     }
 
@@ -224,7 +224,14 @@ impl Gather {
             self.of_job.entry(job.clone()).or_default().insert(id.clone());
             self.job_of.insert(id.clone(), job);
         }
-        let pod = pod.complete(&self.namespaces, &self.jobs);
+        let mut pod = pod.complete(&self.namespaces, &self.jobs);
+        if pod.node.as_deref() != Some(&self.node) {
+            // Only the cgroups of this node lead to a container by its id.
+            pod.containers.iter_mut().for_each(|container| container.id = None);
+        }
+        pod.containers.shrink_to_fit();
+        pod.ips.shrink_to_fit();
+        pod.ports.shrink_to_fit();
         let same = inventory.find_pod(&id.0, &id.1).is_some_and(|before| **before == pod);
         if same && !self.touched.contains(&id) {
             return;

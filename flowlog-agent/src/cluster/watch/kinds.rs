@@ -41,6 +41,7 @@ pub(super) enum Needed {
 }
 
 /// What is to be known of a kind.
+#[derive(Clone, Copy)]
 pub(super) struct Row {
     pub(super) kind: Kind,
     /// As the API writes it.

@@ -40,7 +40,7 @@ impl Standings {
             }
             State::InSync => tracing::info!(%kind, "in sync with the API server"),
             State::Unserved => {
-                tracing::info!(%kind, "not served by the API server")
+                tracing::info!(%kind, "not served by the API server");
             }
             State::Lost { .. } => {}
         }

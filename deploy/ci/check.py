@@ -29,29 +29,36 @@ VERSIONS = ["1.27", "1.37"]
 # Kinds of other makers, for which there are no schemas.
 FOREIGN = {"SecurityContextConstraints"}
 
-# A kustomization, and the values that make the same of the chart.
+# Labels of nodes that are no machines: no pod is to wait for one of them.
+FOREIGN_NODES = [("eks.amazonaws.com/compute-type", "fargate"), ("type", "virtual-kubelet")]
+
+# A kustomization, and the values that make the same of the chart: as text, since what people write is read as YAML.
 PAIRS = {
-    "base": {},
-    "overlays/minimal": {"pin": False, "metrics": {"listen": "off"}},
-    "overlays/with-metrics": {"metrics": {"listen": "node"}},
-    "overlays/openshift": {"openshift": True},
-    "log-file": {"logFolder": "/var/log/flowlog"},
+    "base": "",
+    "overlays/minimal": "{pin: false, metrics: {listen: none}}",
+    "overlays/with-metrics": "{metrics: {listen: node}}",
+    "overlays/openshift": "{openshift: true}",
+    "components/log-file": "{logFolder: /var/log/flowlog}",
+    "components/selinux": "{seLinuxOptions: {type: spc_t}}",
+    "components/cri-o": "{seccompProfile: {type: Unconfined}}",
 }
 
 # Everything that has no kustomization of its own.
-FULL = {
-    "image": {"digest": "sha256:" + "0" * 64},
-    "imagePullSecrets": [{"name": "registry"}],
-    "clusterName": "production",
-    "config": {"each": True, "networks": {"office": ["198.51.100.0/24"]}},
-    "priorityClass": {"create": False, "name": "system-node-critical"},
-    "podAnnotations": {"team": "net"},
-    "seccompProfile": {"type": "Localhost", "localhostProfile": "flowlog.json"},
-    "maxUnavailable": 1,
-}
+FULL = """
+image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
+imagePullSecrets: [{name: registry}]
+clusterName: production
+config: {each: true, networks: {office: [198.51.100.0/24]}}
+priorityClass: {create: false, name: system-node-critical}
+podAnnotations: {team: net}
+openshift: true
+seccompProfile: {type: Localhost, localhostProfile: flowlog.json}
+isolateNamespace: true
+maxUnavailable: 1
+"""
 
 # What the values' schema has to refuse.
-REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}]
+REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"listen": False}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}]
 
 
 class Wrong(Exception):
@@ -72,19 +79,22 @@ def objects(text):
 
 def kustomize(name, out):
     folder = HERE / "kustomize" / name
-    if name == "log-file":
-        folder = out / "log-file"
-        folder.mkdir(exist_ok=True)
+    if name.startswith("components/"):
+        folder = out / name
+        folder.mkdir(parents=True, exist_ok=True)
         up = os.path.relpath(HERE / "kustomize", folder)
-        text = yaml.safe_dump({"resources": [f"{up}/base"], "components": [f"{up}/components/log-file"]})
+        text = yaml.safe_dump({"resources": [f"{up}/base"], "components": [f"{up}/{name}"]})
         (folder / "kustomization.yaml").write_text(text)
     return subprocess.run(["kubectl", "kustomize", folder], check=True, capture_output=True, text=True).stdout
 
 
-def render(chart, values):
-    values = {"createNamespace": True} | values
-    chart.validate_schema(values)
-    files = chart.render(values, name=NAME, namespace=NAME)
+def render(chart, text, name=NAME, namespace=NAME):
+    values = yaml.safe_load(text) or {}
+    try:
+        chart.validate_schema(values)
+    except helm_python.HelmError as error:
+        raise Wrong(f"the values' schema refuses {text!r}, which YAML reads as {values}: {error}") from error
+    files = chart.render(values, name=name, namespace=namespace)
     return "\n---\n".join(text for path, text in sorted(files.items()) if path.endswith(".yaml"))
 
 
@@ -120,6 +130,68 @@ def validate(name, found):
                 raise Wrong(f"{name}: {key} against Kubernetes {version}: {error}") from error
 
 
+def check_reach(name, found):
+    """Nothing reaches beyond the agent: neither another pod of its namespace, nor a node that is none."""
+    [agent] = [one["spec"]["template"] for (kind, *_), one in found.items() if kind == "DaemonSet"]
+    for (kind, *_), one in found.items():
+        if kind not in ["NetworkPolicy", "DaemonSet", "Service"]:
+            continue
+        selector = one["spec"]["podSelector" if kind == "NetworkPolicy" else "selector"]
+        selected = selector if kind == "Service" else selector.get("matchLabels", {})
+        if not selected:
+            raise Wrong(f"{name}: the {kind} selects every pod of the namespace that it is put into")
+        if not selected.items() <= agent["metadata"]["labels"].items():
+            raise Wrong(f"{name}: the {kind} does not select the agent: {selected}")
+    affinity = agent["spec"].get("affinity", {}).get("nodeAffinity", {})
+    terms = affinity.get("requiredDuringSchedulingIgnoredDuringExecution", {}).get("nodeSelectorTerms", [{}])
+    for label, value in FOREIGN_NODES:
+        refuses = {"key": label, "operator": "NotIn", "values": [value]}
+        if not all(refuses in term.get("matchExpressions", []) for term in terms):
+            raise Wrong(f"{name}: a pod waits for a node with {label}={value}, which never starts it")
+
+
+def check_profile(name, found):
+    """What SELinux's and seccomp's profiles the pod asks for, its SecurityContextConstraints allow."""
+    allowed = [one["seccompProfiles"] for (kind, *_), one in found.items() if kind == "SecurityContextConstraints"]
+    [pod] = [one["spec"]["template"]["spec"] for (kind, *_), one in found.items() if kind == "DaemonSet"]
+    profile = pod["securityContext"]["seccompProfile"]
+    words = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}
+    word = words.get(profile["type"]) or f"localhost/{profile['localhostProfile']}"
+    if any(word not in profiles for profiles in allowed):
+        raise Wrong(f"{name}: the SecurityContextConstraints does not allow the pod's {word}")
+
+
+def check_elsewhere(chart):
+    """A release of any name, in any namespace, is all of that namespace."""
+    found = objects(render(chart, "{metrics: {listen: node}, openshift: true}", name="a", namespace="b"))
+
+    def namespaces(value):
+        if isinstance(value, dict):
+            yield from (one for key, one in value.items() if key == "namespace")
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+        for one in inner:
+            yield from namespaces(one)
+
+    for key, one in found.items():
+        if set(namespaces(one)) - {"b"}:
+            raise Wrong(f"release a in namespace b: {key} names {set(namespaces(one))}")
+        if not key[2].startswith("a"):
+            raise Wrong(f"release a in namespace b: {key} would be every release's")
+        if one["kind"] == "SecurityContextConstraints" and one["users"] != ["system:serviceaccount:b:a"]:
+            raise Wrong(f"release a in namespace b: {one['users']}")
+    check_reach("release a in namespace b", found)
+
+
+def check_words(schema, place="values"):
+    """What the values' schema lists is text where it is written without quotes, too."""
+    if isinstance(schema, dict):
+        for word in schema.get("enum", []):
+            if yaml.safe_load(word) != word:
+                raise Wrong(f"{place}: YAML reads {word} as {yaml.safe_load(word)!r}")
+        for key, inner in schema.items():
+            check_words(inner, f"{place}.{key}")
+
+
 def hold_against_agent(name, found, agent):
     """Every flag is one of the agent's, and every variable."""
     told = subprocess.run([agent, "run", "--help"], check=True, capture_output=True, text=True).stdout
@@ -141,14 +213,15 @@ def check_rights(found):
     [role] = [one for (kind, *_), one in found.items() if kind == "ClusterRole"]
     given = set()
     for rule in role["rules"]:
-        if sorted(rule["verbs"]) != ["get", "list", "watch"]:
-            raise Wrong(f"the agent gets, lists and watches; it is given {rule['verbs']}")
+        if sorted(rule["verbs"]) != ["list", "watch"]:
+            raise Wrong(f"the agent lists and watches; it is given {rule['verbs']}")
         given |= {(group, resource) for group in rule["apiGroups"] for resource in rule["resources"]}
     if given != watched or not watched:
         raise Wrong(f"rights without use: {given - watched}; watched without a right: {watched - given}")
 
 
 def check_chart():
+    check_words(json.loads((CHART / "values.schema.json").read_text()))
     report = helm_python.lint(CHART, {}, strict=True, kube_version="v1.37.0")
     # An icon is recommended; a log agent has none.
     findings = [one for one in report["messages"] if "icon is recommended" not in one["error"]]
@@ -171,14 +244,21 @@ def check_manifests(out, agent):
         for name, values in PAIRS.items():
             text = kustomize(name, out)
             found = objects(text)
-            compare(name, found, objects(render(chart, values)))
+            # Helm installs into a namespace that is there before its objects: it is made and labelled by hand.
+            [namespace] = [key for key in found if key[0] == "Namespace"]
+            apart = {key: one for key, one in found.items() if key != namespace}
+            compare(name, apart, objects(render(chart, values)))
             validate(name, found)
+            check_reach(name, found)
+            check_profile(name, found)
             hold_against_agent(name, found, agent)
             check_rights(found)
             (rendered / f"{name.replace('/', '-')}.yaml").write_text(text)
             count += len(found)
+        check_elsewhere(chart)
         text = render(chart, FULL)
         found = objects(text)
+        check_profile("all values", found)
         validate("all values", found)
         hold_against_agent("all values", found, agent)
         (rendered / "all-values.yaml").write_text(text)
@@ -222,11 +302,13 @@ def check_metrics(out, agent, promtool):
         deadline = time.monotonic() + 60
         while True:
             try:
-                if ask(place, "/readyz", "*/*")[0] == 200:
+                status, told = ask(place, "/readyz", "*/*")
+                if status == 200:
                     break
             except OSError as error:
-                if time.monotonic() > deadline or running.poll() is not None:
-                    raise Wrong(f"the agent does not get ready: {error}") from error
+                told = error
+            if time.monotonic() > deadline or running.poll() is not None:
+                raise Wrong(f"the agent does not get ready: {told}")
             time.sleep(0.1)
         _, text = ask(place, "/metrics", "*/*")
         done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True)

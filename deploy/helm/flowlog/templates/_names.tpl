@@ -1,3 +1,8 @@
+{{- define "flowlog.selector" -}}
+app.kubernetes.io/name: flowlog
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "flowlog.priorityClass" -}}
 {{- .Values.priorityClass.name | default (ternary .Release.Name "" .Values.priorityClass.create) -}}
 {{- end -}}

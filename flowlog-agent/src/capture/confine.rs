@@ -307,6 +307,12 @@ const REACH_SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_sendmmsg,
 ];
 
+/// musl's resolver binds its socket before it asks. Nothing listens at it: `listen` is among what is gone.
+const RESOLVE_SYSTEM_CALLS: &[libc::c_long] = &[libc::SYS_bind];
+
+/// Where names are asked for.
+const DNS_PORT: u16 = 53;
+
 /// Calls that newer machines have not.
 #[cfg(target_arch = "x86_64")]
 const OLD_SYSTEM_CALLS: &[libc::c_long] = &[
@@ -344,7 +350,8 @@ fn confine_system_calls(uses: &Uses) -> Result<(), ConfineError> {
     // With no socket that could be made to listen, one that does is all that it takes.
     let accept = uses.answers.then_some(libc::SYS_accept4);
     let reach = if uses.reach.is_empty() { &[] } else { REACH_SYSTEM_CALLS };
-    let calls = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(reach).chain(accept.iter());
+    let resolve = if uses.reach.contains(&DNS_PORT) { RESOLVE_SYSTEM_CALLS } else { &[] };
+    let calls = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(reach).chain(resolve).chain(accept.iter());
     let plain = calls.map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = plain.collect();
     let map_command = |command| {

@@ -139,6 +139,12 @@ impl Cgroups {
         (self.entries.len(), self.forgotten)
     }
 
+    /// How many of them are pods' or their containers', and not gone.
+    pub fn pods(&self) -> usize {
+        let is_pod = |entry: &&Entry| entry.removed.is_none() && matches!(entry.owner, Owner::Pod { .. });
+        self.entries.values().filter(is_pod).count()
+    }
+
     fn insert(&mut self, id: u64, relative: &Path) {
         if self.entries.len() >= MOST && !self.entries.contains_key(&id) {
             self.make_room();

@@ -209,6 +209,14 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     if !settings.host_processes {
         tracing::info!("processes outside pods are not recorded; --host-processes includes them");
     }
+    let in_pod = std::env::var_os(SERVICE_HOST).is_some();
+    if cgroups.pods() == 0 && (in_pod || host::read_mounts(Path::new("/"))?.cgroup1) {
+        tracing::warn!(
+            cgroup = %options.cgroup_root.display(),
+            "no cgroup here is a pod's: where the kubelet uses cgroup v1, pods have none in the cgroup2 tree, and no \
+             connection of theirs is told"
+        );
+    }
     tracing::info!(node = settings.node, cgroup = %options.cgroup_root.display(), "capturing");
     let parts = Parts {
         settings,
@@ -220,6 +228,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         sinks,
         start,
         board: server.is_some().then_some(board),
+        in_pod,
         hangup,
     };
     let stop = async {

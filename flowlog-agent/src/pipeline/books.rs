@@ -12,9 +12,9 @@ pub(super) struct Balance {
     /// Attempts that are not among the registry's yet.
     pub(super) seen: u64,
     /// Attempts that were no event, since their kind is counted.
-    passed_over: u64,
+    pub(super) passed_over: u64,
     /// Attempts whose outcome did not come: lost, once nothing can come any more.
-    not_seen: u64,
+    pub(super) not_seen: u64,
     /// Attempts that gave way.
     pub(super) overload: u64,
     /// Attempts that a full ring refused.

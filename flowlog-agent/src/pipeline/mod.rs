@@ -101,6 +101,8 @@ pub struct Parts {
     pub start: Start,
     /// Where the spine tells how it stands, if anybody asks.
     pub board: Option<Arc<Board>>,
+    /// The agent is in a pod itself: there is one on this node.
+    pub in_pod: bool,
     /// SIGHUP: files are opened anew.
     pub hangup: Signal,
 }
@@ -120,13 +122,14 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         sinks,
         start,
         board,
+        in_pod,
         mut hangup,
     } = parts;
     let drain = settings.drain;
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, source.snapshot(), encoder, sinks, sees_syns);
     spine.backends = Backends::new(conntrack);
-    spine.meter = Meter::new(board);
+    spine.meter = Meter::new(board, in_pod);
     spine.resume(&mut capture)?;
     spine.tell_start(start);
     spine.tell_gap(&capture);

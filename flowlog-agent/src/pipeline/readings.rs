@@ -5,7 +5,7 @@ use super::Spine;
 use super::books::Balance;
 use crate::capture::{Capture, HookStatus, KernelCounts};
 use crate::cluster::Snapshot;
-use crate::model::{Class, Direction, Loss};
+use crate::model::{Class, Direction, Loss, LossCause, LossStage};
 use crate::record::SnapshotState;
 use crate::sinks::SinkState;
 use crate::telemetry::{
@@ -30,6 +30,10 @@ pub(super) struct Meter {
     snapshot: SnapshotReading,
     /// Attempts seen, at the last posting: what is found out later never makes them fewer.
     seen: u64,
+    /// Attempts lost by cause, likewise.
+    lost: BTreeMap<String, u64>,
+    /// The agent is in a pod itself.
+    in_pod: bool,
     peaks: BTreeMap<&'static str, Peak>,
     turns: u32,
 }
@@ -55,8 +59,8 @@ impl Peak {
 }
 
 impl Meter {
-    pub(super) fn new(board: Option<Arc<Board>>) -> Self {
-        Self { board, ..Self::default() }
+    pub(super) fn new(board: Option<Arc<Board>>, in_pod: bool) -> Self {
+        Self { board, in_pod, losses: no_losses(), ..Self::default() }
     }
 
     /// The spine goes on.
@@ -86,8 +90,9 @@ impl Meter {
 
     /// This is what is judged by.
     pub(super) fn set_snapshot(&mut self, state: &SnapshotState, snapshot: &Snapshot) {
-        let reasons = [snapshot.unread.as_ref(), snapshot.inventory.incomplete()];
-        let missing: Vec<String> = reasons.into_iter().flatten().map(ToString::to_string).collect();
+        let reasons = [("policies", snapshot.unread.as_ref()), ("names", snapshot.inventory.incomplete())];
+        let missing: BTreeMap<&'static str, String> =
+            reasons.into_iter().filter_map(|(what, why)| Some((what, why?.to_string()))).collect();
         // While a kind was never read, the snapshot lags and says what is missing. Without a lag, it is an object that is not
         // understood, and waiting mends nothing.
         let read = missing.is_empty() || state.stale_since.is_none();
@@ -100,6 +105,15 @@ impl Meter {
             objects: state.objects.clone(),
             problems: state.problems.clone(),
         };
+    }
+
+    /// A counter that goes down is taken for one that began anew: what is found out later never makes them fewer.
+    fn keep_highest(&mut self, lost: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
+        for (cause, count) in lost {
+            let highest = self.lost.entry(cause).or_default();
+            *highest = count.max(*highest);
+        }
+        self.lost.clone()
     }
 
     fn flows(&self) -> Vec<FlowReading> {
@@ -127,6 +141,23 @@ impl Meter {
     }
 }
 
+/// What an agent that is well may lose of flows, at zero: a rate shows from the first one on. Others come when they do.
+fn no_losses() -> BTreeMap<LossKey, u64> {
+    let plain = [
+        (LossStage::Kernel, LossCause::RingFull, "attempt"),
+        (LossStage::Kernel, LossCause::RingFull, "sent"),
+        (LossStage::Kernel, LossCause::RingFull, "sent_to"),
+        (LossStage::Kernel, LossCause::RingFull, "cgroup"),
+        (LossStage::Kernel, LossCause::RingFull, "dns_answer"),
+        (LossStage::Kernel, LossCause::TableFull, "sent"),
+        (LossStage::Kernel, LossCause::Overload, "closed"),
+        (LossStage::Decode, LossCause::UnknownEvent, "event"),
+        (LossStage::Restart, LossCause::Killed, "event"),
+        (LossStage::Restart, LossCause::OtherLayout, "event"),
+    ];
+    plain.map(|(stage, cause, what)| ((word(&stage), word(&cause), what, None), 0)).into()
+}
+
 /// As records write it.
 fn word(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
@@ -151,12 +182,15 @@ impl Spine {
         if let Some(counts) = counts {
             let balance = self.balance(&self.of_this_run(counts));
             self.meter.seen = self.meter.seen.max(counters.attempts.seen + balance.seen);
-            add_lost(&mut attempts_lost, &balance);
+            add_lost(&mut attempts_lost, &balance, self.not_understood);
         }
+        let attempts_lost = self.meter.keep_highest(attempts_lost);
         let mut stages = counters.stages;
         // Neither only grows: they have gauges of their own.
         let kinds_counted = stages.remove("kinds_counted").unwrap_or(0);
         stages.remove("manifest_problems");
+        // Known at the end alone.
+        stages.remove("attempts_passed_over");
         board.post(Readings {
             attempts_seen: self.meter.seen,
             attempts_recorded: counters.attempts.recorded,
@@ -173,16 +207,16 @@ impl Spine {
             sinks: self.sinks.states().into_iter().map(|(name, state)| sink_reading(name, state)).collect(),
             hooks: capture.hooks.iter().map(hook_reading).collect(),
             snapshot: self.meter.snapshot.clone(),
+            pod_cgroups: u64::try_from(self.cgroups.pods()).unwrap_or(u64::MAX),
+            in_pod: self.meter.in_pod,
         });
     }
 }
 
-fn add_lost(lost: &mut BTreeMap<String, u64>, balance: &Balance) {
-    let found = [
-        ("overload", balance.overload),
-        ("ring_full", balance.ring_full),
-        ("unknown_event", balance.unknown_event),
-    ];
+/// What was not understood is counted where it is found: in the balance it cannot be told from what the ring still holds.
+fn add_lost(lost: &mut BTreeMap<String, u64>, balance: &Balance, not_understood: u64) {
+    let found =
+        [("overload", balance.overload), ("ring_full", balance.ring_full), ("unknown_event", not_understood)];
     for (cause, count) in found {
         *lost.entry(cause.to_owned()).or_default() += count;
     }
@@ -190,7 +224,10 @@ fn add_lost(lost: &mut BTreeMap<String, u64>, balance: &Balance) {
 
 fn sink_reading(sink: String, state: SinkState) -> SinkReading {
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let lost = state.lost_attempts.into_iter();
+    let causes = [LossCause::QueueFull, LossCause::WriteFailed];
+    let none = causes.into_iter().flat_map(|cause| Class::ALL.iter().map(move |class| ((cause, *class), 0)));
+    let mut lost: BTreeMap<(LossCause, Class), u64> = none.collect();
+    lost.extend(state.lost_attempts);
     SinkReading {
         sink,
         queue_lines: number(state.lines),
@@ -203,7 +240,10 @@ fn sink_reading(sink: String, state: SinkState) -> SinkReading {
         lost_lines: state.counters.lost_lines,
         failures: state.counters.failures,
         reopened: state.counters.reopened,
-        lost_attempts: lost.map(|((cause, class), count)| (word(&cause), class.as_str(), count)).collect(),
+        lost_attempts: lost
+            .into_iter()
+            .map(|((cause, class), count)| (word(&cause), class.as_str(), count))
+            .collect(),
     }
 }
 
@@ -216,7 +256,6 @@ fn hook_reading(state: &crate::capture::HookState) -> HookReading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{LossCause, LossStage};
     use jiff::Timestamp;
 
     #[test]
@@ -235,6 +274,36 @@ mod tests {
             [("denied_attempt", "egress", 3), ("denied_attempt", "ingress", 1), ("allowed", "egress", 5)];
         assert_eq!(told, expected);
         assert_eq!(meter.flows().len(), 18, "zeros, too: a rate is known from the first of a class on");
+    }
+
+    #[test]
+    fn lost_attempts_never_become_fewer_and_what_waits_in_the_ring_is_none_of_them() {
+        let mut meter = Meter::default();
+        let lost = |ring_full, unknown_event, not_understood| {
+            // 7 events that the ring still holds look like such that were not understood.
+            let balance =
+                Balance { seen: 0, passed_over: 0, not_seen: 0, overload: 0, ring_full, unknown_event };
+            let mut lost = BTreeMap::new();
+            add_lost(&mut lost, &balance, not_understood);
+            lost
+        };
+        let told = |lost: &BTreeMap<String, u64>| (lost["ring_full"], lost["unknown_event"]);
+        assert_eq!(told(&meter.keep_highest(lost(5, 7, 0))), (5, 0));
+        assert_eq!(told(&meter.keep_highest(lost(3, 0, 2))), (5, 2), "two refused ones are told by others");
+        assert_eq!(told(&meter.keep_highest(lost(6, 1, 2))), (6, 2));
+    }
+
+    #[test]
+    fn what_may_be_lost_is_there_before_the_first_loss() {
+        let told = Meter::new(None, false).losses();
+        let ring_full = |what| {
+            let mut one = told.iter().filter(|loss| loss.cause == "ring_full" && loss.what == what);
+            one.next().map(|loss| loss.count)
+        };
+        assert_eq!((ring_full("attempt"), ring_full("dns_answer")), (Some(0), Some(0)), "{told:#?}");
+        let state = SinkState::default();
+        let lost = sink_reading("stdout".to_owned(), state).lost_attempts;
+        assert!(lost.contains(&("queue_full".to_owned(), "denied_attempt", 0)), "{lost:?}");
     }
 
     #[test]

@@ -82,6 +82,10 @@ pub struct Readings {
     pub hooks: Vec<HookReading>,
     /// The cluster as known.
     pub snapshot: SnapshotReading,
+    /// Cgroups that are known as a pod's.
+    pub pod_cgroups: u64,
+    /// The agent is in a pod itself: there is one at least.
+    pub in_pod: bool,
 }
 
 /// Attempts of one class and direction.
@@ -168,9 +172,9 @@ pub struct SnapshotReading {
     pub revision: u64,
     /// Whether all of the cluster was read once in this run.
     pub read: bool,
-    /// What cannot be said, and why: of whom names, of what rules are missing.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub missing: Vec<String>,
+    /// What is not known whole (`names`, `policies`), and why: in the words of the source, which may name anything.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub missing: BTreeMap<&'static str, String>,
     /// When it was taken.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub as_of: Option<Timestamp>,
@@ -185,13 +189,22 @@ pub struct SnapshotReading {
 
 impl Readings {
     /// What is missing for the agent to be ready; nothing where it is. A snapshot that lags is none of it: while the
-    /// source is away, capture goes on, and records say so.
-    pub(super) fn missing(&self) -> Vec<String> {
+    /// source is away, capture goes on, and records say so. With `why` in the words of the source.
+    pub(super) fn missing(&self, why: bool) -> Vec<String> {
         let hooks = self.hooks.iter().filter(|hook| hook.missed);
         let mut missing: Vec<String> =
             hooks.map(|hook| format!("hook {} is not attached", hook.hook)).collect();
         if !self.snapshot.read {
-            missing.extend(self.snapshot.missing.iter().cloned());
+            let told = |(what, because): (&&str, &String)| match why {
+                true => format!("{what}: {because}"),
+                false => format!("{what}: not read"),
+            };
+            missing.extend(self.snapshot.missing.iter().map(told));
+        }
+        if self.in_pod && self.pod_cgroups == 0 {
+            missing.push(
+                "no cgroup is a pod's, not even this one's: pods have none in the cgroup2 tree".to_owned(),
+            );
         }
         missing
     }
@@ -218,19 +231,32 @@ mod tests {
         let now = Timestamp::now();
         let mut readings = Readings::default();
         readings.snapshot.stale_since = Some(now);
-        readings.snapshot.missing = vec!["not read: Pod".to_owned()];
-        assert_eq!(readings.missing(), ["not read: Pod"]);
+        readings.snapshot.missing = [("names", "Pod (10.0.0.1 refused)".to_owned())].into();
+        assert_eq!(readings.missing(true), ["names: Pod (10.0.0.1 refused)"]);
+        assert_eq!(readings.missing(false), ["names: not read"]);
         readings.snapshot = SnapshotReading {
             revision: 3,
             read: true,
             as_of: Some(now),
             stale_since: Some(now),
-            missing: vec!["not understood: one policy".to_owned()],
+            missing: [("policies", "not understood: one policy".to_owned())].into(),
             ..SnapshotReading::default()
         };
-        assert!(readings.missing().is_empty());
+        assert!(readings.missing(true).is_empty());
         readings.hooks.push(HookReading { hook: "connect4", attached: false, missed: true });
         readings.hooks.push(HookReading { hook: "packets_in", attached: false, missed: false });
-        assert_eq!(readings.missing(), ["hook connect4 is not attached"]);
+        assert_eq!(readings.missing(false), ["hook connect4 is not attached"]);
+    }
+
+    #[test]
+    fn an_agent_in_a_pod_that_finds_no_pod_is_not_ready() {
+        let snapshot = SnapshotReading { read: true, ..SnapshotReading::default() };
+        for (in_pod, pod_cgroups, ready) in
+            [(true, 0, false), (true, 1, true), (false, 0, true), (false, 1, true)]
+        {
+            let readings =
+                Readings { in_pod, pod_cgroups, snapshot: snapshot.clone(), ..Readings::default() };
+            assert_eq!(readings.missing(false).is_empty(), ready, "{in_pod} {pod_cgroups}");
+        }
     }
 }

@@ -99,7 +99,8 @@ const METRICS: &[Metric] = &[
         name: "flowlog_attempts_lost",
         kind: Kind::Counter,
         labels: &["cause"],
-        help: "Attempts that no flow record stands for, by cause; `outcome_not_seen` is known at the end alone",
+        help: "Attempts that no flow record stands for, by cause, at most: one whose event a full ring refused may be told \
+               by a later one, which the stop record knows; it alone has `outcome_not_seen`",
         read: |scrape| many(scrape, |readings| &readings.attempts_lost),
     },
     Metric {
@@ -278,6 +279,13 @@ const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "flowlog_pod_cgroups",
+        kind: Kind::Gauge,
+        labels: &[],
+        help: "Cgroups that are known as a pod's or one of its containers'; 0 where pods are not recognised",
+        read: |scrape| one(scrape, |readings| readings.pod_cgroups),
+    },
+    Metric {
         name: "flowlog_snapshot_revision",
         kind: Kind::Gauge,
         labels: &[],
@@ -337,7 +345,7 @@ const METRICS: &[Metric] = &[
         name: "flowlog_http_refused",
         kind: Kind::Counter,
         labels: &[],
-        help: "Connections to this server that were closed at once, since 16 were open",
+        help: "Connections to this server that were closed at once, since too many were open",
         read: |scrape| vec![sample([], scrape.refused)],
     },
     Metric {
@@ -557,10 +565,12 @@ mod tests {
                 ..SinkReading::default()
             }],
             hooks: vec![HookReading { hook: "connect4", attached: true, missed: false }],
+            pod_cgroups: 4,
+            in_pod: true,
             snapshot: SnapshotReading {
                 revision: 3,
                 read: true,
-                missing: Vec::new(),
+                missing: BTreeMap::new(),
                 as_of: Some(Timestamp::from_millisecond(1_500).unwrap()),
                 stale_since: Some(Timestamp::from_second(60).unwrap()),
                 objects: counts("pods", 2),

@@ -18,7 +18,7 @@ use nix::sys::stat::{Mode, umask};
 use std::convert::Infallible;
 use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,8 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// The spine turns at least every second; from here on it hangs.
 const STILL: Duration = Duration::from_secs(10);
-/// Connections at a time. One more is closed at once: it costs no memory, and is seen by who made it.
+/// Connections at a time, of this node's own and of others each. One more is closed at once: it costs no memory, and is
+/// seen by who made it.
 const CONNECTIONS: usize = 16;
 /// From the connection to the end of the request's head.
 const HEAD: Duration = Duration::from_secs(5);
@@ -215,12 +216,20 @@ fn answer_until(
         let debug = debug.map(tokio::net::UnixListener::from_std).transpose()?;
         let at_address = async {
             let Some(listener) = &metrics else { return std::future::pending().await };
-            accept(&shared, Place::Address, async || Ok(listener.accept().await?.0)).await;
+            let rooms = Rooms::new();
+            let next = async || {
+                let (stream, peer) = listener.accept().await?;
+                let room = rooms.of(stream.local_addr()?.ip(), peer.ip());
+                Ok((stream, Arc::clone(room)))
+            };
+            accept(&shared, Place::Address, next).await;
         };
         // Its own share of connections: who crowds the one does not shut out the other.
         let at_socket = async {
             let Some(listener) = &debug else { return std::future::pending().await };
-            accept(&shared, Place::Socket, async || Ok(listener.accept().await?.0)).await;
+            let room = Arc::new(Semaphore::new(CONNECTIONS));
+            accept(&shared, Place::Socket, async || Ok((listener.accept().await?.0, Arc::clone(&room))))
+                .await;
         };
         tokio::select! {
             _ = stopped => {}
@@ -238,22 +247,42 @@ enum Place {
     Socket,
 }
 
+/// Places at the address. The kubelet asks from this node: whoever fills the others' places from elsewhere keeps no probe
+/// out, and has no agent killed.
+struct Rooms {
+    own: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+}
+
+impl Rooms {
+    fn new() -> Self {
+        let room = || Arc::new(Semaphore::new(CONNECTIONS));
+        Self { own: room(), others: room() }
+    }
+
+    /// From this node is what comes from the very address that it comes to, or from a loopback one: the kernel takes
+    /// neither from a wire.
+    fn of(&self, local: IpAddr, peer: IpAddr) -> &Arc<Semaphore> {
+        let peer = peer.to_canonical();
+        if peer.is_loopback() || peer == local.to_canonical() { &self.own } else { &self.others }
+    }
+}
+
 async fn accept<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     shared: &Arc<Shared>,
     place: Place,
-    next: impl AsyncFn() -> io::Result<S>,
+    next: impl AsyncFn() -> io::Result<(S, Arc<Semaphore>)>,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        let stream = match next().await {
-            Ok(stream) => stream,
+        let (stream, room) = match next().await {
+            Ok(taken) => taken,
             Err(error) => {
                 tracing::debug!(%error, "a connection for metrics or health could not be taken");
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
         };
-        let Ok(permit) = Arc::clone(&room).try_acquire_owned() else {
+        let Ok(permit) = room.try_acquire_owned() else {
             shared.refused.fetch_add(1, Ordering::Relaxed);
             continue;
         };
@@ -293,7 +322,7 @@ impl Shared {
     fn answer(&self, place: Place, method: &Method, path: &str, accept: &str) -> Answer {
         let known = match path {
             "/livez" => self.livez(),
-            "/readyz" => self.readyz(),
+            "/readyz" => self.readyz(place),
             "/metrics" => self.metrics(Format::wanted(accept)),
             "/debug/snapshot" if place == Place::Socket => self.snapshot(),
             _ => return text(StatusCode::NOT_FOUND, "here are /livez, /readyz and /metrics\n"),
@@ -315,11 +344,12 @@ impl Shared {
         text(StatusCode::SERVICE_UNAVAILABLE, told)
     }
 
-    fn readyz(&self) -> Answer {
+    /// At the address anybody may ask: what the API server said, and of which objects, is told on the socket alone.
+    fn readyz(&self, place: Place) -> Answer {
         let Some(readings) = self.board.readings() else {
             return text(StatusCode::SERVICE_UNAVAILABLE, "not attached\n");
         };
-        let missing = readings.missing();
+        let missing = readings.missing(place == Place::Socket);
         if !missing.is_empty() {
             return text(StatusCode::SERVICE_UNAVAILABLE, missing.join("\n") + "\n");
         }

@@ -66,10 +66,12 @@ fn it_is_ready_once_the_spine_has_said_so() {
     let stand = Stand::new();
     assert_eq!(stand.get("/livez"), (200, "ok\n".to_owned()));
     assert_eq!(stand.get("/readyz"), (503, "not attached\n".to_owned()));
-    let snapshot =
-        SnapshotReading { missing: vec!["not read: Pod".to_owned()], ..SnapshotReading::default() };
+    let why = "NetworkPolicy shop/secret: refused by 198.51.100.1";
+    let missing = [("policies", why.to_owned())].into();
+    let snapshot = SnapshotReading { missing, ..SnapshotReading::default() };
     stand.board.post(Readings { snapshot, ..Readings::default() });
-    assert_eq!(stand.get("/readyz"), (503, "not read: Pod\n".to_owned()));
+    assert_eq!(stand.get("/readyz"), (503, "policies: not read\n".to_owned()), "whoever asks");
+    assert_eq!(stand.get_at_socket("/readyz"), (503, format!("policies: {why}\n")));
     stand.board.post(in_sync());
     assert_eq!(stand.get("/readyz"), (200, "ok\n".to_owned()));
 }
@@ -131,6 +133,30 @@ fn who_keeps_silent_shuts_others_out_for_a_few_seconds_alone() {
     let (status, body) = stand.get("/metrics");
     assert_eq!(status, 200);
     assert!(body.contains("flowlog_http_refused_total 1.0\n"), "{body}");
+}
+
+#[test]
+fn whoever_crowds_from_elsewhere_keeps_no_probe_out() {
+    let rooms = Rooms::new();
+    let address = |text: &str| text.parse::<IpAddr>().unwrap();
+    let take = |local: &str, peer: &str| {
+        Arc::clone(rooms.of(address(local), address(peer))).try_acquire_owned().ok()
+    };
+    let node = "198.51.100.7";
+    let crowd: Vec<_> = (0..CONNECTIONS).map(|_| take(node, "198.51.100.8").unwrap()).collect();
+    assert!(take(node, "2001:db8::1").is_none() && take(node, "198.51.100.9").is_none());
+    for (local, peer) in [
+        (node, node),
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("::ffff:198.51.100.7", "198.51.100.7"),
+        ("::ffff:127.0.0.1", "::ffff:127.0.0.1"),
+        ("2001:db8::7", "2001:db8::7"),
+    ] {
+        assert!(take(local, peer).is_some(), "{peer} to {local}");
+    }
+    drop(crowd);
+    assert!(take(node, "198.51.100.9").is_some());
 }
 
 #[test]

@@ -43,11 +43,17 @@ PAIRS = {
     "components/cri-o": "{seccompProfile: {type: Unconfined}}",
 }
 
+# Kustomizations without a like in the chart.
+ALONE = ["overlays/detach"]
+
 # Everything that has no kustomization of its own.
 FULL = """
 image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
 imagePullSecrets: [{name: registry}]
 clusterName: production
+log: {level: "flowlog=debug", format: json}
+logFolder: /var/log/flowlog
+logStdout: true
 config: {each: true, networks: {office: [198.51.100.0/24]}}
 priorityClass: {create: false, name: system-node-critical}
 podAnnotations: {team: net}
@@ -58,7 +64,12 @@ maxUnavailable: 1
 """
 
 # What the values' schema has to refuse.
-REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"listen": False}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}]
+REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"listen": False}},
+           {"log": {"format": "yaml"}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}]
+
+# Keys of the configuration file that the pod cannot serve: without the volume, or the capability.
+REFUSED += [{"config": {key: "/x"}} for key in ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies"]]
+REFUSED += [{"config": {"process_exe": True}}]
 
 
 class Wrong(Exception):
@@ -194,12 +205,15 @@ def check_words(schema, place="values"):
 
 def hold_against_agent(name, found, agent):
     """Every flag is one of the agent's, and every variable."""
-    told = subprocess.run([agent, "run", "--help"], check=True, capture_output=True, text=True).stdout
     for (kind, *_), one in found.items():
         if kind != "DaemonSet":
             continue
-        [container] = one["spec"]["template"]["spec"]["containers"]
+        pod = one["spec"]["template"]["spec"]
+        [container] = [one for one in pod["containers"] + pod.get("initContainers", []) if one["name"] == NAME]
         command, *flags = container["args"]
+        told = subprocess.run([agent, command, "--help"], check=True, capture_output=True, text=True).stdout
+        if command != "run":
+            container["env"] = []
         words = [flag.split("=")[0] for flag in flags] + [variable["name"] for variable in container["env"]]
         for word in words:
             if word != "NODE_IP" and not re.search(rf"{re.escape(word)}\b", told):
@@ -255,6 +269,12 @@ def check_manifests(out, agent):
             check_rights(found)
             (rendered / f"{name.replace('/', '-')}.yaml").write_text(text)
             count += len(found)
+        for name in ALONE:
+            text = kustomize(name, out)
+            found = objects(text)
+            validate(name, found)
+            hold_against_agent(name, found, agent)
+            (rendered / f"{name.replace('/', '-')}.yaml").write_text(text)
         check_elsewhere(chart)
         text = render(chart, FULL)
         found = objects(text)
@@ -316,6 +336,10 @@ def check_metrics(out, agent, promtool):
             raise Wrong(f"promtool check metrics:\n{done.stdout}{done.stderr}")
         _, text = ask(place, "/metrics", "application/openmetrics-text;version=1.0.0")
         families = list(text_string_to_metric_families(text))
+        # A rate is known from the first loss on where its series was there before.
+        for name in ["flowlog_losses", "flowlog_sink_lost_attempts", "flowlog_attempts_lost"]:
+            if not any(one.samples for one in families if one.name == name):
+                raise Wrong(f"{name} has no series before the first loss")
         print(f"metrics: {len(families)} families, {sum(len(one.samples) for one in families)} series")
     finally:
         running.terminate()

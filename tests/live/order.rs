@@ -1,6 +1,6 @@
 //! Addresses and names that change hands: rather unknown than wrong.
 
-use crate::scene::{DB, Scene, WEB, name_at, node, pod, small};
+use crate::scene::{DB, Scene, WEB, name_at, name_then, node, pod, small};
 use flowlog::inventory::Found;
 use flowlog::model::Target;
 use flowlog_tests::apiserver::Drop;
@@ -14,9 +14,15 @@ fn with_uid(mut pod: serde_json::Value, uid: &str) -> serde_json::Value {
 #[test]
 fn a_pod_that_went_is_known_while_its_last_packets_fly() {
     let scene = Scene::with(&small());
+    let before = Timestamp::now();
     scene.server.delete("pods", "shop", "web");
     let after = scene.until("it went", |snapshot| snapshot.inventory.find_pod("shop", "web").is_none());
-    assert_eq!(name_at(&after, WEB), "pod shop/web");
+    assert_eq!(name_then(&after, WEB, before), "pod shop/web");
+    let now = name_at(&after, WEB);
+    assert!(
+        now.starts_with(&format!("unknown: {WEB} was pod shop/web's until ")),
+        "may be another's by now: {now}"
+    );
     let found = after.inventory.find_pod_by_uid("uid-shop-web", Timestamp::now());
     assert!(matches!(found, Some(Found::Departed { .. })), "{found:?}");
 }
@@ -24,9 +30,17 @@ fn a_pod_that_went_is_known_while_its_last_packets_fly() {
 #[test]
 fn an_address_that_was_given_to_another_at_once_is_that_ones() {
     let scene = Scene::with(&small());
+    let before = Timestamp::now();
     scene.server.delete("pods", "shop", "web");
+    let gone = scene.until("it went", |snapshot| snapshot.inventory.find_pod("shop", "web").is_none());
     scene.server.apply(pod("shop/next", WEB));
     let after = scene.until("it is the other's", |snapshot| name_at(snapshot, WEB) == "pod shop/next");
+    assert_eq!(name_then(&after, WEB, before), "pod shop/web", "an attempt of before is not the other's");
+    let between = name_then(&after, WEB, gone.as_of);
+    assert!(
+        between.contains("was pod shop/web's until ") && between.contains("shop/next's since "),
+        "{between}"
+    );
     let first = after.inventory.find_pod_by_uid("uid-shop-web", Timestamp::now()).unwrap();
     assert_eq!(first.pod().name, "web", "by its cgroup the first is told apart");
     // The other way round: the new one is told before the old one's end.
@@ -45,6 +59,7 @@ fn an_address_that_was_given_to_another_at_once_is_that_ones() {
 #[test]
 fn a_pod_of_the_same_name_is_another_pod() {
     let scene = Scene::with(&[small(), vec![with_uid(pod("shop/store-0", "10.1.0.50"), "u1")]].concat());
+    let before = Timestamp::now();
     // Its deletion is not seen: the watch breaks, and what follows is the second one's.
     scene.server.drop_watches(Drop::MidLine);
     scene.server.delete("pods", "shop", "store-0");
@@ -54,7 +69,12 @@ fn a_pod_of_the_same_name_is_another_pod() {
     let found = |uid: &str| after.inventory.find_pod_by_uid(uid, Timestamp::now());
     assert!(matches!(found("u1"), Some(Found::Departed { .. })));
     assert!(matches!(found("u2"), Some(Found::Live(_))));
-    assert_eq!(name_at(&after, "10.1.0.50"), "pod shop/store-0", "the departed one's, by what flew late");
+    assert_eq!(
+        name_then(&after, "10.1.0.50", before),
+        "pod shop/store-0",
+        "the departed one's, by what flew late"
+    );
+    assert!(name_at(&after, "10.1.0.50").starts_with("unknown"), "and nobody's by now");
 }
 
 #[test]

@@ -153,7 +153,12 @@ pub(crate) fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
 }
 
 pub(crate) fn name_at(snapshot: &Snapshot, address: &str) -> String {
-    match snapshot.inventory.resolve_address(address.parse().unwrap(), Timestamp::now()) {
+    name_then(snapshot, address, Timestamp::now())
+}
+
+/// The same, at another moment.
+pub(crate) fn name_then(snapshot: &Snapshot, address: &str, at: Timestamp) -> String {
+    match snapshot.inventory.resolve_address(address.parse().unwrap(), at) {
         Endpoint::Pod(pod) => format!("pod {}/{}", pod.namespace, pod.name),
         Endpoint::Node(node) => format!("node {}", node.name),
         Endpoint::External(_) => "external".to_owned(),

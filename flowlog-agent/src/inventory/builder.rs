@@ -59,14 +59,14 @@ impl Builder {
         self.pods.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         let mut next = match before {
             Some(before) => before.clone(),
-            None => Inventory::empty(&Arc::new(self.settings)),
+            None => Inventory::empty(&Arc::new(self.settings), now),
         };
         next.told_ranges = self.ranges.into();
         let names: BTreeSet<&str> = self.nodes.keys().map(String::as_str).collect();
         let gone = before.into_iter().flat_map(Inventory::nodes).map(|node| node.name.clone());
         let gone: Vec<String> = gone.filter(|name| !names.contains(&**name)).collect();
-        gone.iter().for_each(|name| next.set_node(name, None));
-        self.nodes.into_iter().for_each(|(name, node)| next.set_node(&name, Some(node)));
+        gone.iter().for_each(|name| next.set_node(name, None, now));
+        self.nodes.into_iter().for_each(|(name, node)| next.set_node(&name, Some(node), now));
         let names: BTreeSet<(&str, &str)> =
             self.pods.iter().map(|pod| (&*pod.namespace, &*pod.name)).collect();
         let mut gone: Vec<&Arc<Pod>> = (before.into_iter().flat_map(Inventory::pods))
@@ -74,10 +74,10 @@ impl Builder {
             .collect();
         gone.sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
         for pod in gone {
-            next.take_pod_out(pod, now);
+            next.take_pod_out(pod, None, now);
         }
         self.pods.iter().for_each(|pod| next.set_pod(pod, now));
-        next.departed.expire(now, &mut next.changed);
+        next.expire(now);
         next.settle_ranges();
         next.services = ServiceIndex::of(self.services, self.slices, &|ip, uid| next.backend(ip, uid, now));
         next.changed.clear();

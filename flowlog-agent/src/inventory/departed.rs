@@ -31,7 +31,8 @@ struct Gone {
     since: Timestamp,
 }
 
-/// The pods that went, numbered in the order in which they did, with an index by identity and by address.
+/// The pods that went, numbered in the order in which they did, with an index by identity. Who had
+/// their addresses is the address index's part.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Departed {
     keep: Keep,
@@ -40,8 +41,6 @@ pub(super) struct Departed {
     oldest: u64,
     next: u64,
     by_identity: Sharded<Identity, u64>,
-    /// The last one last.
-    by_address: Sharded<IpAddr, Arc<Vec<u64>>>,
 }
 
 /// A pod is its uid; one written by hand without a uid is its namespace and name.
@@ -66,11 +65,6 @@ impl Departed {
         self.next += 1;
         self.gone.insert(number, Gone { pod: Arc::clone(pod), since: now });
         self.by_identity.insert(identity(pod), number);
-        for ip in addresses(pod) {
-            if let Some(list) = self.by_address.entry(*ip, Arc::default) {
-                Arc::make_mut(list).push(number);
-            }
-        }
     }
 
     /// Forgets a pod: it came back. The addresses that it had are handed to `freed`.
@@ -98,23 +92,11 @@ impl Departed {
     fn forget(&mut self, number: u64, freed: &mut HashSet<IpAddr>) {
         let Some(gone) = self.gone.remove(&number) else { return };
         self.by_identity.remove(&identity(&gone.pod));
-        for ip in addresses(&gone.pod) {
-            freed.insert(normalise(*ip));
-            let Some(list) = self.by_address.get_mut(ip) else { continue };
-            Arc::make_mut(list).retain(|other| *other != number);
-            if list.is_empty() {
-                self.by_address.remove(ip);
-            }
-        }
+        freed.extend(addresses(&gone.pod).iter().copied().map(normalise));
     }
 
     pub(super) fn find_by_uid(&self, uid: &str, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
         self.recent(*self.by_identity.get(&(String::new(), uid.to_owned()))?, at)
-    }
-
-    /// The pod that had the address last.
-    pub(super) fn find_by_address(&self, ip: IpAddr, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
-        self.recent(*self.by_address.get(&ip)?.last()?, at)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -128,7 +110,7 @@ impl Departed {
 }
 
 /// Addresses that were its own.
-fn addresses(pod: &Pod) -> &[IpAddr] {
+pub(super) fn addresses(pod: &Pod) -> &[IpAddr] {
     if pod.host_network || pod.terminated { &[] } else { &pod.ips }
 }
 

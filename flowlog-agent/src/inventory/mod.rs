@@ -24,8 +24,8 @@ pub use services::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
 
 use crate::model::shared::Sharded;
 use crate::model::{Endpoint, External, Node, Pod, Protocol, Target, normalise, normalise_block};
-use address::{AddressIndex, Holder};
-use departed::Departed;
+use address::{AddressIndex, Holder, Owner};
+use departed::{Departed, addresses, identity};
 use foldhash::HashSet;
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -52,7 +52,7 @@ pub struct Settings {
 pub enum Found<'a> {
     /// In the cluster now.
     Live(&'a Arc<Pod>),
-    /// It went.
+    /// It went, or left the address that was asked for.
     Departed {
         /// The pod as it was last seen.
         pod: &'a Arc<Pod>,
@@ -79,6 +79,8 @@ pub enum AddressOwner<'a> {
     Node(&'a Arc<Node>),
     /// More than one has it; the reason names them.
     Ambiguous(&'a str),
+    /// It changed hands, and whose it was then cannot be told; the reason names who comes into question.
+    Unsure(String),
     /// In a range of the cluster, and nobody has it.
     Unassigned(&'a Range),
     /// Nobody in the cluster has it.
@@ -133,14 +135,15 @@ impl Inventory {
     }
 
     /// One with nobody in it.
-    fn empty(settings: &Arc<Settings>) -> Self {
+    fn empty(settings: &Arc<Settings>, now: Timestamp) -> Self {
         let mut inventory = Self {
             networks: Arc::new(settings.networks.iter().cloned().collect()),
+            addresses: AddressIndex::new(settings.keep),
             departed: Departed::new(settings.keep),
             settings: Arc::clone(settings),
             ..Self::default()
         };
-        settings.node_addresses.iter().for_each(|(name, _)| inventory.show_node(name));
+        settings.node_addresses.iter().for_each(|(name, _)| inventory.show_node(name, now));
         inventory
     }
 
@@ -154,7 +157,7 @@ impl Inventory {
     /// Removes the pod of this name: it departed at `now`.
     pub fn remove_pod(&mut self, namespace: &str, name: &str, now: Timestamp) {
         if let Some(pod) = self.find_pod(namespace, name).cloned() {
-            self.take_pod_out(&pod, now);
+            self.take_pod_out(&pod, None, now);
             self.settle(now);
         }
     }
@@ -178,7 +181,7 @@ impl Inventory {
     fn change_node(&mut self, name: &str, node: Option<Node>, now: Timestamp) {
         let cidrs_of = |inventory: &Self| inventory.find_node(name).map(|node| node.pod_cidrs.clone());
         let before = cidrs_of(self).unwrap_or_default();
-        self.set_node(name, node);
+        self.set_node(name, node, now);
         self.settle(now);
         if cidrs_of(self).unwrap_or_default() != before {
             self.settle_ranges();
@@ -243,7 +246,7 @@ impl Inventory {
 
     /// Asks again who stands behind services at the addresses that changed hands.
     fn settle(&mut self, now: Timestamp) {
-        self.departed.expire(now, &mut self.changed);
+        self.expire(now);
         let mut services = std::mem::take(&mut self.services);
         for ip in std::mem::take(&mut self.changed) {
             services.ask_again(ip, &|ip, uid| self.backend(ip, uid, now));
@@ -251,66 +254,77 @@ impl Inventory {
         self.services = services;
     }
 
+    /// Forgets what is beyond the bounds at `now`.
+    fn expire(&mut self, now: Timestamp) {
+        self.departed.expire(now, &mut self.changed);
+        self.addresses.expire(now, &mut self.changed);
+    }
+
     fn set_pod(&mut self, pod: &Arc<Pod>, now: Timestamp) {
         let before = self.find_pod(&pod.namespace, &pod.name).cloned();
         if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, pod)) {
             return;
         }
-        if let Some(before) = before {
-            self.take_pod_out(&before, now);
-        }
+        let before = before.filter(|before| {
+            let is_same = identity(before) == identity(pod);
+            self.take_pod_out(before, is_same.then_some(pod), now);
+            is_same
+        });
         self.departed.remove(pod, &mut self.changed);
         self.pods.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(pod));
         for uid in uids(pod) {
             self.by_uid.insert(uid.to_owned(), Arc::clone(pod));
         }
-        if pod.terminated {
-            return;
+        if before.is_none() {
+            for ip in addresses(pod) {
+                self.addresses.claim(*ip, &Holder::Pod(Arc::clone(pod)), now);
+            }
         }
-        if pod.host_network {
-            self.host(pod, |hosted| {
+        self.changed.extend(addresses(pod).iter().copied().map(normalise));
+        if pod.host_network && !pod.terminated {
+            self.host(pod, now, |hosted| {
                 hosted.push(Arc::clone(pod));
                 hosted
                     .sort_by(|one, other| (&one.namespace, &one.name).cmp(&(&other.namespace, &other.name)));
             });
-            return;
-        }
-        for ip in &pod.ips {
-            self.addresses.claim(*ip, Holder::Pod(Arc::clone(pod)));
-            self.changed.insert(normalise(*ip));
         }
     }
 
-    /// Takes a pod out, which departed at `now` unless it is put in again.
-    fn take_pod_out(&mut self, pod: &Arc<Pod>, now: Timestamp) {
+    /// Takes a pod out, which departed at `now`, unless the same one follows: that one has its addresses then.
+    fn take_pod_out(&mut self, pod: &Arc<Pod>, after: Option<&Arc<Pod>>, now: Timestamp) {
         self.pods.remove(&(pod.namespace.clone(), pod.name.clone()));
         for uid in uids(pod) {
             if self.by_uid.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod)) {
                 self.by_uid.remove(uid);
             }
         }
-        self.departed.put(pod, now, &mut self.changed);
-        if pod.terminated {
-            return;
+        let holder = Holder::Pod(Arc::clone(pod));
+        let held = (&holder, addresses(pod));
+        match after {
+            Some(after) => {
+                let holder = Holder::Pod(Arc::clone(after));
+                self.addresses.change(held, (&holder, addresses(after)), now);
+            }
+            None => {
+                self.departed.put(pod, now, &mut self.changed);
+                self.addresses.change(held, (&holder, &[]), now);
+            }
         }
-        if pod.host_network {
-            return self.host(pod, |hosted| hosted.retain(|other| !Arc::ptr_eq(other, pod)));
-        }
-        for ip in &pod.ips {
-            self.addresses.release(*ip, &Holder::Pod(Arc::clone(pod)));
-            self.changed.insert(normalise(*ip));
+        self.changed.extend(addresses(pod).iter().copied().map(normalise));
+        if pod.host_network && !pod.terminated {
+            self.host(pod, now, |hosted| hosted.retain(|other| !Arc::ptr_eq(other, pod)));
         }
     }
 
-    fn host(&mut self, pod: &Arc<Pod>, change: impl FnOnce(&mut Vec<Arc<Pod>>)) {
+    fn host(&mut self, pod: &Arc<Pod>, now: Timestamp, change: impl FnOnce(&mut Vec<Arc<Pod>>)) {
         let Some(name) = &pod.node else { return };
         if let Some(known) = self.nodes.entry(name.clone(), KnownNode::default) {
             change(Arc::make_mut(&mut known.hosted));
         }
-        self.show_node(name);
+        self.show_node(name, now);
     }
 
-    fn set_node(&mut self, name: &str, node: Option<Node>) {
+    fn set_node(&mut self, name: &str, node: Option<Node>, now: Timestamp) {
         let before = self.nodes.get(name).and_then(|known| known.object.as_deref());
         if before == node.as_ref() {
             return;
@@ -318,12 +332,12 @@ impl Inventory {
         if let Some(known) = self.nodes.entry(name.to_owned(), KnownNode::default) {
             known.object = node.map(Arc::new);
         }
-        self.show_node(name);
+        self.show_node(name, now);
     }
 
     /// A node has the addresses of its object, of its pods that use its network, and those that the settings
     /// tell.
-    fn show_node(&mut self, name: &str) {
+    fn show_node(&mut self, name: &str, now: Timestamp) {
         let told = self.settings.node_addresses.iter().filter(|(of, _)| of == name);
         let told: Vec<IpAddr> = told.flat_map(|(_, ips)| ips.iter().copied()).collect();
         let is_told = self.settings.node_addresses.iter().any(|(of, _)| of == name);
@@ -340,20 +354,14 @@ impl Inventory {
         if is_there && *known.node == node {
             return;
         }
-        for ip in &known.node.ips {
-            self.addresses.release(*ip, &Holder::Node(Arc::clone(&known.node)));
-            self.changed.insert(normalise(*ip));
+        let node = Arc::new(if is_there { node } else { Node::default() });
+        let before = (&Holder::Node(Arc::clone(&known.node)), &*known.node.ips);
+        self.addresses.change(before, (&Holder::Node(Arc::clone(&node)), &node.ips), now);
+        self.changed.extend(known.node.ips.iter().chain(&node.ips).copied().map(normalise));
+        match is_there {
+            true => drop(self.nodes.insert(name.to_owned(), KnownNode { node, ..known })),
+            false => drop(self.nodes.remove(name)),
         }
-        if !is_there {
-            self.nodes.remove(name);
-            return;
-        }
-        let node = Arc::new(node);
-        for ip in &node.ips {
-            self.addresses.claim(*ip, Holder::Node(Arc::clone(&node)));
-            self.changed.insert(normalise(*ip));
-        }
-        self.nodes.insert(name.to_owned(), KnownNode { node, ..known });
     }
 
     fn settle_ranges(&mut self) {
@@ -370,19 +378,23 @@ impl Inventory {
         self.ranges = Arc::new(ranges);
     }
 
-    /// The pod that a slice refers to, if it has the address; else whoever has it.
+    /// The pod that a slice refers to, if it has the address, or had it and nobody else has; else whoever has it.
     fn backend(&self, ip: IpAddr, uid: Option<&str>, now: Timestamp) -> Endpoint {
         let referred = uid.and_then(|uid| self.by_uid.get(uid));
-        match referred {
-            Some(pod) if !pod.host_network && !pod.terminated && pod.ips.contains(&ip) => {
-                Endpoint::Pod(Arc::clone(pod))
+        let is_its = |pod: &&Arc<Pod>| addresses(pod).contains(&ip);
+        match (referred.filter(is_its), self.addresses.find(ip)) {
+            (Some(pod), _) => Endpoint::Pod(Arc::clone(pod)),
+            (None, Some(Holder::Ambiguous(reason))) => {
+                Endpoint::Unknown { reason: reason.to_string(), pod_uid: uid.map(str::to_owned) }
             }
-            _ => match self.addresses.find(ip) {
-                Some(Holder::Ambiguous(reason)) => {
-                    Endpoint::Unknown { reason: reason.to_string(), pod_uid: uid.map(str::to_owned) }
+            (None, Some(_)) => self.resolve_address(ip, now),
+            (None, None) => {
+                let departed = uid.and_then(|uid| self.departed.find_by_uid(uid, now));
+                match departed.map(|(pod, _)| pod).filter(is_its) {
+                    Some(pod) => Endpoint::Pod(Arc::clone(pod)),
+                    None => self.resolve_address(ip, now),
                 }
-                _ => self.resolve_address(ip, now),
-            },
+            }
         }
     }
 
@@ -419,26 +431,43 @@ impl Inventory {
         self.nodes.get(name).map(|known| &known.node)
     }
 
-    /// Who has this address, at `at`. Pods that went are asked last, and only where nobody live has it.
+    /// Who had this address at `at`.
     pub fn find_owner(&self, ip: IpAddr, at: Timestamp) -> AddressOwner<'_> {
         let ip = normalise(ip);
-        match self.addresses.find(ip) {
-            Some(Holder::Pod(pod)) => return AddressOwner::Pod(Found::Live(pod)),
-            Some(Holder::Node(node)) => return AddressOwner::Node(node),
-            Some(Holder::Ambiguous(reason)) => return AddressOwner::Ambiguous(reason),
-            None => {}
+        let (holder, since) = match self.addresses.find_at(ip, at) {
+            Owner::Now(holder) => (holder, None),
+            Owner::Then(holder, since) => (holder, Some(since)),
+            Owner::Unsure(reason) => return AddressOwner::Unsure(reason),
+            Owner::Nobody => {
+                return self.find_range(ip).map_or(AddressOwner::Nobody, AddressOwner::Unassigned);
+            }
+        };
+        match holder {
+            Holder::Pod(pod) => AddressOwner::Pod(found(pod, since)),
+            Holder::Node(node) => AddressOwner::Node(node),
+            Holder::Ambiguous(reason) => AddressOwner::Ambiguous(reason),
         }
-        if let Some((pod, since)) = self.departed.find_by_address(ip, at) {
-            return AddressOwner::Pod(Found::Departed { pod, since });
-        }
-        self.find_range(ip).map_or(AddressOwner::Nobody, AddressOwner::Unassigned)
     }
 
-    /// The pod with this address, if a pod and nobody else has it.
+    /// The pod that had this address at `at`, if a pod and nobody else had it.
     pub fn find_pod_by_address(&self, ip: IpAddr, at: Timestamp) -> Option<Found<'_>> {
         match self.find_owner(ip, at) {
             AddressOwner::Pod(found) => Some(found),
             _ => None,
+        }
+    }
+
+    /// The pod that has this address at `now`, or had it last where nobody has. Not a name for it: whoever will have
+    /// it may not be told yet.
+    pub fn find_last_pod(&self, ip: IpAddr, now: Timestamp) -> Option<Found<'_>> {
+        let ip = normalise(ip);
+        let (holder, since) = match self.addresses.find(ip) {
+            Some(holder) => (holder, None),
+            None => self.addresses.find_last(ip, now).map(|(holder, since)| (holder, Some(since)))?,
+        };
+        match holder {
+            Holder::Pod(pod) => Some(found(pod, since)),
+            Holder::Node(_) | Holder::Ambiguous(_) => None,
         }
     }
 
@@ -447,7 +476,7 @@ impl Inventory {
         self.ranges.find(ip)
     }
 
-    /// The endpoint at an address, for an opener's side: service addresses do not open connections.
+    /// The endpoint at an address at `at`, for an opener's side: service addresses do not open connections.
     pub fn resolve_address(&self, ip: IpAddr, at: Timestamp) -> Endpoint {
         let ip = normalise(ip);
         // Linux takes the unspecified address for the loopback.
@@ -458,6 +487,7 @@ impl Inventory {
             AddressOwner::Pod(found) => Endpoint::Pod(Arc::clone(found.pod())),
             AddressOwner::Node(node) => Endpoint::Node(Arc::clone(node)),
             AddressOwner::Ambiguous(reason) => unknown(reason.to_owned()),
+            AddressOwner::Unsure(reason) => unknown(reason),
             AddressOwner::Unassigned(_) | AddressOwner::Nobody if self.incomplete.is_some() => {
                 unknown(self.incomplete.as_deref().unwrap_or_default().to_owned())
             }
@@ -503,6 +533,13 @@ impl Inventory {
 
     fn find_network(&self, ip: IpAddr) -> Option<String> {
         self.networks.find(ip).cloned()
+    }
+}
+
+fn found(pod: &Arc<Pod>, since: Option<Timestamp>) -> Found<'_> {
+    match since {
+        None => Found::Live(pod),
+        Some(since) => Found::Departed { pod, since },
     }
 }
 

@@ -121,8 +121,14 @@ fn a_pod_that_went_is_found_as_departed_until_it_is_too_old() {
     assert_eq!(departed_at(second.find_pod_by_uid("u", at(10))), Some(10));
     assert_eq!(departed_at(third.find_pod_by_uid("u", at(70))), Some(10));
     assert_eq!(departed_at(third.find_pod_by_uid("u", at(71))), None);
-    assert_eq!(departed_at(third.find_pod_by_address(ip("10.1.0.5"), at(70))), Some(10));
-    assert_eq!(departed_at(third.find_pod_by_address(ip("10.1.0.5"), at(71))), None);
+    assert_eq!(departed_at(third.find_pod_by_address(ip("10.1.0.5"), at(9))), Some(10));
+    assert_eq!(
+        departed_at(third.find_pod_by_address(ip("10.1.0.5"), at(10))),
+        None,
+        "it may be another's by then"
+    );
+    assert_eq!(departed_at(third.find_last_pod(ip("10.1.0.5"), at(70))), Some(10));
+    assert_eq!(departed_at(third.find_last_pod(ip("10.1.0.5"), at(71))), None);
     assert_eq!(Inventory::builder(&settings).build(Some(&third), at(71)).departed_count(), 0);
 }
 
@@ -132,6 +138,87 @@ fn a_live_pod_has_the_address_of_one_that_went() {
     let second = builder().pod(pod("a/new").ip("10.1.0.5").uid("new").build()).build(Some(&first), at(1));
     assert_eq!(who(&second.resolve_address(ip("10.1.0.5"), at(1))), "pod new");
     assert_eq!(departed_at(second.find_pod_by_uid("old", at(1))), Some(1));
+}
+
+/// Who had an address at a moment, whatever it is by now.
+#[test]
+fn an_address_that_changed_hands_is_whose_it_was_then() {
+    let mut inventory = builder().range("10.1.0.0/16".parse().unwrap()).build(None, at(0));
+    let (old, new) =
+        (pod("a/old").ip("10.1.0.7").uid("old").build(), pod("a/new").ip("10.1.0.7").uid("new").build());
+    let who_at = |inventory: &Inventory, second| who(&inventory.resolve_address(ip("10.1.0.7"), at(second)));
+    inventory.put_pod(&old, at(5));
+    assert_eq!(who_at(&inventory, 3), "pod old", "a new pod's address is told late, and nobody else had it");
+    inventory.remove_pod("a", "old", at(10));
+    let gone = "unknown: 10.1.0.7 was pod a/old's until 2027-01-15T08:00:10Z";
+    for (second, expected) in [(3, "pod old"), (9, "pod old"), (10, gone), (11, gone), (600, gone)] {
+        assert_eq!(who_at(&inventory, second), expected, "nobody is known to have it yet, at {second}");
+    }
+    inventory.put_pod(&new, at(20));
+    let between = format!("{gone} and is known as pod a/new's since 2027-01-15T08:00:20Z");
+    for (second, expected) in
+        [(9, "pod old"), (10, &between), (19, &between), (20, "pod new"), (600, "pod new")]
+    {
+        assert_eq!(who_at(&inventory, second), expected, "at {second}");
+    }
+    let labelled = pod("a/new").ip("10.1.0.7").uid("new").label("app", "x").build();
+    inventory.put_pod(&labelled, at(30));
+    assert_eq!(who_at(&inventory, 20), "pod new", "it is the same one, whatever else is told of it");
+    inventory.put_pod(&pod("b/else").build(), at(2_000));
+    let forgotten = "unknown: 10.1.0.7 is known as pod a/new's since 2027-01-15T08:00:20Z; whose it was before is not known";
+    assert_eq!(who_at(&inventory, 9), forgotten, "that it had another holder is remembered");
+    inventory.remove_pod("a", "new", at(2_010));
+    assert_eq!(who_at(&inventory, 1_999), "pod new");
+    assert_eq!(who_at(&inventory, 9), forgotten);
+}
+
+/// A pod that has ended has no address any more, before its object goes.
+#[test]
+fn what_reached_a_pod_before_it_ended_reached_that_pod() {
+    let mut inventory = builder().build(None, at(0));
+    inventory.put_pod(&pod("a/job").ip("10.1.0.7").uid("j").build(), at(0));
+    inventory.put_pod(&pod("a/job").ip("10.1.0.7").uid("j").terminated().build(), at(10));
+    inventory.remove_pod("a", "job", at(12));
+    let who_at = |second| who(&inventory.resolve_address(ip("10.1.0.7"), at(second)));
+    assert_eq!(who_at(9), "pod job");
+    assert_eq!(who_at(11), "unknown: 10.1.0.7 was pod a/job's until 2027-01-15T08:00:10Z", "not external");
+}
+
+#[test]
+fn an_address_that_two_had_at_once_is_neithers() {
+    let mut inventory = builder().build(None, at(0));
+    inventory.put_pod(&pod("a/old").ip("10.1.0.7").build(), at(0));
+    inventory.put_pod(&pod("a/new").ip("10.1.0.7").build(), at(5));
+    inventory.remove_pod("a", "old", at(10));
+    let who_at = |second| who(&inventory.resolve_address(ip("10.1.0.7"), at(second)));
+    assert_eq!(who_at(4), "pod old");
+    assert_eq!(who_at(7), "unknown: 10.1.0.7 was held by pod a/old and pod a/new");
+    assert_eq!(who_at(10), "pod new");
+}
+
+#[test]
+fn a_node_is_known_by_its_address_then() {
+    let mut inventory = builder().build(None, at(0));
+    inventory.put_node(node("n1", "10.0.0.1"), at(0));
+    inventory.remove_node("n1", at(10));
+    inventory.put_node(node("n2", "10.0.0.1"), at(20));
+    let who_at = |second| who(&inventory.resolve_address(ip("10.0.0.1"), at(second)));
+    assert_eq!((&*who_at(9), &*who_at(20)), ("node n1", "node n2"));
+    assert!(who_at(15).starts_with("unknown: 10.0.0.1 was node n1's until"), "{}", who_at(15));
+}
+
+#[test]
+fn a_slice_that_names_a_pod_that_went_leads_to_it_while_nobody_else_has_its_address() {
+    let endpoint = SliceEndpoint { pod_uid: Some("old".to_owned()), ..ready("10.1.0.7") };
+    let mut inventory = builder()
+        .pod(pod("a/old").ip("10.1.0.7").uid("old").build())
+        .service(service("web", &["10.96.0.1"], vec![service_port("http", 80, Tcp)]))
+        .slice(slice("web", &[("http", 8080, Tcp)], vec![endpoint]))
+        .build(None, at(0));
+    inventory.remove_pod("a", "old", at(10));
+    assert_eq!(dialed(&inventory, "10.96.0.1", 80, Tcp), "web:http 10.1.0.7:8080 pod old");
+    inventory.put_pod(&pod("a/new").ip("10.1.0.7").build(), at(20));
+    assert_eq!(dialed(&inventory, "10.96.0.1", 80, Tcp), "web:http 10.1.0.7:8080 pod new");
 }
 
 #[test]

@@ -56,12 +56,17 @@ enum Local {
 }
 
 impl View<'_> {
-    /// Find both ends of an attempt.
+    /// Find both ends of an attempt, as they were then: an address may have been another's since.
     pub(super) fn attribute(&self, tried: &Tried) -> Attributed {
+        self.attribute_at(tried, tried.time)
+    }
+
+    /// The same, as if it were made at `at`: what stands for attempts still to come.
+    pub(super) fn attribute_at(&self, tried: &Tried, at: Timestamp) -> Attributed {
         match tried.origin {
-            Origin::Opener => self.as_opener(tried),
-            Origin::Listener => self.as_listener(tried),
-            Origin::Packet => self.as_packet(tried),
+            Origin::Opener => self.as_opener(tried, at),
+            Origin::Listener => self.as_listener(tried, at),
+            Origin::Packet => self.as_packet(tried, at),
         }
     }
 
@@ -69,17 +74,17 @@ impl View<'_> {
     pub(super) fn with_unknown(&self, tried: &Tried) -> Box<Ends> {
         let local = unknown("left out by configuration".to_owned(), None);
         Box::new(match tried.origin {
-            Origin::Opener | Origin::Packet => self.egress(tried, local, None, None),
-            Origin::Listener => self.ingress(tried, local, None, None),
+            Origin::Opener | Origin::Packet => self.egress((tried, tried.time), local, None, None),
+            Origin::Listener => self.ingress((tried, tried.time), local, None, None),
         })
     }
 
-    fn as_opener(&self, tried: &Tried) -> Attributed {
-        self.with_local(tried, Direction::Egress, self.local_by_cgroup(tried.cgroup_id))
+    fn as_opener(&self, tried: &Tried, at: Timestamp) -> Attributed {
+        self.with_local((tried, at), Direction::Egress, self.local_by_cgroup(tried.cgroup_id))
     }
 
-    fn as_listener(&self, tried: &Tried) -> Attributed {
-        self.with_local(tried, Direction::Ingress, self.local_by_cgroup(tried.cgroup_id))
+    fn as_listener(&self, tried: &Tried, at: Timestamp) -> Attributed {
+        self.with_local((tried, at), Direction::Ingress, self.local_by_cgroup(tried.cgroup_id))
     }
 
     /// Outside of the watched cgroup.
@@ -88,23 +93,18 @@ impl View<'_> {
     }
 
     /// By the packet's addresses: a pod of this node opened it, or one was to receive it.
-    fn as_packet(&self, tried: &Tried) -> Attributed {
+    fn as_packet(&self, tried: &Tried, at: Timestamp) -> Attributed {
         if tried.cgroup_id.is_some() {
-            return self.as_opener(tried);
+            return self.as_opener(tried, at);
         }
         let destination = tried.taken.unwrap_or(tried.requested);
-        let opener = tried.opener.and_then(|opener| self.find_pod_here(opener));
-        let (direction, found) = match (opener, self.find_pod_here(destination)) {
-            (Some(found), _) => (Direction::Egress, found),
-            (None, Some(found)) => (Direction::Ingress, found),
+        let opener = tried.opener.and_then(|opener| self.find_local_at(opener, at));
+        let (direction, local) = match (opener, self.find_local_at(destination, at)) {
+            (Some(local), _) => (Direction::Egress, local),
+            (None, Some(local)) => (Direction::Ingress, local),
             (None, None) => return Attributed::OutOfScope,
         };
-        let local = Local::Known {
-            endpoint: Endpoint::Pod(Arc::clone(found.pod())),
-            container: None,
-            attribution: Some(Attribution::ByAddress),
-        };
-        self.with_local(tried, direction, local)
+        self.with_local((tried, at), direction, local)
     }
 
     /// Whether a pod of this node opened it, so that its attempt passed the hooks.
@@ -113,25 +113,40 @@ impl View<'_> {
             Origin::Opener => true,
             Origin::Packet if tried.cgroup_id.is_some() => true,
             Origin::Packet | Origin::Listener => {
-                tried.opener.is_some_and(|opener| self.find_pod_here(opener).is_some())
+                tried.opener.is_some_and(|opener| self.find_local_at(opener, tried.time).is_some())
             }
         }
     }
 
-    fn find_pod_here(&self, address: SocketAddr) -> Option<Found<'_>> {
-        let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now)?;
-        (found.pod().node.as_deref() == Some(self.node.name.as_str())).then_some(found)
+    /// The pod of this node that had this address then. Where that is not sure, one that has it now or had it last
+    /// makes it of this node: it is told all the same.
+    fn find_local_at(&self, address: SocketAddr, at: Timestamp) -> Option<Local> {
+        let inventory = &self.snapshot.inventory;
+        let is_here = |pod: &Pod| pod.node.as_deref() == Some(self.node.name.as_str());
+        match inventory.find_owner(address.ip(), at) {
+            AddressOwner::Pod(found) => is_here(found.pod()).then(|| Local::Known {
+                endpoint: Endpoint::Pod(Arc::clone(found.pod())),
+                container: None,
+                attribution: Some(Attribution::ByAddress),
+            }),
+            AddressOwner::Unsure(reason) => {
+                let last = inventory.find_last_pod(address.ip(), self.now)?;
+                is_here(last.pod())
+                    .then(|| Local::Missing { endpoint: unknown(reason.clone(), None), reason })
+            }
+            _ => None,
+        }
     }
 
-    fn with_local(&self, tried: &Tried, direction: Direction, local: Local) -> Attributed {
+    fn with_local(&self, (tried, at): (&Tried, Timestamp), direction: Direction, local: Local) -> Attributed {
         let (endpoint, container, attribution, missing) = match local {
             Local::OutOfScope => return Attributed::OutOfScope,
             Local::Known { endpoint, container, attribution } => (endpoint, container, attribution, false),
             Local::Missing { endpoint, reason } => (endpoint, None, Some(Attribution::Failed(reason)), true),
         };
         let mut ends = match direction {
-            Direction::Egress => self.egress(tried, endpoint, container, attribution),
-            Direction::Ingress => self.ingress(tried, endpoint, container, attribution),
+            Direction::Egress => self.egress((tried, at), endpoint, container, attribution),
+            Direction::Ingress => self.ingress((tried, at), endpoint, container, attribution),
         };
         if tried.protocol.is_icmp() {
             // What stands there says which message it was (`IcmpMessage`).
@@ -148,14 +163,14 @@ impl View<'_> {
 
     fn egress(
         &self,
-        tried: &Tried,
+        (tried, at): (&Tried, Timestamp),
         endpoint: Endpoint,
         container: Option<Arc<str>>,
         attribution: Option<Attribution>,
     ) -> Ends {
         let requested = tried.requested;
         let inventory = &self.snapshot.inventory;
-        let mut target = inventory.resolve(requested.ip(), requested.port(), tried.protocol, self.now);
+        let mut target = inventory.resolve(requested.ip(), requested.port(), tried.protocol, at);
         if let (true, Target::Service { service, .. }) = (tried.protocol.is_icmp(), &target) {
             // Whether it answers, and who in its place, is left to the network plugin.
             let reason = format!("the address of service {}/{}", service.namespace, service.name);
@@ -167,7 +182,7 @@ impl View<'_> {
         };
         let taken = tried.taken.filter(|taken| *taken != requested);
         let destination = match taken {
-            Some(taken) => party(inventory.resolve_address(taken.ip(), self.now), Some(taken)),
+            Some(taken) => party(inventory.resolve_address(taken.ip(), at), Some(taken)),
             None => party(target.endpoint(), Some(requested)),
         };
         let dialed = (taken.is_some() || note.is_some()).then(|| Dialed {
@@ -182,14 +197,14 @@ impl View<'_> {
 
     fn ingress(
         &self,
-        tried: &Tried,
+        (tried, at): (&Tried, Timestamp),
         endpoint: Endpoint,
         container: Option<Arc<str>>,
         attribution: Option<Attribution>,
     ) -> Ends {
         let listener = tried.taken.unwrap_or(tried.requested);
         let opener = match tried.opener {
-            Some(opener) => self.snapshot.inventory.resolve_address(opener.ip(), self.now),
+            Some(opener) => self.snapshot.inventory.resolve_address(opener.ip(), at),
             None => unknown("the opener's address was not seen".to_owned(), None),
         };
         Ends {
@@ -258,10 +273,7 @@ impl Surroundings for View<'_> {
         let inventory = &self.snapshot.inventory;
         match self.cgroups.find(cgroup_id)? {
             Owner::OutOfScope => Some(false),
-            Owner::Host => {
-                let pods = matches!(inventory.find_owner(address, self.now), AddressOwner::Pod(_));
-                Some(!pods)
-            }
+            Owner::Host => Some(inventory.find_last_pod(address, self.now).is_none()),
             Owner::Pod { uid, .. } => {
                 let pod = inventory.find_pod_by_uid(uid, self.now)?.pod();
                 Some(pod.host_network || pod.ips.contains(&address))
@@ -312,7 +324,7 @@ impl Surroundings for View<'_> {
     }
 
     fn serves(&self, address: SocketAddr, protocol: Protocol) -> bool {
-        let found = self.snapshot.inventory.find_pod_by_address(address.ip(), self.now);
+        let found = self.snapshot.inventory.find_last_pod(address.ip(), self.now);
         found.is_some_and(|found| {
             found.pod().ports.iter().any(|port| port.port == address.port() && port.protocol == protocol)
         })
@@ -332,4 +344,89 @@ fn unknown(reason: String, pod_uid: Option<String>) -> Endpoint {
 
 fn party(endpoint: Endpoint, address: Option<SocketAddr>) -> Party {
     Party { endpoint, ip: address.map(|address| address.ip()), port: address.map(|address| address.port()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Attributed, View};
+    use crate::capture::{Cgroups, Kind, Repeat};
+    use crate::cluster::Snapshot;
+    use crate::inventory::{Inventory, Names, Settings};
+    use crate::model::{Direction, Endpoint, Protocol};
+    use crate::pipeline::correlate::{Origin, Tried};
+    use crate::pipeline::repeats::Repeats;
+    use crate::testkit::{at, node, pod, snapshot};
+    use jiff::Timestamp;
+    use std::sync::Arc;
+
+    /// A packet from a pod of this node to an address that changes hands.
+    fn tried(time: Timestamp) -> Tried {
+        let far = "10.1.0.7:80".parse().unwrap();
+        let repeat = Repeat { cgroup_id: 0, direction: Direction::Egress, protocol: Protocol::Tcp, far };
+        let kind = Kind { repeat, near: Some("10.1.0.2:0".parse().unwrap()), accepted: false };
+        Tried { origin: Origin::Packet, cgroup_id: None, ..Tried::of_kind(&kind, 0, time) }
+    }
+
+    fn told(inventory: &Inventory, tried: &Tried, from: Option<Timestamp>) -> String {
+        let mount = tempfile::tempdir().unwrap();
+        let cgroups = Cgroups::scan(mount.path(), mount.path()).unwrap();
+        let mut snapshot = Snapshot::clone(&snapshot(""));
+        snapshot.inventory = Arc::new(inventory.clone());
+        let (repeats, names) = (Repeats::new(false), Names::default());
+        let node = Arc::new(node("n1", "10.0.0.1"));
+        let (snapshot, cgroups, node) = (&snapshot, &cgroups, &node);
+        let view = View {
+            snapshot,
+            cgroups,
+            node,
+            host_processes: false,
+            now: at(600),
+            repeats: &repeats,
+            names: &names,
+        };
+        let (waits, ends) = match view.attribute_at(tried, from.unwrap_or(tried.time)) {
+            Attributed::Ends(ends) => ("", ends),
+            Attributed::NotYet(ends) => ("waits: ", ends),
+            Attributed::OutOfScope => return "out of scope".to_owned(),
+        };
+        let name = |endpoint: &Endpoint| match endpoint {
+            Endpoint::Pod(pod) => pod.name.clone(),
+            Endpoint::Unknown { .. } => "unknown".to_owned(),
+            other => format!("{other:?}"),
+        };
+        format!("{waits}{} to {}", name(&ends.source.endpoint), name(&ends.destination.endpoint))
+    }
+
+    #[test]
+    fn both_ends_are_who_they_were_when_it_was_tried() {
+        let mut inventory = Inventory::builder(&Settings::default()).build(None, at(0));
+        let client = |name: &str| pod(&format!("a/{name}")).ip("10.1.0.2").node("n1").build();
+        inventory.put_pod(&client("first"), at(0));
+        inventory.put_pod(&pod("a/old").ip("10.1.0.7").build(), at(0));
+        inventory.remove_pod("a", "old", at(10));
+        inventory.remove_pod("a", "first", at(30));
+        assert_eq!(told(&inventory, &tried(at(5)), None), "first to old");
+        assert_eq!(told(&inventory, &tried(at(15)), None), "waits: first to unknown");
+        assert_eq!(
+            told(&inventory, &tried(at(35)), None),
+            "waits: unknown to unknown",
+            "of this node, whose ever"
+        );
+        inventory.put_pod(&pod("a/new").ip("10.1.0.7").build(), at(20));
+        inventory.put_pod(&client("second"), at(40));
+        for (second, expected) in [
+            (5, "first to old"),
+            (15, "waits: first to unknown"),
+            (25, "first to new"),
+            (35, "waits: unknown to new"),
+            (45, "second to new"),
+        ] {
+            assert_eq!(told(&inventory, &tried(at(second)), None), expected, "at {second}");
+        }
+        assert_eq!(
+            told(&inventory, &tried(at(5)), Some(at(50))),
+            "second to new",
+            "of what is still to come"
+        );
+    }
 }

@@ -169,7 +169,7 @@ impl Spine {
         let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
         let mut answers = std::mem::take(&mut self.answers);
         let view = self.view(now);
-        repeats.judge_anew(|tried| match view.attribute(tried) {
+        repeats.judge_anew(|tried| match view.attribute_at(tried, now) {
             Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, tried, *ends)),
             Attributed::NotYet(_) | Attributed::OutOfScope => None,
         });
@@ -185,7 +185,7 @@ impl Spine {
         let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
         let mut answers = std::mem::take(&mut self.answers);
         let view = self.view(now);
-        repeats.judge_found(|tried| match view.attribute(tried) {
+        repeats.judge_found(|tried| match view.attribute_at(tried, now) {
             Attributed::Ends(ends) | Attributed::NotYet(ends) => {
                 Some(judge(view.snapshot, &mut answers, tried, *ends))
             }

@@ -90,13 +90,24 @@ pub(super) fn controller(metadata: &ObjectMeta) -> Option<Workload> {
 }
 
 /// Where the API's mirror of a static pod tells the uid that the kubelet runs it under.
-const STATIC_UID: &str = "kubernetes.io/config.hash";
+pub(super) const STATIC_UID: &str = "kubernetes.io/config.hash";
+/// What makes it a mirror.
+pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
+
+/// The uid of a static pod. Who may write annotations may write any: it is believed of a mirror that its node controls, as
+/// kubelets make them.
+fn static_uid(metadata: &ObjectMeta, controller: Option<&Workload>, node: Option<&str>) -> Option<String> {
+    let annotations = metadata.annotations.as_ref().filter(|all| all.contains_key(MIRROR))?;
+    let owner = controller.filter(|owner| owner.kind == "Node" && Some(&*owner.name) == node);
+    owner.and_then(|_| annotations.get(STATIC_UID)).cloned()
+}
 
 pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
     let core::Pod { metadata, spec, status } = pod;
     let controller = controller(&metadata);
     let spec = spec.unwrap_or_default();
     let status = status.unwrap_or_default();
+    let static_uid = static_uid(&metadata, controller.as_ref(), spec.node_name.as_deref());
     let pod = Pod {
         ips: pod_ips(&status)?,
         containers: containers(&spec, &status),
@@ -104,7 +115,7 @@ pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
         namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
         name: metadata.name.unwrap_or_default(),
         uid: metadata.uid.unwrap_or_default(),
-        static_uid: metadata.annotations.as_ref().and_then(|all| all.get(STATIC_UID)).cloned(),
+        static_uid,
         labels: metadata.labels.unwrap_or_default(),
         namespace_labels: Arc::default(),
         workload: None,
@@ -221,5 +232,32 @@ pub(super) fn protocol(written: Option<&str>, field: &str) -> Result<Protocol, F
         "UDP" => Ok(Protocol::Udp),
         "SCTP" => Ok(Protocol::Sctp),
         other => Err(FieldError::new(field, format!("`{other}` is not supported: must be TCP, UDP or SCTP"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::read_pod;
+    use serde_json::{from_value, json};
+
+    #[test]
+    fn a_static_uid_is_believed_of_a_nodes_mirror_alone() {
+        let rows = [
+            ("a mirror", "kubernetes.io/config.mirror", "Node", "n1", Some("h")),
+            ("no mirror", "other", "Node", "n1", None),
+            ("another node's", "kubernetes.io/config.mirror", "Node", "n2", None),
+            ("no node's", "kubernetes.io/config.mirror", "ReplicaSet", "n1", None),
+        ];
+        for (name, mirror, kind, owner, expected) in rows {
+            let pod = json!({
+                "metadata": {
+                    "name": "etcd-n1", "uid": "u", "annotations": {"kubernetes.io/config.hash": "h", mirror: "h"},
+                    "ownerReferences": [{"apiVersion": "v1", "kind": kind, "name": owner, "uid": "o", "controller": true}],
+                },
+                "spec": {"nodeName": "n1", "containers": []},
+            });
+            let read = read_pod(from_value(pod).unwrap()).unwrap();
+            assert_eq!(read.pod.static_uid.as_deref(), expected, "{name}");
+        }
     }
 }

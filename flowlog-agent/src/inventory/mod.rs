@@ -31,6 +31,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use ranges::Blocks;
 use services::ServiceIndex;
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -103,6 +104,8 @@ pub struct Inventory {
     /// By namespace and name.
     pods: Sharded<(String, String), Arc<Pod>>,
     by_uid: Sharded<String, Arc<Pod>>,
+    /// Mirrors of static pods, by the uid that they tell.
+    by_static_uid: Sharded<String, SmallVec<[Arc<Pod>; 1]>>,
     nodes: Sharded<String, KnownNode>,
     addresses: AddressIndex,
     services: ServiceIndex,
@@ -272,8 +275,13 @@ impl Inventory {
         });
         self.departed.remove(pod, &mut self.changed);
         self.pods.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(pod));
-        for uid in uids(pod) {
+        if let Some(uid) = uid(pod) {
             self.by_uid.insert(uid.to_owned(), Arc::clone(pod));
+        }
+        if let Some(uid) = static_uid(pod)
+            && let Some(mirrors) = self.by_static_uid.entry(uid.to_owned(), SmallVec::new)
+        {
+            mirrors.push(Arc::clone(pod));
         }
         if before.is_none() {
             for ip in addresses(pod) {
@@ -293,9 +301,17 @@ impl Inventory {
     /// Takes a pod out, which departed at `now`, unless the same one follows: that one has its addresses then.
     fn take_pod_out(&mut self, pod: &Arc<Pod>, after: Option<&Arc<Pod>>, now: Timestamp) {
         self.pods.remove(&(pod.namespace.clone(), pod.name.clone()));
-        for uid in uids(pod) {
-            if self.by_uid.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod)) {
-                self.by_uid.remove(uid);
+        if let Some(uid) = uid(pod)
+            && self.by_uid.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod))
+        {
+            self.by_uid.remove(uid);
+        }
+        if let Some(uid) = static_uid(pod)
+            && let Some(mirrors) = self.by_static_uid.get_mut(uid)
+        {
+            mirrors.retain(|other| !Arc::ptr_eq(other, pod));
+            if mirrors.is_empty() {
+                self.by_static_uid.remove(uid);
             }
         }
         let holder = Holder::Pod(Arc::clone(pod));
@@ -423,7 +439,14 @@ impl Inventory {
         if let Some(pod) = self.by_uid.get(uid) {
             return Some(Found::Live(pod));
         }
-        self.departed.find_by_uid(uid, at).map(|(pod, since)| Found::Departed { pod, since })
+        if let Some((pod, since)) = self.departed.find_by_uid(uid, at) {
+            return Some(Found::Departed { pod, since });
+        }
+        // Of two that tell one uid either could be wrong.
+        match self.by_static_uid.get(uid).map(SmallVec::as_slice) {
+            Some([mirror]) => Some(Found::Live(mirror)),
+            _ => None,
+        }
     }
 
     /// The node with this name.
@@ -543,10 +566,13 @@ fn found(pod: &Arc<Pod>, since: Option<Timestamp>) -> Found<'_> {
     }
 }
 
-/// The uids by which a pod is known; one written by hand has none.
-fn uids(pod: &Pod) -> impl Iterator<Item = &str> {
-    let own = Some(&*pod.uid).filter(|uid| !uid.is_empty());
-    own.into_iter().chain(own.and(pod.static_uid.as_deref()))
+/// Its uid; one written by hand has none.
+fn uid(pod: &Pod) -> Option<&str> {
+    Some(&*pod.uid).filter(|uid| !uid.is_empty())
+}
+
+fn static_uid(pod: &Pod) -> Option<&str> {
+    uid(pod).and(pod.static_uid.as_deref())
 }
 
 fn unknown(reason: String) -> Endpoint {

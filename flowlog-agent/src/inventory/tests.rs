@@ -366,3 +366,26 @@ fn a_static_pod_is_found_by_the_uid_that_its_cgroup_names() {
         assert_eq!(found.as_deref(), Some("etcd-n1"), "{uid}");
     }
 }
+
+/// Who can write an annotation can write anybody's uid.
+#[test]
+fn a_static_uid_never_stands_in_the_place_of_another_pods_own() {
+    let with = |path: &str, uid: &str, told: &str| {
+        let mut pod = (*pod(path).uid(uid).build()).clone();
+        pod.static_uid = Some(told.to_owned());
+        std::sync::Arc::new(pod)
+    };
+    let (forged, mirror) = (with("z/forged", "f", "victim"), with("kube-system/etcd-n1", "mirror", "hash"));
+    let mut inventory = builder().pod(pod("a/victim").uid("victim").build()).pod(mirror).build(None, at(0));
+    let found = |inventory: &Inventory, uid| {
+        inventory.find_pod_by_uid(uid, at(20)).map(|found| found.pod().name.clone())
+    };
+    inventory.put_pod(&forged, at(1));
+    assert_eq!(found(&inventory, "victim").as_deref(), Some("victim"), "while it lives");
+    inventory.remove_pod("a", "victim", at(10));
+    assert_eq!(found(&inventory, "victim").as_deref(), Some("victim"), "and when it went");
+    inventory.put_pod(&with("z/forged", "f", "hash"), at(11));
+    assert_eq!(found(&inventory, "hash"), None, "of two mirrors neither is believed");
+    inventory.remove_pod("z", "forged", at(12));
+    assert_eq!(found(&inventory, "hash").as_deref(), Some("etcd-n1"));
+}

@@ -62,7 +62,8 @@ pub struct Pod {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// Annotation `kubernetes.io/config.hash`: the uid under which the kubelet runs a static pod, and names its
+    /// Annotation `kubernetes.io/config.hash` of a mirror that its node controls: the uid under which the kubelet runs a
+    /// static pod, and names its
     /// cgroups; the API's mirror of it has another.
     pub static_uid: Option<String>,
     /// The pod's labels.

@@ -2,13 +2,11 @@
 //!
 //! The other kinds are rare or small, and are read whole.
 
+use super::super::pods::{MIRROR, STATIC_UID};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-
-/// The annotation by which a static pod's mirror names what the kubelet runs; the only one that is read.
-const CONFIG_HASH: &str = "kubernetes.io/config.hash";
 
 /// What is read of a pod.
 #[derive(Debug, Deserialize)]
@@ -32,11 +30,14 @@ struct CutMeta {
     owner_references: Option<Vec<OwnerReference>>,
 }
 
+/// What tells of a static pod's mirror; no other is read.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct CutAnnotations {
     #[serde(rename = "kubernetes.io/config.hash")]
     config_hash: Option<String>,
+    #[serde(rename = "kubernetes.io/config.mirror")]
+    config_mirror: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -91,8 +92,10 @@ struct CutContainerStatus {
 impl From<CutPod> for core::Pod {
     fn from(cut: CutPod) -> Self {
         let CutMeta { namespace, name, uid, labels, annotations, owner_references } = cut.metadata;
-        let hash = annotations.and_then(|annotations| annotations.config_hash);
-        let annotations = hash.map(|hash| BTreeMap::from([(CONFIG_HASH.to_owned(), hash)]));
+        let annotations = annotations.map(|CutAnnotations { config_hash, config_mirror }| {
+            let read = [(STATIC_UID, config_hash), (MIRROR, config_mirror)];
+            read.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()
+        });
         Self {
             metadata: ObjectMeta {
                 namespace,
@@ -174,8 +177,8 @@ mod tests {
             "apiVersion": "v1", "kind": "Pod",
             "metadata": {
                 "namespace": "shop", "name": "web", "uid": "u1", "labels": {"app": "web"},
-                "annotations": {"kubernetes.io/config.hash": "h", "other": "x"},
-                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "web-5d", "uid": "u2", "controller": true}],
+                "annotations": {"kubernetes.io/config.hash": "h", "kubernetes.io/config.mirror": "h", "other": "x"},
+                "ownerReferences": [{"apiVersion": "v1", "kind": "Node", "name": "n1", "uid": "u2", "controller": true}],
                 "managedFields": [{"manager": "kubelet", "fieldsV1": {"f:status": {}}}]
             },
             "spec": {
@@ -193,6 +196,7 @@ mod tests {
         let cut: CutPod = serde_json::from_value(pod).unwrap();
         let (whole, cut) = (read_pod(whole).unwrap(), read_pod(cut.into()).unwrap());
         assert_eq!(format!("{cut:?}"), format!("{whole:?}"));
+        assert!(format!("{cut:?}").contains(r#"static_uid: Some("h")"#), "{cut:?}");
         let bare: CutPod =
             serde_json::from_str(r#"{"metadata":{"name":"a"},"spec":null,"status":{"podIPs":null}}"#)
                 .unwrap();

@@ -1,6 +1,6 @@
 //! Addresses and names that change hands: rather unknown than wrong.
 
-use crate::scene::{DB, Scene, WEB, name_at, name_then, node, pod, small};
+use crate::scene::{DB, Scene, WEB, name_at, name_then, node, pod, service, slice, small};
 use flowlog::inventory::Found;
 use flowlog::model::Target;
 use flowlog_tests::apiserver::Drop;
@@ -128,4 +128,32 @@ fn a_service_leads_to_whoever_has_its_backends_address_now() {
     scene.server.delete("pods", "shop", "db");
     scene.server.apply(pod("shop/other", DB));
     scene.until("it is the other", |snapshot| backend(snapshot).contains("\"other\""));
+}
+
+/// Servers take such addresses and ports, and whoever may write a service or slice in his own namespace may write them.
+#[test]
+fn an_object_that_can_be_read_in_part_makes_nobody_else_unknown() {
+    let scene = Scene::with(&small());
+    let mut odd = service("shop/odd", "10.96.0.77");
+    odd["spec"]["externalIPs"] = serde_json::json!(["010.9.0.1", "10.9.0.300"]);
+    scene.server.apply(odd);
+    let mut hand_made = slice("shop/odd-1", "odd", &["10.1.0.256", DB]);
+    hand_made["ports"] =
+        serde_json::json!([{"port": 70_000, "protocol": "TCP"}, {"port": 80, "protocol": "TCP"}]);
+    scene.server.apply(hand_made);
+    let after = scene.until("both are read", |snapshot| snapshot.problems.len() == 2);
+    assert_eq!(after.inventory.incomplete(), None);
+    assert_eq!(name_at(&after, "198.51.100.9"), "external");
+    for address in ["10.96.0.77", "10.9.0.1"] {
+        let target = after.inventory.resolve(
+            address.parse().unwrap(),
+            80,
+            flowlog::model::Protocol::Tcp,
+            Timestamp::now(),
+        );
+        let Target::Service { backends, .. } = target else { panic!("{address}: {target:?}") };
+        let backends: Vec<String> =
+            backends.iter().map(|backend| format!("{}:{}", backend.ip, backend.port)).collect();
+        assert_eq!(backends, [format!("{DB}:80")], "{address}");
+    }
 }

@@ -372,14 +372,19 @@ impl Objects {
                 let namespace = metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned());
                 self.without_address.insert((namespace, metadata.name.unwrap_or_default()), why);
             }
-            None => self.services.push(services::read_service(service)?),
+            None => {
+                let (service, first_error) = services::read_service(service);
+                self.services.push(service);
+                return first_error;
+            }
         }
         Ok(())
     }
 
     fn add_slice(&mut self, value: Value) -> Result<(), FieldError> {
-        self.slices.extend(services::read_slice(typed::<discovery::v1::EndpointSlice>(value)?)?);
-        Ok(())
+        let (slice, first_error) = services::read_slice(typed::<discovery::v1::EndpointSlice>(value)?);
+        self.slices.extend(slice);
+        first_error
     }
 
     fn add_service_range(&mut self, value: Value) -> Result<(), FieldError> {

@@ -7,6 +7,7 @@ use foldhash::HashMap;
 use ipnet::IpNet;
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -213,12 +214,28 @@ pub(super) fn read_node(node: core::Node) -> Result<Node, FieldError> {
 }
 
 pub(super) fn ip(written: &str, field: &str) -> Result<IpAddr, FieldError> {
-    let read = written.parse().map(normalise);
+    let read = decimal(written).parse().map(normalise);
     read.map_err(|_| FieldError::new(field, format!("`{written}` is no address")))
 }
 
 pub(super) fn block(written: &str, field: &str) -> Result<IpNet, FieldError> {
-    written.parse().map_err(|_| FieldError::new(field, format!("`{written}` is no CIDR")))
+    decimal(written).parse().map_err(|_| FieldError::new(field, format!("`{written}` is no CIDR")))
+}
+
+/// API servers take leading zeros of an IPv4 address for decimal (`ParseIPSloppy` of k8s.io/utils/net), where they were
+/// written before that was refused, or still are.
+fn decimal(written: &str) -> Cow<'_, str> {
+    let (address, length) = written.split_at(written.find('/').unwrap_or(written.len()));
+    let (v6, v4) = address.split_at(address.rfind(':').map_or(0, |colon| colon + 1));
+    if !v4.contains('.') {
+        return Cow::Borrowed(written);
+    }
+    let digits = |part: &str| match part.trim_start_matches('0') {
+        "" if !part.is_empty() => "0".to_owned(),
+        rest => rest.to_owned(),
+    };
+    let parts: Vec<String> = v4.split('.').map(digits).collect();
+    Cow::Owned(format!("{v6}{}{length}", parts.join(".")))
 }
 
 pub(super) fn number(port: i32, field: &str) -> Result<u16, FieldError> {
@@ -237,8 +254,26 @@ pub(super) fn protocol(written: Option<&str>, field: &str) -> Result<Protocol, F
 
 #[cfg(test)]
 mod tests {
-    use super::read_pod;
+    use super::{block, ip, read_pod};
     use serde_json::{from_value, json};
+
+    #[test]
+    fn leading_zeros_are_decimal_as_for_an_api_server() {
+        let rows = [
+            ("010.0.0.01", Some("10.0.0.1")),
+            ("0.0.0.0", Some("0.0.0.0")),
+            ("::ffff:010.000.0.1", Some("10.0.0.1")),
+            ("fd00::01", Some("fd00::1")),
+            ("010.0.0.0256", None),
+            ("10..0.1", None),
+            ("10.0.0.0x1", None),
+        ];
+        for (written, expected) in rows {
+            let read = ip(written, "f").ok().map(|ip| ip.to_string());
+            assert_eq!(read.as_deref(), expected, "{written}");
+        }
+        assert_eq!(block("010.0.0.0/8", "f").unwrap().to_string(), "10.0.0.0/8");
+    }
 
     #[test]
     fn a_static_uid_is_believed_of_a_nodes_mirror_alone() {

@@ -30,20 +30,38 @@ pub(super) fn find_no_address(service: &core::Service) -> Option<NoAddress> {
     (spec.cluster_ip.as_deref() == Some("None")).then_some(NoAddress::Headless)
 }
 
+/// What of an object could be used, and the first thing that could not. Whoever may write one in his own namespace is not to
+/// make the whole of it, and with it whatever is not known elsewhere, unknown.
+pub(super) type InPart<T> = (T, Result<(), FieldError>);
+
+/// Takes what can be read, and keeps the first error.
+fn take<T>(read: Result<T, FieldError>, first: &mut Result<(), FieldError>) -> Option<T> {
+    match read {
+        Ok(read) => Some(read),
+        Err(error) => {
+            if first.is_ok() {
+                *first = Err(error);
+            }
+            None
+        }
+    }
+}
+
 /// A service that has addresses.
-pub(super) fn read_service(service: core::Service) -> Result<ServiceSpec, FieldError> {
+pub(super) fn read_service(service: core::Service) -> InPart<ServiceSpec> {
     let core::Service { metadata, spec, status } = service;
-    let spec = spec.unwrap_or_default();
+    let (spec, mut first) = (spec.unwrap_or_default(), Ok(()));
     let mut ports = Vec::new();
     for (place, port) in spec.ports.iter().flatten().enumerate() {
-        ports.push(read_port(port, &format!("spec.ports[{place}]"))?);
+        ports.extend(take(read_port(port, &format!("spec.ports[{place}]")), &mut first));
     }
-    Ok(ServiceSpec {
-        addresses: addresses(&spec, status.as_ref())?,
+    let read = ServiceSpec {
+        addresses: addresses(&spec, status.as_ref(), &mut first),
         ports,
         namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
         name: metadata.name.unwrap_or_default(),
-    })
+    };
+    (read, first)
 }
 
 fn read_port(port: &core::ServicePort, field: &str) -> Result<ServicePort, FieldError> {
@@ -59,7 +77,8 @@ fn read_port(port: &core::ServicePort, field: &str) -> Result<ServicePort, Field
 fn addresses(
     spec: &core::ServiceSpec,
     status: Option<&core::ServiceStatus>,
-) -> Result<Vec<IpAddr>, FieldError> {
+    first: &mut Result<(), FieldError>,
+) -> Vec<IpAddr> {
     let cluster = spec.cluster_ips.iter().flatten().map(|ip| ("spec.clusterIPs", ip));
     let single = spec.cluster_ip.iter().map(|ip| ("spec.clusterIP", ip));
     let external = spec.external_ips.iter().flatten().map(|ip| ("spec.externalIPs", ip));
@@ -70,19 +89,18 @@ fn addresses(
     let mut found = Vec::new();
     // A service whose address is not given yet has an empty one.
     for (field, written) in written.filter(|(_, written)| !written.is_empty()) {
-        let ip = ip(written, field)?;
-        if !found.contains(&ip) {
-            found.push(ip);
-        }
+        let ip = take(ip(written, field), first);
+        found.extend(ip.filter(|ip| !found.contains(ip)));
     }
-    Ok(found)
+    found
 }
 
 /// A slice of a service; one of names (FQDN), or of no service, is none.
-pub(super) fn read_slice(slice: discovery::EndpointSlice) -> Result<Option<Slice>, FieldError> {
+pub(super) fn read_slice(slice: discovery::EndpointSlice) -> InPart<Option<Slice>> {
     let discovery::EndpointSlice { address_type, endpoints, metadata, ports } = slice;
     let service = metadata.labels.as_ref().and_then(|labels| labels.get(SERVICE_NAME)).cloned();
-    let Some(service) = service.filter(|_| address_type != "FQDN") else { return Ok(None) };
+    let Some(service) = service.filter(|_| address_type != "FQDN") else { return (None, Ok(())) };
+    let mut first = Ok(());
     let mut read = Slice {
         namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
         name: metadata.name.unwrap_or_default(),
@@ -90,22 +108,25 @@ pub(super) fn read_slice(slice: discovery::EndpointSlice) -> Result<Option<Slice
         ..Slice::default()
     };
     for (place, port) in ports.iter().flatten().enumerate() {
-        // kube-proxy passes over a port without a number.
-        let Some(number_written) = port.port else { continue };
-        let field = format!("ports[{place}]");
-        read.ports.push(SlicePort {
-            name: port.name.clone().filter(|name| !name.is_empty()),
-            port: number(number_written, &format!("{field}.port"))?,
-            protocol: protocol(port.protocol.as_deref(), &format!("{field}.protocol"))?,
-        });
+        read.ports.extend(take(read_slice_port(port, &format!("ports[{place}]")), &mut first).flatten());
     }
     for (place, endpoint) in endpoints.into_iter().enumerate() {
         if let Some(written) = endpoint.addresses.first() {
-            let ip = ip(written, &format!("endpoints[{place}].addresses[0]"))?;
-            read.endpoints.push(read_endpoint(ip, endpoint));
+            let ip = take(ip(written, &format!("endpoints[{place}].addresses[0]")), &mut first);
+            read.endpoints.extend(ip.map(|ip| read_endpoint(ip, endpoint)));
         }
     }
-    Ok(Some(read))
+    (Some(read), first)
+}
+
+fn read_slice_port(port: &discovery::EndpointPort, field: &str) -> Result<Option<SlicePort>, FieldError> {
+    // kube-proxy passes over a port without a number.
+    let Some(written) = port.port else { return Ok(None) };
+    Ok(Some(SlicePort {
+        name: port.name.clone().filter(|name| !name.is_empty()),
+        port: number(written, &format!("{field}.port"))?,
+        protocol: protocol(port.protocol.as_deref(), &format!("{field}.protocol"))?,
+    }))
 }
 
 fn read_endpoint(ip: IpAddr, endpoint: discovery::Endpoint) -> SliceEndpoint {

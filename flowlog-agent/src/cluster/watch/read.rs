@@ -141,7 +141,11 @@ fn taken(kind: Kind, mut objects: Objects, id: &Id, whole: bool) -> Option<Objec
             Some(spec) => Some(Object::Service(Some(Arc::new(spec)))),
             None => objects.find_without_address(&id.0, &id.1).map(|_: &NoAddress| Object::Service(None)),
         },
-        Kind::EndpointSlice if whole => Some(Object::Slice(objects.slices.pop().map(Arc::new))),
+        // What of it could not be read is left out of it.
+        Kind::EndpointSlice => match objects.slices.pop() {
+            Some(slice) => Some(Object::Slice(Some(Arc::new(slice)))),
+            None => whole.then_some(Object::Slice(None)),
+        },
         Kind::ServiceCidr if whole => Some(Object::Ranges(objects.ranges)),
         kind if kind.is_policy() => match (objects.policies.pop(), objects.trial.pop()) {
             (Some((policy, created)), _) => Some(Object::Policy(Arc::new(policy), created)),

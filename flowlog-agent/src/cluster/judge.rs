@@ -188,7 +188,8 @@ fn reached<'a>(target: &Target, destination: &'a Party) -> Reached<'a> {
 fn leads_nowhere(service: &Service, note: Option<ServiceNote>, dialed: &Party) -> Party {
     let why = match note {
         Some(ServiceNote::NoSuchPort) => "has no such port",
-        Some(ServiceNote::NoEndpoints) | None => "has no ready endpoint for this port",
+        Some(ServiceNote::NoEndpoints) => "has no ready endpoint for this port",
+        None => "has endpoints that were not read, if any",
     };
     let reason = format!("service {}/{} {why}", service.namespace, service.name);
     Party { endpoint: Endpoint::Unknown { reason, pod_uid: None }, ip: None, port: dialed.port }

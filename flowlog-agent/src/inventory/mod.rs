@@ -23,7 +23,9 @@ pub use names::Names;
 pub use services::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
 
 use crate::model::shared::Sharded;
-use crate::model::{Endpoint, External, Node, Pod, Protocol, Target, normalise, normalise_block};
+use crate::model::{
+    Endpoint, External, Node, Pod, Protocol, ServiceNote, Target, normalise, normalise_block,
+};
 use address::{AddressIndex, Holder, Owner};
 use departed::{Departed, addresses, identity};
 use foldhash::HashSet;
@@ -534,6 +536,15 @@ impl Inventory {
     }
 
     fn find_service(&self, ip: IpAddr, port: u16, protocol: Protocol) -> Option<Target> {
+        let mut target = self.find_service_as_read(ip, port, protocol)?;
+        if let (Target::Service { note, .. }, true) = (&mut target, self.incomplete.is_some()) {
+            // Its endpoints may be among what was not read.
+            *note = note.filter(|note| *note != ServiceNote::NoEndpoints);
+        }
+        Some(target)
+    }
+
+    fn find_service_as_read(&self, ip: IpAddr, port: u16, protocol: Protocol) -> Option<Target> {
         if let Some(target) = self.services.find(ip, port, protocol) {
             return Some(target);
         }

@@ -367,6 +367,19 @@ fn a_static_pod_is_found_by_the_uid_that_its_cgroup_names() {
     }
 }
 
+#[test]
+fn that_a_service_has_no_endpoint_is_not_said_while_some_may_not_be_read() {
+    let mut inventory = builder()
+        .service(service("web", &["10.96.0.1"], vec![service_port("http", 80, Tcp)]))
+        .build(None, at(0));
+    assert_eq!(dialed(&inventory, "10.96.0.1", 80, Tcp), "web:http no endpoints");
+    inventory.set_incomplete(Some("endpointslices were not read".into()), at(1));
+    assert_eq!(dialed(&inventory, "10.96.0.1", 80, Tcp), "web:http");
+    assert_eq!(dialed(&inventory, "10.96.0.1", 81, Tcp), "web:- no such port");
+    inventory.set_incomplete(None, at(2));
+    assert_eq!(dialed(&inventory, "10.96.0.1", 80, Tcp), "web:http no endpoints");
+}
+
 /// Who can write an annotation can write anybody's uid.
 #[test]
 fn a_static_uid_never_stands_in_the_place_of_another_pods_own() {

@@ -130,7 +130,8 @@ pub enum Target {
     Service {
         /// The service and the port that was dialed.
         service: Arc<Service>,
-        /// What kube-proxy would choose from, of the family that was dialed; empty where `note` says why.
+        /// What kube-proxy would choose from, of the family that was dialed; empty where `note` says why, or where they
+        /// may not be read yet.
         backends: Arc<[Backend]>,
         /// Why it leads nowhere, if so.
         note: Option<ServiceNote>,

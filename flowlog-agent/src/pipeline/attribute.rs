@@ -156,8 +156,10 @@ impl View<'_> {
             Direction::Egress => &ends.destination.endpoint,
             Direction::Ingress => &ends.source.endpoint,
         };
-        // Rules that were not read yet may be in a moment.
-        let waits = missing || matches!(peer, Endpoint::Unknown { .. }) || self.snapshot.unread.is_some();
+        // Rules, and a service's endpoints, that were not read yet may be in a moment.
+        let unread = self.snapshot.unread.is_some()
+            || (tried.taken.is_none() && leads_nobody_knows_where(&ends.target));
+        let waits = missing || matches!(peer, Endpoint::Unknown { .. }) || unread;
         if waits { Attributed::NotYet(Box::new(ends)) } else { Attributed::Ends(Box::new(ends)) }
     }
 
@@ -329,6 +331,10 @@ impl Surroundings for View<'_> {
             found.pod().ports.iter().any(|port| port.port == address.port() && port.protocol == protocol)
         })
     }
+}
+
+fn leads_nobody_knows_where(target: &Target) -> bool {
+    matches!(target, Target::Service { backends, note: None, .. } if backends.is_empty())
 }
 
 fn container_name(pod: &Pod, id: &str) -> Option<Arc<str>> {

@@ -60,6 +60,7 @@ podAnnotations: {team: net}
 openshift: true
 seccompProfile: {type: Localhost, localhostProfile: flowlog.json}
 isolateNamespace: true
+extraCapabilities: [SYS_RESOURCE]
 maxUnavailable: 1
 """
 
@@ -168,6 +169,11 @@ def check_profile(name, found):
     profile = pod["securityContext"]["seccompProfile"]
     words = {"RuntimeDefault": "runtime/default", "Unconfined": "unconfined"}
     word = words.get(profile["type"]) or f"localhost/{profile['localhostProfile']}"
+    [container] = [one for one in pod["containers"] if one["name"] == NAME]
+    for one in found.values():
+        wanted = set(container["securityContext"]["capabilities"]["add"])
+        if one["kind"] == "SecurityContextConstraints" and not wanted <= set(one["allowedCapabilities"]):
+            raise Wrong(f"{name}: the SecurityContextConstraints does not allow the pod's {wanted}")
     if any(word not in profiles for profiles in allowed):
         raise Wrong(f"{name}: the SecurityContextConstraints does not allow the pod's {word}")
 

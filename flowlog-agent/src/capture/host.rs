@@ -17,6 +17,8 @@ pub struct Host {
     pub mounts: Result<Mounts, HostError>,
     /// What this process may do.
     pub privileges: Result<Privileges, HostError>,
+    /// Most memory that this process may lock; absent where nothing limits it, or that cannot be read.
+    pub locked_bytes: Option<u64>,
     /// Kernel lockdown; absent where the kernel does not show it.
     pub lockdown: Option<Lockdown>,
 }
@@ -97,6 +99,15 @@ pub const NEEDED: [Capability; 3] = [
     Capability { name: "CAP_NET_ADMIN", bit: 12 },
 ];
 
+/// Lifts limits of resources.
+const SYS_RESOURCE: Capability = Capability { name: "CAP_SYS_RESOURCE", bit: 24 };
+
+/// Before this kernel, maps count against the limit of locked memory.
+const UNLIMITED_SINCE: &str = "5.11";
+
+/// What the kernel half's rings and tables take by default, and a little.
+const LEAST_LOCKED_BYTES: u64 = 32 << 20;
+
 /// Stands for all of them.
 const SYS_ADMIN: Capability = Capability { name: "CAP_SYS_ADMIN", bit: 21 };
 
@@ -125,6 +136,13 @@ impl Privileges {
     }
 }
 
+/// Whether the kernel will refuse the maps for want of memory that may be locked. Who may lift the limit does so.
+pub fn limits_maps(kernel: &Kernel, privileges: Privileges, locked_bytes: Option<u64>) -> bool {
+    !kernel.is_at_least(UNLIMITED_SINCE)
+        && !privileges.has(SYS_RESOURCE)
+        && locked_bytes.is_some_and(|limit| limit < LEAST_LOCKED_BYTES)
+}
+
 impl Kernel {
     /// Whether this kernel is so new; `version` as hooks write it (`5.10`).
     pub fn is_at_least(&self, version: &str) -> bool {
@@ -140,6 +158,7 @@ impl Host {
             types: KernelTypes::read(&under(root, VMLINUX)),
             mounts: read_mounts(root),
             privileges: read_privileges(root),
+            locked_bytes: read_locked_limit(root),
             lockdown: fs::read_to_string(under(root, "/sys/kernel/security/lockdown"))
                 .ok()
                 .and_then(|text| parse_lockdown(&text)),
@@ -174,6 +193,13 @@ pub fn read_privileges(root: &Path) -> Result<Privileges, HostError> {
     let words: Vec<&str> = map.split_whitespace().collect();
     let initial_user_namespace = words.is_empty() || words == ["0", "0", "4294967295"];
     Ok(Privileges { effective, initial_user_namespace })
+}
+
+/// Read how much memory this process may lock; absent where nothing limits it, or that cannot be read.
+pub fn read_locked_limit(root: &Path) -> Option<u64> {
+    let (_, text) = read(root, "/proc/self/limits").ok()?;
+    let limits = text.lines().find_map(|line| line.strip_prefix("Max locked memory"))?;
+    limits.split_whitespace().next()?.parse().ok()
 }
 
 /// Addresses of this network namespace's interfaces, loopback and link-local ones left out: beside the node's
@@ -265,6 +291,33 @@ fn unescape(field: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn old_kernels_limit_maps_unless_the_limit_can_be_lifted() {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("proc/self")).unwrap();
+        let limit = |text: &str| {
+            let line =
+                format!("Limit  Soft Limit  Hard Limit  Units\nMax locked memory         {text}  9  bytes\n");
+            fs::write(root.path().join("proc/self/limits"), line).unwrap();
+            read_locked_limit(root.path())
+        };
+        let (small, none) = (limit("65536"), limit("unlimited"));
+        assert_eq!((small, none), (Some(65_536), None));
+        let kernel = |minor| Kernel { release: String::new(), version: (5, minor) };
+        let with = |effective| Privileges { effective, initial_user_namespace: true };
+        let three = NEEDED.iter().fold(0, |held, one| held | 1 << one.bit);
+        for (minor, effective, locked, refused) in [
+            (10, three, small, true),
+            (10, three | 1 << SYS_RESOURCE.bit, small, false),
+            (10, three, none, false),
+            (10, three, Some(64 << 20), false),
+            (11, three, small, false),
+        ] {
+            let found = limits_maps(&kernel(minor), with(effective), locked);
+            assert_eq!(found, refused, "5.{minor} {effective:x} {locked:?}");
+        }
+    }
 
     #[test]
     fn cgroup2_is_found_wherever_it_is_mounted() {

@@ -5,7 +5,7 @@
 
 use super::detach::{folder_parser, pin_folder};
 use crate::capture::hooks::{ANSWERS, Attach, HOOKS, Hook};
-use crate::capture::host::{Host, Lockdown, under};
+use crate::capture::host::{self, Host, Lockdown, under};
 use crate::capture::{self, PinnedState, PinnedThere};
 use clap::ValueEnum;
 use jiff::Timestamp;
@@ -293,6 +293,16 @@ fn look_at_privileges(host: &Host) -> Row {
             "held in a user namespace only".to_owned(),
             without,
             "run outside the user namespace (rootful; hostUsers: true in a pod)".to_owned(),
+        );
+    }
+    let limited = |kernel: &host::Kernel| host::limits_maps(kernel, *privileges, host.locked_bytes);
+    if host.kernel.as_ref().is_ok_and(limited) {
+        return row.missing(
+            format!("locked memory is limited to {} bytes", host.locked_bytes.unwrap_or_default()),
+            "before 5.11 the kernel half's maps count against that limit: the kernel refuses them",
+            "give CAP_SYS_RESOURCE, which lifts it and which `run` gives up once attached, or start it without that \
+             limit (`ulimit -l unlimited`, LimitMEMLOCK=infinity)"
+                .to_owned(),
         );
     }
     let surplus = privileges.surplus();

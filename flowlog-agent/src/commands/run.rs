@@ -456,8 +456,18 @@ fn confinement_state(confinement: &Confinement) -> ConfinementState {
 
 /// Said by name before the kernel refuses one thing or another for want of them.
 fn refuse_without_privileges() -> anyhow::Result<()> {
-    let missing = host::read_privileges(Path::new("/"))?.missing();
+    let root = Path::new("/");
+    let privileges = host::read_privileges(root)?;
+    let missing = privileges.missing();
     if missing.is_empty() {
+        let locked_bytes = host::read_locked_limit(root);
+        if host::limits_maps(&host::read_kernel(root)?, privileges, locked_bytes) {
+            tracing::warn!(
+                locked_bytes,
+                "before 5.11 the kernel half's maps count against the limit of locked memory, and the kernel will refuse \
+                 them: give CAP_SYS_RESOURCE, which is given up once attached, or start flowlog without that limit"
+            );
+        }
         return Ok(());
     }
     bail!(

@@ -60,7 +60,8 @@ impl Peak {
 
 impl Meter {
     pub(super) fn new(board: Option<Arc<Board>>, in_pod: bool) -> Self {
-        Self { board, in_pod, losses: no_losses(), ..Self::default() }
+        let lost = ["overload", "ring_full", "unknown_event"].map(|cause| (cause.to_owned(), 0)).into();
+        Self { board, in_pod, lost, losses: no_losses(), ..Self::default() }
     }
 
     /// The spine goes on.
@@ -295,7 +296,13 @@ mod tests {
 
     #[test]
     fn what_may_be_lost_is_there_before_the_first_loss() {
-        let told = Meter::new(None, false).losses();
+        let mut meter = Meter::new(None, false);
+        assert_eq!(
+            meter.keep_highest(BTreeMap::new()).get("ring_full"),
+            Some(&0),
+            "at the first posting, too"
+        );
+        let told = meter.losses();
         let ring_full = |what| {
             let mut one = told.iter().filter(|loss| loss.cause == "ring_full" && loss.what == what);
             one.next().map(|loss| loss.count)

@@ -348,10 +348,12 @@ fn flags(flag: libc::c_int) -> u64 {
 /// Another call is answered as by a kernel that has it not: libraries know what to do then.
 fn confine_system_calls(uses: &Uses) -> Result<(), ConfineError> {
     // With no socket that could be made to listen, one that does is all that it takes.
-    let accept = uses.answers.then_some(libc::SYS_accept4);
+    // Which address it was asked at tells who asks from this node.
+    let accept: &[libc::c_long] =
+        if uses.answers { &[libc::SYS_accept4, libc::SYS_getsockname] } else { &[] };
     let reach = if uses.reach.is_empty() { &[] } else { REACH_SYSTEM_CALLS };
     let resolve = if uses.reach.contains(&DNS_PORT) { RESOLVE_SYSTEM_CALLS } else { &[] };
-    let calls = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(reach).chain(resolve).chain(accept.iter());
+    let calls = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(reach).chain(resolve).chain(accept);
     let plain = calls.map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = plain.collect();
     let map_command = |command| {

@@ -242,7 +242,7 @@ impl AddressIndex {
             (Some(one), None, Some(other)) => return both(ip, &one.holding, other),
             (None, _, None) => {}
         }
-        let before = self.former(ip, at).filter(|former| former.until <= at).next_back();
+        let before = self.former(ip, at).rfind(|former| former.until <= at);
         let later = self.former(ip, at).filter(|former| former.holding.from > at);
         let first = later.min_by_key(|former| former.holding.from);
         let after = first.map(|former| &former.holding).or(now);

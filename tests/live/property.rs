@@ -33,6 +33,8 @@ fn object() -> impl Strategy<Value = Value> {
             match kind {
                 0 => namespace(space, &format!("t{more}")),
                 1 => node(&format!("n{which}"), &format!("10.0.0.{}", other + 1), &format!("10.{}.0.0/24", more + 1)),
+                // An address that cannot be read makes the whole service unknown.
+                2 if which == 2 && more == 2 => service(&path, "no address"),
                 2 => service(&path, &format!("10.96.0.{}", other + 1)),
                 3 => slice(&path, &format!("x{other}"), &[["10.1.0.1", "10.1.0.2", "10.1.0.3"][usize::from(more)]]),
                 4 => closed(&path, &format!("x{other}")),
@@ -40,7 +42,7 @@ fn object() -> impl Strategy<Value = Value> {
                 6 => {
                     let job = json!({"apiVersion": "batch/v1", "kind": "Job",
                         "metadata": {"namespace": space, "name": format!("x{which}")}, "spec": {"template": {}}});
-                    owned_by(job, "CronJob", &format!("c{which}"))
+                    if more == 2 { job } else { owned_by(job, "CronJob", &format!("c{which}")) }
                 }
                 _ => {
                     let mut pod = labelled(pod(&path, &format!("10.1.0.{}", other + 1)), "more", &more.to_string());
@@ -54,8 +56,8 @@ fn object() -> impl Strategy<Value = Value> {
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    const GONE: [&str; 6] =
-        ["pods", "services", "endpointslices", "networkpolicies", "nodes", "servicecidrs"];
+    const GONE: [&str; 7] =
+        ["pods", "services", "endpointslices", "networkpolicies", "nodes", "servicecidrs", "jobs"];
     let delete =
         (select(&GONE[..]), select(&NAMESPACES[..]), 0..3_u8).prop_map(
             |(plural, space, which)| match plural {

@@ -5,7 +5,7 @@ use flowlog::cluster::{Loaded, Settings, Snapshot, Store};
 use flowlog::model::{Endpoint, Node, Party, Pod, Protocol, Verdict};
 use flowlog_tests::apiserver::ApiServer;
 use flowlog_tests::wait;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -125,6 +125,8 @@ pub(crate) fn load(objects: &[Value]) -> Snapshot {
 /// What is known, as lines that can be compared.
 pub(crate) fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
     let inventory = &snapshot.inventory;
+    // Those who went are known for a while where they were seen, and were never read where they were not.
+    let later = Timestamp::now() + SignedDuration::from_hours(1);
     // Ids of containers are known of this node's pods alone.
     let pods = inventory.pods().map(|pod: &Arc<Pod>| {
         let mut pod = Pod::clone(pod);
@@ -142,14 +144,35 @@ pub(crate) fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
         let ports = [80, 443, 5_432, 8_080];
         addresses.into_iter().flat_map(move |ip| ports.map(move |port| (ip, port)))
     });
-    let targets = services.map(|(ip, port)| {
-        format!("{ip} {port} {:?}", inventory.resolve(ip, port, Protocol::Tcp, Timestamp::now()))
-    });
+    let targets = services
+        .map(|(ip, port)| format!("{ip} {port} {:?}", inventory.resolve(ip, port, Protocol::Tcp, later)))
+        .map(|target| told_alike(&target));
     let ranges = ["10.1.0.250", "10.2.0.250", "10.96.0.250", "10.97.0.250"].map(|written| {
         let ip: IpAddr = written.parse().unwrap();
         format!("{ip} {:?}", inventory.find_range(ip))
     });
     pods.chain(nodes).chain(policies).chain(trial).chain(targets).chain(ranges).collect()
+}
+
+/// A target as it is written for people, but for what depends on who was there before: ids of containers, and why
+/// nobody has an address.
+fn told_alike(target: &str) -> String {
+    let without_ids = replaced(target, "id: Some(\"", "\")", |_| Some("id: None".to_owned()));
+    let nobody = |reason: &str| reason.contains("nobody has it") || reason.contains(" was pod ");
+    let unknown = replaced(&without_ids, "Unknown { reason: \"", "\", pod_uid: None }", |reason| {
+        nobody(reason).then(|| "Nobody".to_owned())
+    });
+    unknown.replace("External(External { network: None })", "Nobody")
+}
+
+/// The text with what stands between the two put by `with`, where it says so.
+fn replaced(text: &str, from: &str, to: &str, with: impl Fn(&str) -> Option<String>) -> String {
+    let mut parts = text.split(from);
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |done, part| {
+        let found = part.split_once(to).and_then(|(inner, rest)| Some(with(inner)? + rest));
+        done + &found.unwrap_or_else(|| format!("{from}{part}"))
+    })
 }
 
 pub(crate) fn name_at(snapshot: &Snapshot, address: &str) -> String {

@@ -373,12 +373,19 @@ async fn watch(shared: &Arc<Shared>, asked: &Asked, from: Option<u64>, writer: &
     }
     let mut next_bookmark = bookmarks.map(|interval| Instant::now() + interval);
     loop {
-        let (events, now, drops, how, served) = shared.look(|history| {
+        let (events, now, drops, how, served, forgotten) = shared.look(|history| {
             let new = history.events.partition_point(|event| event.version <= version);
             let new = history.events.get(new..).unwrap_or_default().iter();
             let new = new.filter(|event| event.plural == asked.row.0).cloned().collect::<Vec<_>>();
-            (new, history.version, history.dropped.0, history.dropped.1, history.serves(asked.row.0))
+            let served = history.serves(asked.row.0);
+            (new, history.version, history.dropped.0, history.dropped.1, served, history.forgotten)
         });
+        if version < forgotten {
+            // Changes between were forgotten before they were written here.
+            let message = format!("too old resource version: {version} ({forgotten})");
+            let error = line("ERROR", &status(410, "Expired", &message).to_string());
+            return drop(writer.write(&error).await);
+        }
         for event in events {
             let line = line(event.word, &shown(&event.object, asked, false));
             if cut_after == 0 {

@@ -128,6 +128,8 @@ impl Gather {
         let before = self.present.get(&kind).into_iter().flatten();
         let gone: Vec<Id> = before.filter(|id| !now.contains(*id)).cloned().collect();
         gone.iter().for_each(|id| self.remove(kind, id, inventory));
+        // What could not be read is not among those that were present.
+        self.restated |= self.standings.forget_others(kind, &now);
         found.into_iter().for_each(|read| self.put(kind, read, first, inventory));
         self.urgent = true;
     }
@@ -188,7 +190,7 @@ impl Gather {
                 self.ranges.remove(&name);
                 self.tell_ranges();
             }
-            Kind::Job => drop(self.jobs.remove(&job(id))),
+            Kind::Job => self.put_job(job(id), None, inventory),
             Kind::NetworkPolicy => self.remove_policy(PolicyKind::NetworkPolicy, Some(namespace), name),
             Kind::AdminNetworkPolicy => self.remove_policy(PolicyKind::AdminNetworkPolicy, None, name),
             Kind::BaselineAdminNetworkPolicy => {
@@ -210,6 +212,7 @@ impl Gather {
     }
 
     fn put_pod(&mut self, id: Id, pod: ReadPod, inventory: &Inventory) {
+        self.leave_job(&id);
         if !self.namespaces.contains_key(&id.0) && self.holds() {
             if inventory.find_pod(&id.0, &id.1).is_some() {
                 // Its namespace's object went before it: what it was is not known any more.
@@ -252,6 +255,10 @@ impl Gather {
         self.urgent |= before.is_some_and(|pod| pod.node.as_deref() == Some(&self.node));
         self.touched.insert(id.clone());
         self.changes.push(Change::PodGone(id.0.clone(), id.1.clone()));
+        self.leave_job(id);
+    }
+
+    fn leave_job(&mut self, id: &Id) {
         if let Some(job) = self.job_of.remove(id)
             && let Some(pods) = self.of_job.get_mut(&job)
         {
@@ -262,23 +269,36 @@ impl Gather {
         }
     }
 
+    /// Its pods are its owner's, or its own where nobody owns it, or it went.
     fn put_job(&mut self, job: Key, owner: Option<Workload>, inventory: &Inventory) {
-        let Some(owner) = owner else { return drop(self.jobs.remove(&job)) };
+        let whose =
+            owner.clone().unwrap_or_else(|| Workload { kind: job.kind.clone(), name: job.name.clone() });
         for id in self.of_job.get(&job).into_iter().flatten() {
             let pending = self.changes.iter_mut().rev().find_map(|change| match change {
                 Change::Pod(pod) if (&pod.namespace, &pod.name) == (&id.0, &id.1) => Some(pod),
                 _ => None,
             });
+            let is_other = |pod: &&Arc<Pod>| pod.workload.as_ref() != Some(&whose);
             if let Some(pod) = pending {
-                Arc::make_mut(pod).workload = Some(owner.clone());
-            } else if let Some(pod) = inventory.find_pod(&id.0, &id.1).filter(|_| !self.touched.contains(id))
+                Arc::make_mut(pod).workload = Some(whose.clone());
+            } else if let Some(pod) = inventory.find_pod(&id.0, &id.1).filter(is_other)
+                && !self.touched.contains(id)
             {
-                let workload = Some(owner.clone());
-                self.changes.push(Change::Pod(Arc::new(Pod { workload, ..Pod::clone(pod) })));
+                // The labels may have changed with what is handed over together with this.
+                let labels = self.namespaces.get(&id.0).unwrap_or(&pod.namespace_labels);
+                let (workload, namespace_labels) = (Some(whose.clone()), Arc::clone(labels));
+                self.changes.push(Change::Pod(Arc::new(Pod {
+                    workload,
+                    namespace_labels,
+                    ..Pod::clone(pod)
+                })));
                 self.touched.insert(id.clone());
             }
         }
-        self.jobs.insert(job, Some(owner));
+        match owner {
+            Some(owner) => drop(self.jobs.insert(job, Some(owner))),
+            None => drop(self.jobs.remove(&job)),
+        }
     }
 
     fn remove_policy(&mut self, kind: PolicyKind, namespace: Option<String>, name: String) {

@@ -4,6 +4,7 @@ use super::super::{Problem, Standing};
 use super::follow::State;
 use super::kinds::{KINDS, Kind, Needed};
 use super::read::{Id, SOURCE};
+use foldhash::HashSet;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -74,6 +75,13 @@ impl Standings {
         }
         self.problems.insert(key, (problem, lost));
         news
+    }
+
+    /// Forget what is wrong with objects of a kind that are not there any more. True where that is news.
+    pub(super) fn forget_others(&mut self, kind: Kind, there: &HashSet<Id>) -> bool {
+        let before = self.problems.len();
+        self.problems.retain(|(of, id), _| *of != kind || there.contains(id));
+        self.problems.len() != before
     }
 
     /// For the next snapshot.

@@ -384,7 +384,8 @@ async fn watch(shared: &Arc<Shared>, asked: &Asked, from: Option<u64>, writer: &
             // Changes between were forgotten before they were written here.
             let message = format!("too old resource version: {version} ({forgotten})");
             let error = line("ERROR", &status(410, "Expired", &message).to_string());
-            return drop(writer.write(&error).await);
+            writer.write(&error).await;
+            return;
         }
         for event in events {
             let line = line(event.word, &shown(&event.object, asked, false));

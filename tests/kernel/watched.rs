@@ -66,9 +66,14 @@ fn it_follows_the_api_server_while_it_is_confined() {
     until(&stage, net, &agent, "the policy is followed", &with("policy_not_enforced"));
     // New connections after the outage: the name is looked up again, within what is left to it.
     server.go_away();
-    let stale = json!({"kind": "agent", "agent": {"event": "snapshot", "snapshot": {"state": "stale"}}});
-    let stale = told(&agent, &stale);
-    assert!(stale["agent"]["snapshot"]["problems"].to_string().contains("Pod"), "{stale}");
+    // At the start it was stale, too, until all was read; and kind by kind is found to be lost.
+    let is_lost = |line: &Value| {
+        let snapshot = &line["agent"]["snapshot"];
+        snapshot["state"] == "stale" && snapshot["problems"].to_string().contains("Pod: not in sync")
+    };
+    let lost =
+        wait::until("the snapshot is told to be stale", SOON, || Ok(agent.lines().iter().any(is_lost)));
+    lost.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.lines().last()));
     server.come_back().unwrap();
     server.delete("networkpolicies", "shop", "api-closed");
     until(&stage, net, &agent, "it is followed again", &with("unrestricted"));

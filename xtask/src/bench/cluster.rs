@@ -212,7 +212,7 @@ fn pod(which: u32, state: u32) -> Value {
     let fields: Map<String, Value> = (0..62)
         .map(|field| (format!("f:field-of-some-manager-{field}"), json!({".": {}, "f:value": {}})))
         .collect();
-    let variables: Vec<Value> = (0..16)
+    let variables: Vec<Value> = (0..45)
         .map(|number| json!({"name": format!("SETTING_NUMBER_{number}"), "value": format!("a value of some length, {number}")}))
         .collect();
     json!({

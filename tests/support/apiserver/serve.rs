@@ -21,7 +21,12 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 /// Pieces of an answer; an error breaks the connection.
-struct Pieces(mpsc::Receiver<Result<Bytes, io::Error>>);
+struct Pieces {
+    pieces: mpsc::Receiver<Result<Bytes, io::Error>>,
+    /// An error that came, kept for a turn: it would take with it what lies in the connection's buffer, which is written
+    /// when there is nothing to be had.
+    error: Option<io::Error>,
+}
 
 impl Body for Pieces {
     type Data = Bytes;
@@ -31,7 +36,17 @@ impl Body for Pieces {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        self.0.poll_recv(context).map(|piece| piece.map(|piece| piece.map(Frame::data)))
+        if let Some(error) = self.error.take() {
+            return Poll::Ready(Some(Err(error)));
+        }
+        match self.pieces.poll_recv(context) {
+            Poll::Ready(Some(Err(error))) => {
+                self.error = Some(error);
+                context.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => other.map(|piece| piece.map(|piece| piece.map(Frame::data))),
+        }
     }
 }
 
@@ -156,7 +171,7 @@ fn query_of(text: &str) -> BTreeMap<String, String> {
 }
 
 fn response(code: u16, pieces: mpsc::Receiver<Result<Bytes, io::Error>>) -> Response<Pieces> {
-    let mut response = Response::new(Pieces(pieces));
+    let mut response = Response::new(Pieces { pieces, error: None });
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
     response
@@ -199,8 +214,6 @@ impl Writer {
     async fn cut(&self, text: &str) {
         let half = text.as_bytes().get(..text.len() / 2).unwrap_or_default();
         if self.send.send(Ok(Bytes::copy_from_slice(half))).await.is_ok() {
-            // What was written is to leave first: an error takes what lies in the buffer with it.
-            tokio::time::sleep(Duration::from_millis(20)).await;
             let _ = self.send.send(Err(io::Error::other("cut"))).await;
         }
     }

@@ -5,6 +5,7 @@ use crate::stage::{
     small, sum, told,
 };
 use flowlog_tests::{Actor, Listen, Outcome, Place, Step};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -104,11 +105,13 @@ fn answers_and_attempts_from_here_are_no_probes() {
     objects.push(allow_ports("api-ports", "api", &[7000]));
     let mut stage = Stage::new(net, &objects);
     let host = SocketAddr::new(internet(Family::V4, 53), 53);
-    let _server = stage.world.serve(&Place::Outside, None, &Listen::udp(host)).unwrap();
+    let server = stage.world.serve(&Place::Outside, None, &Listen::udp(host)).unwrap();
     let agent = stage.agent(&[]);
     let mut client = stage.actor("client");
     // The socket is closed before the answer comes.
+    server.signal(Signal::SIGSTOP).unwrap();
     do_step(&mut client, &Step::udp(host).within(Duration::ZERO), Outcome::Timeout);
+    server.signal(Signal::SIGCONT).unwrap();
     for family in FAMILIES {
         do_step(&mut client, &Step::connect(net.at(family, API, 7000)), Outcome::Error);
         do_step(&mut client, &sendto(net.at(family, API, 7000)), Outcome::Timeout);

@@ -32,7 +32,7 @@ impl Sockets {
     fn bind(args: &ServeArgs) -> Result<Self> {
         let mut sockets = Self::default();
         for address in &args.tcp {
-            let listener = if args.mptcp { listen_mptcp(*address) } else { TcpListener::bind(address) };
+            let listener = listen(*address, if args.mptcp { Protocol::MPTCP } else { Protocol::TCP });
             let listener = listener.with_context(|| format!("listen on tcp {address}"))?;
             listener.set_nonblocking(true).context("set O_NONBLOCK")?;
             sockets.listeners.push(listener);
@@ -82,11 +82,14 @@ impl Sockets {
     }
 }
 
-fn listen_mptcp(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::MPTCP))?;
+/// As many as come while this process does not run may wait: a SYN that finds no room costs its opener a second.
+const WAITING: i32 = 4_096;
+
+fn listen(address: SocketAddr, protocol: Protocol) -> std::io::Result<TcpListener> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(protocol))?;
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(128)?;
+    socket.listen(WAITING)?;
     Ok(socket.into())
 }
 

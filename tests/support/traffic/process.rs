@@ -6,6 +6,8 @@
 use super::step::{Answer, Listen, Seat, Step};
 use crate::{program, wait};
 use anyhow::{Context, Result, bail};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -177,6 +179,12 @@ impl Server {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.process.pid()
+    }
+
+    /// Send a signal.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).context("process id")?;
+        kill(Pid::from_raw(pid), signal).with_context(|| format!("send {signal} to a server"))
     }
 }
 

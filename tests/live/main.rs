@@ -1,6 +1,8 @@
 //! A cluster that is followed by its API server: the real client against a scripted server.
 
 #[cfg(test)]
+mod again;
+#[cfg(test)]
 mod following;
 #[cfg(test)]
 mod order;
@@ -10,3 +12,5 @@ mod outages;
 mod property;
 #[cfg(test)]
 mod scene;
+#[cfg(test)]
+mod served;

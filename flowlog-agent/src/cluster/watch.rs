@@ -11,6 +11,7 @@ mod items;
 mod kinds;
 mod reach;
 mod read;
+mod served;
 mod standing;
 mod timing;
 

@@ -46,6 +46,8 @@ pub(super) struct History {
     pub(super) forgotten: u64,
     pub(super) gone_by_status: bool,
     unserved: BTreeSet<&'static str>,
+    /// Kinds that are listed in another version, too.
+    pub(super) versions: Vec<(&'static str, &'static str)>,
     pub(super) streams: bool,
     pub(super) bookmarks: Option<Duration>,
     pub(super) token: Option<String>,
@@ -67,6 +69,7 @@ impl Default for History {
             forgotten: 0,
             gone_by_status: false,
             unserved: BTreeSet::from(crds),
+            versions: Vec::new(),
             streams: true,
             bookmarks: None,
             token: None,
@@ -187,6 +190,13 @@ impl History {
         let ids: Vec<Id> = self.texts(plural).into_iter().map(|(id, _)| id).collect();
         ids.iter().for_each(|(namespace, name)| self.delete(plural, namespace, name));
         self.unserved.insert(plural);
+    }
+
+    pub(super) fn hide(&mut self, plural: &'static str, hides: bool) {
+        match hides {
+            true => self.unserved.insert(plural),
+            false => self.unserved.remove(plural),
+        };
     }
 
     pub(super) fn serves(&self, plural: &str) -> bool {

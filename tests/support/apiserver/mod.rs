@@ -47,6 +47,10 @@ pub const KINDS: [KindRow; 12] = [
 pub enum Fault {
     /// It is answered with this status and reason.
     Status(u16, &'static str),
+    /// It is answered with this status as by something else that stands before the server: in plain text.
+    Plain(u16),
+    /// It is answered with 429, and asked to come again after so many seconds.
+    Busy(u64),
     /// It is answered with 200, and one ERROR event of this code.
     ErrorEvent(u16, &'static str),
     /// Its answer never begins.
@@ -188,6 +192,24 @@ impl ApiServer {
     /// Serves a kind, or does not; what it had of it goes with it.
     pub fn serve(&self, plural: &'static str, serves: bool) {
         self.history(|history| history.serve(plural, serves));
+    }
+
+    /// Answers as an older server that does not serve a kind, while another keeps its objects.
+    pub fn hide(&self, plural: &'static str, hides: bool) {
+        self.history(|history| history.hide(plural, hides));
+    }
+
+    /// Lists a kind as served in this version, too, besides its own where that is served.
+    pub fn serve_too(&self, plural: &'static str, version: &'static str) {
+        self.history(|history| history.versions.push((plural, version)));
+    }
+
+    /// Sets its counter of versions back, as a store does that was made anew from a copy.
+    pub fn set_back(&self, by: u64) {
+        self.history(|history| {
+            history.version = history.version.saturating_sub(by);
+            history.forgotten = 0;
+        });
     }
 
     /// Whether it lists by streams.

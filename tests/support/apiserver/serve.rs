@@ -1,15 +1,15 @@
 //! The protocol: who asks for what, and what goes over the wire.
 
-use super::history::{Request, Shared, row_of, status};
-use super::{Drop, Fault, KindRow};
+use super::history::{History, Request, Shared, row_of, status};
+use super::{Drop, Fault, KINDS, KindRow};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use hyper::service::service_fn;
 use hyper::{Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::io;
 use std::net::TcpListener;
@@ -93,16 +93,25 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
     let watch = ["1", "true"].contains(&query.get("watch").map_or("", String::as_str));
     let initial = query.get("sendInitialEvents").is_some_and(|value| value == "true");
     let authorization = header(AUTHORIZATION);
+    let from = query.get("resourceVersion").and_then(|version| version.parse::<u64>().ok());
     let (refused, fault) = shared.look(|history| {
         let unauthorized = history.token.as_ref().is_some_and(|token| authorization != format!("Bearer {token}"));
         let known = row_of(plural).filter(|row| served_at(row, &parts) && history.serves(row.0));
         let fault = history.take_fault(plural, watch, initial);
         let refused = if unauthorized {
             Some(status(401, "Unauthorized", "Unauthorized"))
-        } else if known.is_none() {
-            Some(status(404, "NotFound", "the server could not find the requested resource"))
+        } else if let Some(Fault::Plain(code)) = &fault {
+            Some(plain(*code))
+        } else if let Some(document) = known.is_none().then(|| document(history, &parts)) {
+            // What is not there is not there in plain text.
+            Some(document.unwrap_or_else(|| plain(404)))
         } else if let Some(Fault::Status(code, message)) = &fault {
             Some(status(*code, message, message))
+        } else if let Some(Fault::Busy(_)) = &fault {
+            Some(status(429, "TooManyRequests", "too many requests, please try again later"))
+        } else if !watch && from.is_some_and(|from| from > history.version) {
+            let message = format!("Too large resource version: {from:?}, current: {}", history.version);
+            Some(status(504, "Timeout", &message))
         } else if initial && !history.streams {
             let message = "ListOptions.meta.k8s.io \"\" is invalid: sendInitialEvents: Forbidden: sendInitialEvents is \
                            forbidden for watch unless the WatchList feature gate is enabled";
@@ -111,7 +120,11 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
             None
         };
         history.requests.push(Request {
-            verb: if watch { "watch" } else { "list" },
+            verb: match (known.is_some(), watch) {
+                (false, _) if plural.is_empty() => "get",
+                (_, true) => "watch",
+                (_, false) => "list",
+            },
             group: group.to_owned(),
             plural: plural.to_owned(),
             query: query.clone(),
@@ -121,7 +134,11 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
         (refused, fault)
     });
     if let Some(refused) = refused {
-        return whole(code_of(&refused), &refused);
+        let mut response = whole(code_of(&refused), &refused);
+        if let Some(Fault::Busy(seconds)) = fault {
+            response.headers_mut().insert(RETRY_AFTER, seconds.into());
+        }
+        return response;
     }
     let Some(row) = row_of(plural) else { return whole(404, &Value::Null) };
     let asked = Asked {
@@ -149,8 +166,60 @@ fn served_at(row: &KindRow, parts: &[&str]) -> bool {
     expected == parts
 }
 
+/// What else than an API server answers, and an API server where there is nothing.
+fn plain(code: u16) -> Value {
+    format!("{code} page not found\n").into()
+}
+
+/// What is said to be served: all groups, a group's versions, a version's kinds.
+fn document(history: &History, parts: &[&str]) -> Option<Value> {
+    let served = || {
+        let own = KINDS
+            .iter()
+            .filter(|row| history.serves(row.0))
+            .filter_map(|row| Some((row.0, row.2.split_once('/')?)));
+        let too = history.versions.iter().filter_map(|(plural, version)| {
+            Some((*plural, (row_of(plural)?.2.split_once('/')?.0, *version)))
+        });
+        own.chain(too)
+    };
+    let versions = |group: &str| -> BTreeSet<&str> {
+        served().filter(|(_, of)| of.0 == group).map(|(_, of)| of.1).collect()
+    };
+    let about = |group: &str| {
+        let versions: Vec<Value> = versions(group)
+            .into_iter()
+            .map(|version| json!({"groupVersion": format!("{group}/{version}"), "version": version}))
+            .collect();
+        json!({"name": group, "preferredVersion": versions[0], "versions": versions})
+    };
+    match parts {
+        ["apis"] => {
+            let groups: BTreeSet<&str> = served().map(|(_, of)| of.0).collect();
+            let groups: Vec<Value> = groups.into_iter().map(about).collect();
+            Some(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
+        }
+        ["apis", group] if !versions(group).is_empty() => {
+            let mut document = about(group);
+            document["kind"] = "APIGroup".into();
+            Some(document)
+        }
+        ["apis", group, version] if versions(group).contains(version) => {
+            let kinds = served().filter(|(_, of)| of == &(*group, *version));
+            let resources: Vec<Value> = kinds.map(|(plural, _)| json!({"name": plural})).collect();
+            let of = format!("{group}/{version}");
+            Some(json!({"kind": "APIResourceList", "groupVersion": of, "resources": resources}))
+        }
+        _ => None,
+    }
+}
+
+/// A status' code; that of plain text stands at its beginning, and a document is well.
 fn code_of(status: &Value) -> u16 {
-    status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(500)
+    match status.as_str() {
+        Some(text) => text.split(' ').next().and_then(|code| code.parse().ok()).unwrap_or(500),
+        None => status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(200),
+    }
 }
 
 fn query_of(text: &str) -> BTreeMap<String, String> {
@@ -179,7 +248,8 @@ fn response(code: u16, pieces: mpsc::Receiver<Result<Bytes, io::Error>>) -> Resp
 
 fn whole(code: u16, value: &Value) -> Response<Pieces> {
     let (send, receive) = mpsc::channel(1);
-    let _ = send.try_send(Ok(Bytes::from(value.to_string())));
+    let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let _ = send.try_send(Ok(Bytes::from(text)));
     response(code, receive)
 }
 

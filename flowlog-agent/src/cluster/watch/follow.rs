@@ -2,13 +2,16 @@
 //!
 //! The list comes as a stream of events where the API server has that (a watch that begins with what there is, up to a
 //! bookmark that says so), else in pages. A watch goes on from the last version that was seen; where the server has
-//! forgotten it (410), all is listed again. Kube's own watcher is not used: a 410 that comes as the answer's status, it
-//! asks for again and again; a stream that ends before its bookmark, it begins again at once, without an end; a server
-//! that cannot stream is asked to for ever; and an object that it cannot parse has no name there any more.
+//! forgotten it (410), all is listed again. Pages are asked for from the server's cache, as new as what was seen.
+//!
+//! Kube's own watcher is not used: a 410 that comes as the answer's status, it asks for again and again; a stream that ends
+//! before its bookmark, it begins again at once, without an end; a server that cannot stream is asked to for ever; and an
+//! object that it cannot parse has no name there any more.
 
 use super::items::{Items, MOST_BYTES};
 use super::kinds::{Kind, Row};
 use super::read::{Head, Id, Read, read};
+use super::served::{self, Served};
 use super::timing::{Backoff, Timing, between};
 use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
 use http::{Request, Response, StatusCode};
@@ -43,6 +46,8 @@ pub(super) enum State {
     InSync,
     /// The API server does not serve it.
     Unserved,
+    /// The API server serves it in these versions alone, which are not read.
+    Elsewhere(String),
     /// Changes have not come since then.
     Lost { since: Timestamp, why: String },
 }
@@ -56,20 +61,20 @@ enum Trouble {
     Expired,
     /// The server cannot list by a stream.
     NoStream(String),
-    /// No such kind.
-    Unserved,
+    /// No such kind, says whoever answered.
+    NotFound,
     /// What came cannot be read, or was an error in place of an event.
     Garbled(String),
     /// The server said no, and perhaps when to ask again.
     Refused { what: String, later: Option<Duration> },
-    /// No answer, or one that broke off; since when, where that was not now.
-    Broken { what: String, since: Option<Timestamp> },
+    /// No answer, or one that broke off or fell silent; since when, where that was not now.
+    Broken { what: String, since: Option<Timestamp>, silent: bool },
     /// Nobody listens any more.
     Over,
 }
 
 fn broken(what: impl Into<String>) -> Trouble {
-    Trouble::Broken { what: what.into(), since: None }
+    Trouble::Broken { what: what.into(), since: None, silent: false }
 }
 
 /// An event of a watch.
@@ -126,11 +131,20 @@ const PAGE: u32 = 500;
 /// An error's own words are cut here.
 const MOST_WORDS: usize = 16 << 10;
 
+/// What a document of what is served is cut at: the list of all groups takes 200 bytes for each.
+const MOST_DOCUMENT: usize = 1 << 20;
+
 /// Streams that broke off before their bookmark, after which pages are asked for.
 const STREAM_TRIES: u32 = 2;
 
+/// What a server says that does not know a version yet.
+const TOO_NEW: &str = "Too large resource version";
+
 /// Errors of a watch in a row after which all is listed again.
 const WATCH_TRIES: u32 = 2;
+
+/// Looks in a row by which a kind is not served, before that is believed.
+const ABSENT_TRIES: u32 = 2;
 
 /// Follows one kind.
 pub(super) struct Follower {
@@ -141,14 +155,25 @@ pub(super) struct Follower {
     backoff: Backoff,
     /// The last version that was seen; none while all is to be listed.
     version: Option<String>,
-    /// The server cannot list by a stream.
-    paged: bool,
+    /// The last version of all, also while all is to be listed: an older list is none.
+    seen: Option<String>,
+    /// The server's cache cannot list that: what is stored is to be read.
+    stored: bool,
+    /// The server cannot list by a stream; until when that is taken for so.
+    paged: Option<Instant>,
     /// This server sends bookmarks.
     bookmarks: bool,
     /// Since when changes do not come, and whether that was told.
     lost: Option<(Timestamp, bool)>,
+    /// It was in sync since it was last found not to be served.
+    was_served: bool,
+    /// Since when, and by how many looks, it is not served.
+    absent: Option<(Instant, u32)>,
+    /// Since when a watch goes on beyond what there is.
+    going_on: Option<Instant>,
     broken_streams: u32,
     broken_watches: u32,
+    expired: u32,
 }
 
 impl Follower {
@@ -160,26 +185,31 @@ impl Follower {
             timing,
             tell,
             version: None,
-            paged: false,
+            seen: None,
+            stored: false,
+            paged: None,
             bookmarks: false,
             lost: Some((Timestamp::now(), false)),
+            was_served: false,
+            absent: None,
+            going_on: None,
             broken_streams: 0,
             broken_watches: 0,
+            expired: 0,
         }
     }
 
     /// Until nobody listens any more.
     pub(super) async fn follow(mut self) {
         loop {
-            let began = Instant::now();
-            let trouble = if self.version.is_some() || !self.paged {
+            let trouble = if self.version.is_some() || !self.is_paged() {
                 self.watch().await
             } else if let Err(trouble) = self.list().await {
                 trouble
             } else {
                 continue;
             };
-            let wait = match self.judge(trouble, began).await {
+            let wait = match self.judge(trouble).await {
                 Ok(wait) => wait,
                 Err(_over) => return,
             };
@@ -187,14 +217,22 @@ impl Follower {
         }
     }
 
+    fn is_paged(&self) -> bool {
+        self.paged.is_some_and(|until| Instant::now() < until)
+    }
+
     /// What to do about it, and how long to wait before.
-    async fn judge(&mut self, trouble: Trouble, began: Instant) -> Result<Duration, Trouble> {
+    async fn judge(&mut self, trouble: Trouble) -> Result<Duration, Trouble> {
+        let lived = self.going_on.take().map_or(Duration::ZERO, |since| since.elapsed());
+        if lived >= self.timing.again.1 {
+            self.is_well();
+        }
         match trouble {
             Trouble::Over => return Err(Trouble::Over),
             Trouble::Ended => {
                 // Until the next one has begun, nothing comes.
                 self.lost.get_or_insert((Timestamp::now(), false));
-                if began.elapsed() >= self.timing.again.0 {
+                if lived >= self.timing.again.0 {
                     return Ok(between(Duration::ZERO, self.timing.again.0));
                 }
             }
@@ -207,37 +245,112 @@ impl Follower {
             }
             Trouble::NoStream(why) => {
                 tracing::debug!(kind = %self.row.kind, why, "no list by a stream: pages are asked for");
-                self.paged = true;
-                return Ok(Duration::ZERO);
+                self.paged = Some(Instant::now() + self.timing.pages);
+                return Ok(between(Duration::ZERO, self.timing.again.0));
             }
             Trouble::Expired => {
                 self.version = None;
+                self.expired += 1;
                 self.lose("the API server has forgotten where the watch was", None, true).await?;
-                return Ok(Duration::ZERO);
+                if self.expired == 1 {
+                    return Ok(between(Duration::ZERO, self.timing.again.0));
+                }
             }
-            Trouble::Unserved if self.row.optional => {
+            Trouble::NotFound if self.row.optional => {
                 self.version = None;
-                self.lost = None;
-                self.say(Told::State(self.row.kind, State::Unserved)).await?;
-                return Ok(between(self.timing.unserved / 2, self.timing.unserved));
+                return self.miss().await;
             }
-            Trouble::Unserved => {
+            Trouble::NotFound => {
                 self.version = None;
-                self.lose("the API server does not serve it", None, true).await?;
+                self.lose("404: the API server does not serve it", None, true).await?;
             }
             Trouble::Refused { what, later } => {
                 self.lose(&what, None, true).await?;
-                if let Some(later) = later {
-                    return Ok(between(later, later + self.timing.again.0));
-                }
+                return Ok(later.unwrap_or_default() + self.backoff.wait());
             }
-            Trouble::Broken { what, since } => {
+            Trouble::Broken { what, since, silent } => {
                 // One broken watch alone is no outage: servers are restarted one by one.
-                let told = self.version.is_none() || self.lost.is_some() || since.is_some();
+                let told = self.version.is_none() || self.lost.is_some() || silent;
                 self.lose(&what, since, told).await?;
             }
         }
         Ok(self.backoff.wait())
+    }
+
+    /// It was answered that there is no such kind.
+    async fn miss(&mut self) -> Result<Duration, Trouble> {
+        let look = between(self.timing.unserved / 2, self.timing.unserved);
+        let (why, tell) = match self.find_served().await {
+            Ok(Served::Elsewhere(versions)) if self.row.kind.is_policy() => {
+                (self.absent, self.lost, self.was_served) = (None, None, false);
+                let group = self.row.api_version.split('/').next().unwrap_or_default();
+                let versions = format!("{group} {}", versions.join(", "));
+                self.say(Told::State(self.row.kind, State::Elsewhere(versions))).await?;
+                return Ok(look);
+            }
+            Ok(Served::Nowhere | Served::NoGroup | Served::Elsewhere(_)) => {
+                let (since, looks) = self.absent.get_or_insert((Instant::now(), 0));
+                *looks += 1;
+                // A server of an older version answers so for as long as an upgrade takes.
+                let is_long = !self.was_served || since.elapsed() >= self.timing.unserved;
+                if *looks >= ABSENT_TRIES && is_long {
+                    (self.lost, self.was_served) = (None, false);
+                    self.backoff.reset();
+                    self.say(Told::State(self.row.kind, State::Unserved)).await?;
+                    return Ok(look);
+                }
+                ("404, and the API server does not list it as served".to_owned(), self.was_served)
+            }
+            Ok(Served::Here) => {
+                self.absent = None;
+                ("404, though the API server lists it as served".to_owned(), true)
+            }
+            Err(what) => (format!("404, and what is served cannot be read: {what}"), true),
+        };
+        self.lose(&why, None, tell).await?;
+        Ok(self.backoff.wait())
+    }
+
+    /// What the server's own documents say of the kind.
+    async fn find_served(&self) -> Result<Served, String> {
+        let row = self.row;
+        let path = served::group_path(row);
+        let (status, text) = self.document(&path).await?;
+        if status == StatusCode::NOT_FOUND {
+            // Once it was believed, all groups are not read for it again and again.
+            let believed = self.absent.is_some() && !self.was_served && self.lost.is_none();
+            if believed {
+                return Ok(Served::NoGroup);
+            }
+            let (status, text) = self.document(served::GROUPS).await?;
+            return match served::lists_group(&text, row).filter(|_| status.is_success()) {
+                Some(false) => Ok(Served::Nowhere),
+                Some(true) => Err(format!("{path}: 404, though it is listed")),
+                None => Err(format!("{}: {status}", served::GROUPS)),
+            };
+        }
+        let versions = served::versions(&text).filter(|_| status.is_success());
+        let versions = versions.ok_or_else(|| format!("{path}: {status}"))?;
+        let mut found = Vec::new();
+        for version in versions {
+            let path = served::version_path(row, &version);
+            let (status, text) = self.document(&path).await?;
+            match served::lists_kind(&text, row).filter(|_| status.is_success()) {
+                Some(true) => found.push(version),
+                Some(false) => {}
+                None => return Err(format!("{path}: {status}")),
+            }
+        }
+        Ok(served::judge(row, found))
+    }
+
+    async fn document(&self, path: &str) -> Result<(StatusCode, Vec<u8>), String> {
+        let response = self.send(path, "application/json").await.map_err(|trouble| match trouble {
+            Trouble::Broken { what, .. } => format!("{path}: {what}"),
+            _ => path.to_owned(),
+        })?;
+        let status = response.status();
+        Ok((status, words(response.into_body(), self.timing.answer, MOST_DOCUMENT).await))
     }
 
     async fn lose(&mut self, why: &str, since: Option<Timestamp>, tell: bool) -> Result<(), Trouble> {
@@ -252,7 +365,9 @@ impl Follower {
 
     /// Changes come again.
     async fn find(&mut self) -> Result<(), Trouble> {
-        if self.lost.take().is_some() {
+        let is_news = self.lost.take().is_some() || !self.was_served;
+        (self.was_served, self.absent) = (true, None);
+        if is_news {
             self.say(Told::State(self.row.kind, State::InSync)).await?;
         }
         Ok(())
@@ -265,19 +380,33 @@ impl Follower {
     /// All objects, page by page.
     async fn list(&mut self) -> Result<(), Trouble> {
         let (mut found, mut next) = (Vec::new(), String::new());
+        let limit = PAGE.to_string();
+        // As kube's own clients ask: a limit beside a version would be a read of what is stored, by each agent.
+        let first = match &self.seen {
+            _ if self.stored => form(&[("limit", &limit)]),
+            None => form(&[("limit", &limit), ("resourceVersion", "0")]),
+            Some(seen) => form(&[("resourceVersion", seen), ("resourceVersionMatch", "NotOlderThan")]),
+        };
         loop {
-            let mut query = form(&[("limit", &PAGE.to_string())]);
-            if !next.is_empty() {
-                query.push_str(&form(&[("continue", &next)]));
-            }
-            let page = self.page(&query, &mut found).await?;
+            let query = match next.is_empty() {
+                true => first.clone(),
+                false => form(&[("limit", &limit), ("continue", &next)]),
+            };
+            let page = match self.page(&query, &mut found).await {
+                Err(trouble) => {
+                    // Forgotten, or never known to this server, which was set back.
+                    self.stored |= matches!(&trouble, Trouble::Expired)
+                        || matches!(&trouble, Trouble::Refused { what, .. } if what.contains(TOO_NEW));
+                    return Err(trouble);
+                }
+                Ok(page) => page,
+            };
             if page.metadata.next.is_empty() {
                 if page.metadata.resource_version.is_empty() {
                     return Err(broken("the list has no version to watch from"));
                 }
-                self.version = Some(page.metadata.resource_version);
-                self.backoff.reset();
-                self.broken_watches = 0;
+                self.stored = false;
+                self.advance(page.metadata.resource_version);
                 self.say(Told::Replaced(self.row.kind, found)).await?;
                 return self.find().await;
             }
@@ -308,7 +437,12 @@ impl Follower {
     /// One watch, from where the last one ended or from what there is.
     async fn watch(&mut self) -> Trouble {
         let first = self.version.is_none();
-        let trouble = match self.watch_on().await {
+        let length = between(self.timing.watch.0, self.timing.watch.1);
+        let body = match self.ask_watch(length).await {
+            Ok(response) => response.into_body(),
+            Err(trouble) => return trouble,
+        };
+        let trouble = match self.watch_on(body, length).await {
             Ok(never) => match never {},
             Err(trouble) => trouble,
         };
@@ -322,7 +456,7 @@ impl Follower {
     fn without_first(&mut self, trouble: Trouble) -> Trouble {
         let what = match trouble {
             Trouble::Ended => "the stream of what there is ended before it was complete".to_owned(),
-            Trouble::Broken { what, since: Some(_) } => what,
+            Trouble::Broken { what, .. } | Trouble::Garbled(what) => what,
             trouble => return trouble,
         };
         self.broken_streams += 1;
@@ -332,8 +466,7 @@ impl Follower {
         }
     }
 
-    async fn watch_on(&mut self) -> Result<std::convert::Infallible, Trouble> {
-        let length = between(self.timing.watch.0, self.timing.watch.1);
+    async fn ask_watch(&self, length: Duration) -> Result<Response<Body>, Trouble> {
         let seconds = length.as_secs().max(1).to_string();
         let mut query =
             form(&[("watch", "1"), ("allowWatchBookmarks", "true"), ("timeoutSeconds", &seconds)]);
@@ -341,23 +474,40 @@ impl Follower {
             Some(version) => form(&[("resourceVersion", version)]),
             None => form(&[("sendInitialEvents", "true"), ("resourceVersionMatch", "NotOlderThan")]),
         });
-        let body = self.ask(&query, "PartialObjectMetadata").await?.into_body();
+        self.ask(&query, "PartialObjectMetadata").await
+    }
+
+    async fn watch_on(&mut self, body: Body, length: Duration) -> Result<std::convert::Infallible, Trouble> {
         let mut lines = Lines { body, buffer: Vec::new(), start: 0, seen: Timestamp::now() };
         // What there is, until it is complete.
         let mut found = self.version.is_none().then(Vec::new);
-        if found.is_none() {
-            self.find().await?;
-        }
         loop {
+            if found.is_none() {
+                self.going_on.get_or_insert_with(Instant::now);
+            }
             let patience = match (&found, self.bookmarks) {
                 (Some(_), _) => self.timing.list,
                 (None, true) => self.timing.bookmark,
                 (None, false) => length + self.timing.overdue,
             };
-            let Some(line) = lines.next(patience).await? else { return Err(Trouble::Ended) };
+            let line = match found.is_none() && self.lost.is_some() {
+                false => lines.next(patience).await?,
+                // An answer is not yet an event: a server that has forgotten the version says so by the first.
+                true => match timeout(self.timing.quiet, lines.next(patience)).await {
+                    Ok(line) => line?,
+                    Err(_quiet) => {
+                        self.find().await?;
+                        continue;
+                    }
+                },
+            };
+            let Some(line) = line else { return Err(Trouble::Ended) };
             let event: Event<'_> = serde_json::from_slice(line)
                 .map_err(|error| Trouble::Garbled(format!("an event cannot be read: {error}")))?;
             self.take(&event, &mut found).await?;
+            if found.is_none() {
+                self.find().await?;
+            }
         }
     }
 
@@ -371,12 +521,13 @@ impl Follower {
                 if found.is_some() && !bookmark.metadata.annotations.contains_key(INITIAL_END) {
                     return Ok(());
                 }
-                self.bookmarks |= found.is_none();
                 self.advance(bookmark.metadata.resource_version);
                 if let Some(found) = found.take() {
                     self.broken_streams = 0;
                     self.say(Told::Replaced(kind, found)).await?;
-                    self.find().await?;
+                } else {
+                    self.bookmarks = true;
+                    self.is_well();
                 }
             }
             "ADDED" | "MODIFIED" | "DELETED" => {
@@ -393,13 +544,15 @@ impl Follower {
                         };
                         self.say(told).await?;
                         self.advance(version);
+                        self.is_well();
                     }
                 }
             }
             "ERROR" => {
                 let status: Status = serde_json::from_str(text).unwrap_or_default();
-                return Err(match (status.code, found.is_some()) {
-                    (410, false) => Trouble::Expired,
+                let cannot = [400, 422].contains(&status.code) || status.message.contains("not supported");
+                return Err(match (status.code, found.is_some() && cannot) {
+                    (410, _) => Trouble::Expired,
                     (_, true) => Trouble::NoStream(status.message),
                     (_, false) => Trouble::Garbled(status.message),
                 });
@@ -411,9 +564,14 @@ impl Follower {
     }
 
     fn advance(&mut self, version: String) {
+        self.seen = Some(version.clone());
         self.version = Some(version);
+    }
+
+    /// A watch lives. A list alone is no sign of that: where it comes, and each watch fails, tries are to be rare.
+    fn is_well(&mut self) {
         self.backoff.reset();
-        self.broken_watches = 0;
+        (self.broken_watches, self.expired) = (0, 0);
     }
 
     /// Asks, and takes an answer that is no error.
@@ -422,45 +580,59 @@ impl Follower {
             true => format!("application/json;as={metadata};g=meta.k8s.io;v=v1"),
             false => "application/json".to_owned(),
         };
-        let request = Request::get(format!("{}?{}", self.row.path, query.trim_start_matches('&')))
-            .header(ACCEPT, accept)
-            .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
-            .body(Body::empty())
-            .map_err(|error| broken(error.to_string()))?;
-        let answer = timeout(self.timing.answer, self.client.send(request)).await;
-        let response = match answer {
-            Err(_) => return Err(broken("no answer")),
-            Ok(Err(error)) => return Err(broken(chain(&error))),
-            Ok(Ok(response)) => response,
-        };
+        let path = format!("{}?{}", self.row.path, query.trim_start_matches('&'));
+        let response = self.send(&path, &accept).await?;
         match response.status() {
             status if status.is_success() => Ok(response),
-            StatusCode::NOT_FOUND => Err(Trouble::Unserved),
+            StatusCode::NOT_FOUND => {
+                // Read, so that the connection can be used again.
+                words(response.into_body(), self.timing.answer, MOST_WORDS).await;
+                Err(Trouble::NotFound)
+            }
             StatusCode::GONE => Err(Trouble::Expired),
             status => Err(self.refusal(status, response).await),
         }
     }
 
+    async fn send(&self, path: &str, accept: &str) -> Result<Response<Body>, Trouble> {
+        let request = Request::get(path)
+            .header(ACCEPT, accept)
+            .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
+            .body(Body::empty())
+            .map_err(|error| broken(error.to_string()))?;
+        let answer = timeout(self.timing.answer, self.client.send(request)).await;
+        match answer {
+            Err(_) => Err(broken("no answer")),
+            Ok(Err(error)) => Err(broken(chain(&error))),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
     async fn refusal(&self, status: StatusCode, response: Response<Body>) -> Trouble {
         let seconds = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let mut body = response.into_body();
-        let mut words = Vec::new();
-        while let Ok(Some(bytes)) = next_bytes(&mut body, self.timing.answer).await {
-            words.extend_from_slice(&bytes);
-            if words.len() > MOST_WORDS {
-                break;
-            }
-        }
+        let words = words(response.into_body(), self.timing.answer, MOST_WORDS).await;
         let message = serde_json::from_slice::<Status>(&words).unwrap_or_default().message;
         let what = if message.is_empty() { status.to_string() } else { format!("{status}: {message}") };
         let cannot = matches!(status, StatusCode::BAD_REQUEST | StatusCode::UNPROCESSABLE_ENTITY);
-        match (cannot, &self.version, self.paged) {
+        match (cannot, &self.version, self.is_paged()) {
             (true, None, false) => return Trouble::NoStream(what),
             (true, Some(_), _) => return Trouble::Garbled(what),
             _ => {}
         }
         Trouble::Refused { what, later: seconds.map(|seconds: u64| Duration::from_secs(seconds.min(60))) }
     }
+}
+
+/// What an answer says, up to so much of it.
+async fn words(mut body: Body, patience: Duration, most: usize) -> Vec<u8> {
+    let mut words = Vec::new();
+    while let Ok(Some(bytes)) = next_bytes(&mut body, patience).await {
+        words.extend_from_slice(&bytes);
+        if words.len() > most {
+            break;
+        }
+    }
+    words
 }
 
 /// An object's text, and who it is.
@@ -524,9 +696,10 @@ impl Lines {
             if scanned == 0 && self.buffer.capacity() > 1 << 20 {
                 self.buffer = Vec::new();
             }
+            // A connection may have been dead for a while before that is noticed.
             let since = Some(self.seen);
             let bytes = next_bytes(&mut self.body, patience).await.map_err(|trouble| match trouble {
-                Trouble::Broken { what, since: Some(_) } => Trouble::Broken { what, since },
+                Trouble::Broken { what, silent, .. } => Trouble::Broken { what, since, silent },
                 other => other,
             })?;
             let Some(bytes) = bytes else { return Ok(None) };
@@ -536,13 +709,13 @@ impl Lines {
     }
 }
 
-/// The next bytes of an answer. A silence has its beginning told.
+/// The next bytes of an answer.
 async fn next_bytes(body: &mut Body, patience: Duration) -> Result<Option<bytes::Bytes>, Trouble> {
     loop {
         let frame = match timeout(patience, body.frame()).await {
             Err(_) => {
                 let what = format!("silent for {} s", patience.as_secs());
-                return Err(Trouble::Broken { what, since: Some(Timestamp::now()) });
+                return Err(Trouble::Broken { what, since: None, silent: true });
             }
             Ok(None) => return Ok(None),
             Ok(Some(Err(error))) => return Err(broken(format!("the answer broke off: {}", chain(&error)))),

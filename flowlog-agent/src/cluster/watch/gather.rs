@@ -97,7 +97,7 @@ impl Gather {
     pub(super) fn add(&mut self, told: Told, inventory: &Inventory) {
         match told {
             Told::State(kind, state) => {
-                if state == State::Unserved {
+                if matches!(state, State::Unserved | State::Elsewhere(_)) {
                     self.replace(kind, Vec::new(), inventory);
                 }
                 let news = self.standings.set(kind, state);

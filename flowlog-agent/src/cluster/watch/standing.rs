@@ -18,7 +18,7 @@ const MOST_PROBLEMS: usize = 100;
 pub(super) struct Standings {
     started: Timestamp,
     states: BTreeMap<Kind, State>,
-    /// Kinds of which all objects were read once, or that are not served.
+    /// Kinds of which all objects were read once, or that are served in no version.
     known: BTreeSet<Kind>,
     problems: BTreeMap<(Kind, Id), (Problem, bool)>,
 }
@@ -43,10 +43,15 @@ impl Standings {
             State::Unserved => {
                 tracing::info!(%kind, "not served by the API server");
             }
+            State::Elsewhere(versions) => {
+                tracing::warn!(%kind, versions, "served by the API server in versions that are not read");
+            }
             State::Lost { .. } => {}
         }
-        if !matches!(state, State::Lost { .. }) {
-            self.known.insert(kind);
+        match state {
+            State::InSync | State::Unserved => drop(self.known.insert(kind)),
+            State::Elsewhere(_) => drop(self.known.remove(&kind)),
+            State::Lost { .. } => {}
         }
         self.states.insert(kind, state);
         true
@@ -98,7 +103,7 @@ impl Standings {
         let since = KINDS.iter().filter_map(|row| match self.states.get(&row.kind) {
             None => Some(self.started),
             Some(State::Lost { since, .. }) => Some(*since),
-            Some(State::InSync | State::Unserved) => None,
+            Some(State::InSync | State::Unserved | State::Elsewhere(_)) => None,
         });
         since.min()
     }
@@ -118,6 +123,7 @@ impl Standings {
     fn why_missing(&self, kind: Kind) -> String {
         match self.states.get(&kind) {
             Some(State::Lost { why, .. }) => format!("{kind} ({why})"),
+            Some(State::Elsewhere(versions)) => format!("{kind} ({})", elsewhere(versions)),
             _ => kind.to_string(),
         }
     }
@@ -127,6 +133,7 @@ impl Standings {
             State::Lost { since, why } => {
                 Some(problem(Some(kind.to_string()), format!("not in sync since {since}: {why}")))
             }
+            State::Elsewhere(versions) => Some(problem(Some(kind.to_string()), elsewhere(versions))),
             State::InSync | State::Unserved => None,
         });
         let objects = self.problems.values().map(|(problem, _)| problem.clone()).take(MOST_PROBLEMS);
@@ -134,6 +141,10 @@ impl Standings {
         let more = (more > 0).then(|| problem(None, format!("{more} more objects are not understood")));
         kinds.chain(objects).chain(more).collect()
     }
+}
+
+fn elsewhere(versions: &str) -> String {
+    format!("served as {versions}, which is not read")
 }
 
 fn problem(object: Option<String>, what: String) -> Problem {

@@ -18,8 +18,12 @@ pub struct Timing {
     pub overdue: Duration,
     /// Before the first new try, and before the last ones.
     pub again: (Duration, Duration),
-    /// Between two looks for a kind that is not served.
+    /// Between two looks for a kind that is not served; and how long one that was is missed before it is believed.
     pub unserved: Duration,
+    /// In which a watch that was taken up again says nothing, where nothing is behind.
+    pub quiet: Duration,
+    /// After which a list by a stream is tried again.
+    pub pages: Duration,
     /// For which changes are gathered: those that verdicts or this node's pods wait for, and others.
     pub gather: (Duration, Duration),
 }
@@ -34,6 +38,8 @@ impl Default for Timing {
             overdue: Duration::from_secs(30),
             again: (Duration::from_secs(1), Duration::from_secs(30)),
             unserved: Duration::from_secs(30),
+            quiet: Duration::from_secs(1),
+            pages: Duration::from_secs(3_600),
             gather: (Duration::from_millis(20), Duration::from_millis(100)),
         }
     }

@@ -288,3 +288,58 @@ fn no_server_is_stormed() {
     // 20 + 40 + 80 + 160 ms, and at least half of that.
     assert!(began.elapsed() >= Duration::from_millis(150), "{:?}", began.elapsed());
 }
+
+/// How often a kind's lists and watches were begun anew, by cause.
+fn restarts(scene: &Scene, kind: &str) -> Vec<(&'static str, u64)> {
+    let kinds = scene.watch.kinds();
+    let of = kinds.into_iter().find(|health| health.kind == kind).unwrap();
+    of.restarts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+#[test]
+fn what_it_took_to_follow_a_kind_is_counted_by_its_cause() {
+    let rows: [(&str, Option<Fault>); 5] = [
+        ("ended", None),
+        ("expired", Some(Fault::Status(410, "Expired"))),
+        ("refused", Some(Fault::Status(500, "broken"))),
+        ("broken", Some(Fault::CutAfter(0))),
+        ("garbled", Some(Fault::ErrorEvent(500, "broken"))),
+    ];
+    for (cause, fault) in rows {
+        let scene = Scene::with(&small());
+        let counted = || restarts(&scene, "pods").into_iter().find(|(one, _)| *one == cause);
+        assert_eq!(counted(), None, "{cause}");
+        if let Some(fault) = fault {
+            scene.server.fault(of("pods"), fault, 1);
+        }
+        scene.server.drop_watches(Drop::Clean);
+        scene.server.apply(pod("shop/new", "10.1.0.3"));
+        scene.until(cause, |_| counted().is_some());
+        scene.as_loaded();
+    }
+}
+
+#[test]
+fn each_kind_tells_when_the_server_was_heard_last() {
+    let began = Timestamp::now();
+    let mut scene = Scene::with(&small());
+    let of = |scene: &Scene, kind: &str| {
+        let kinds = scene.watch.kinds();
+        let health = kinds.into_iter().find(|health| health.kind == kind).unwrap();
+        (health.in_sync, health.heard)
+    };
+    let (in_sync, heard) = of(&scene, "pods");
+    assert_eq!(in_sync, Some(true));
+    // What is kept has no parts of a millisecond.
+    let heard = heard.unwrap();
+    assert!(heard.as_millisecond() >= began.as_millisecond() && heard <= Timestamp::now());
+    assert_eq!(of(&scene, "adminnetworkpolicies").0, None, "it is not served");
+    scene.server.go_away();
+    scene.until("it is noticed", |snapshot| problems(snapshot).contains("Pod: not in sync"));
+    let (in_sync, still) = of(&scene, "pods");
+    assert_eq!((in_sync, still), (Some(false), Some(heard)), "{}", Timestamp::now());
+    scene.server.come_back().unwrap();
+    scene.server.apply(pod("shop/new", "10.1.0.3"));
+    scene.as_loaded();
+    assert!(of(&scene, "pods").1 > Some(heard));
+}

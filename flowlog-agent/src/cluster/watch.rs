@@ -7,6 +7,7 @@
 mod cut;
 mod follow;
 mod gather;
+mod health;
 mod items;
 mod kinds;
 mod reach;
@@ -15,22 +16,29 @@ mod served;
 mod standing;
 mod timing;
 
+pub use health::KindHealth;
 pub use reach::{Access, Reach, ReachError};
 pub use timing::Timing;
 
-use super::{ClusterError, Loaded, Settings, Snapshot, Standing, Store};
+use super::{ClusterError, Loaded, Problem, Settings, Snapshot, Standing, Store};
 use crate::policy::Policy;
-use follow::{Follower, Told};
+use follow::{Follower, State, Told};
 use gather::{Gather, Gathered};
+use health::{Cause, Pulse, Pulses};
 use jiff::Timestamp;
-use kinds::KINDS;
+use kinds::Row;
 use kube::Client;
+use read::SOURCE;
 use standing::Standings;
+use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
+use timing::Backoff;
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc::{self, Receiver};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 
@@ -90,6 +98,7 @@ pub fn prepare(reach: &Reach) -> Result<Prepared, WatchError> {
 #[derive(Debug)]
 pub struct Watch {
     newest: Newest,
+    pulses: Pulses,
     taken: u64,
     shown: Option<Shown>,
     _stop: oneshot::Sender<()>,
@@ -113,6 +122,16 @@ impl Newest {
 
     fn set(&self, snapshot: Arc<Snapshot>) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = snapshot;
+    }
+
+    /// The last one counts, and there will be no other.
+    fn give_up(&self, what: String, now: Timestamp) {
+        let mut last = Snapshot::clone(&self.get());
+        last.revision += 1;
+        last.stale_since.get_or_insert(now);
+        let problem = Problem { file: SOURCE.into(), what, ..Problem::default() };
+        last.problems = last.problems.iter().cloned().chain([problem]).collect();
+        self.set(Arc::new(last));
     }
 }
 
@@ -145,7 +164,8 @@ pub fn start(
     let Gathered { changes, .. } = gather.take();
     let newest = Newest(Arc::new(Mutex::new(store.apply_as(changes, gather.standings.standing(), now))));
     let (stop, stopped) = oneshot::channel();
-    let watch = Watch { newest: newest.clone(), taken: 0, shown: None, _stop: stop };
+    let pulses = Pulses::new();
+    let watch = Watch { newest: newest.clone(), pulses: pulses.clone(), taken: 0, shown: None, _stop: stop };
     thread::Builder::new()
         .name("flowlog-watch".to_owned())
         .spawn(move || {
@@ -154,8 +174,14 @@ pub fn start(
             tracing::info!(url = prepared.url, "watching the API server");
             let all = async {
                 let (tell, told) = mpsc::channel(TOLD);
-                for row in &KINDS {
-                    tokio::spawn(Follower::new(row, client.clone(), timing.clone(), tell.clone()).follow());
+                for (row, pulse) in pulses.iter() {
+                    let (client, timing, again) = (client.clone(), timing.clone(), timing.again);
+                    let (told, heard) = (tell.clone(), Arc::clone(pulse));
+                    let follow = move || {
+                        let (client, timing) = (client.clone(), timing.clone());
+                        Follower::new(row, client, timing, told.clone(), Arc::clone(&heard)).follow()
+                    };
+                    tokio::spawn(supervise(row, follow, again, tell.clone(), Arc::clone(pulse)));
                 }
                 drop((tell, client));
                 tokio::select! {
@@ -164,12 +190,57 @@ pub fn start(
                     _ = stopped => (),
                 }
             };
-            runtime.block_on(all);
+            if let Err(why) = catch_unwind(AssertUnwindSafe(|| runtime.block_on(all))) {
+                let why = words(&*why);
+                tracing::error!(why, "the cluster is not followed any more: restart the agent");
+                let why = format!("not followed any more, by a fault of the agent: {why}");
+                pulses.iter().for_each(|(_, pulse)| {
+                    pulse.begin_anew(Cause::Failed);
+                    pulse.set(&State::Lost { since: Timestamp::now(), why: String::new() });
+                });
+                newest.give_up(why, Timestamp::now());
+            }
             // A resolver that still waits is not waited for.
             runtime.shutdown_background();
         })
         .map_err(WatchError::Start)?;
     Ok(watch)
+}
+
+/// Has a kind followed, and followed anew where what does so fails by a fault of its own: it is not in sync until then.
+async fn supervise<F>(
+    row: &'static Row,
+    follow: impl Fn() -> F,
+    again: (Duration, Duration),
+    tell: Sender<Told>,
+    pulse: Arc<Pulse>,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let mut backoff = Backoff::new(again);
+    loop {
+        let began = Instant::now();
+        let Err(failed) = tokio::spawn(follow()).await else { return };
+        // It is never cancelled but with the whole runtime.
+        let Ok(why) = failed.try_into_panic() else { return };
+        let since = pulse.heard().unwrap_or_else(Timestamp::now);
+        let state = State::Lost { since, why: format!("a fault of the agent: {}", words(&*why)) };
+        pulse.begin_anew(Cause::Failed);
+        pulse.set(&state);
+        if tell.send(Told::State(row.kind, state)).await.is_err() {
+            return;
+        }
+        if began.elapsed() >= again.1 {
+            backoff.reset();
+        }
+        tokio::time::sleep(backoff.wait()).await;
+    }
+}
+
+/// What a panic said.
+fn words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".to_owned())
 }
 
 async fn put_together(
@@ -214,6 +285,11 @@ impl Watch {
         self.newest.get()
     }
 
+    /// How each kind is followed.
+    pub fn kinds(&self) -> Vec<KindHealth> {
+        self.pulses.read()
+    }
+
     /// The newest snapshot, where it was not taken before.
     pub fn take_new(&mut self, now: Timestamp) -> Option<News> {
         let snapshot = self.newest.get();
@@ -235,5 +311,64 @@ impl Watch {
             self.shown = Some(Shown { standing, at: now });
         }
         Some(News { snapshot, worth_telling })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kinds::Kind;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    fn on_runtime(test: impl Future<Output = ()>) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test);
+    }
+
+    #[test]
+    fn a_kind_whose_follower_fails_is_lost_and_followed_anew() {
+        on_runtime(async {
+            let (tell, mut told) = mpsc::channel(8);
+            let (pulses, row) = (Pulses::new(), Kind::Pod.row());
+            let pulse = pulses.iter().find(|(of, _)| of.kind == row.kind).map(|(_, pulse)| Arc::clone(pulse));
+            let pulse = pulse.unwrap();
+            let heard = Timestamp::from_millisecond(1_800_000_000_000).unwrap();
+            pulse.hear(heard);
+            pulse.set(&State::InSync);
+            let tries = Arc::new(AtomicU32::new(0));
+            let again = (Duration::from_millis(1), Duration::from_millis(2));
+            let tell_too = tell.clone();
+            let follow = move || {
+                let (tries, tell) = (Arc::clone(&tries), tell_too.clone());
+                async move {
+                    // The third one goes on until nobody listens any more.
+                    assert!(tries.fetch_add(1, Ordering::Relaxed) >= 2, "an odd object");
+                    tell.send(Told::State(Kind::Pod, State::InSync)).await.unwrap();
+                }
+            };
+            supervise(row, follow, again, tell, Arc::clone(&pulse)).await;
+            for _ in 0..2 {
+                let Some(Told::State(Kind::Pod, State::Lost { since, why })) = told.recv().await else {
+                    panic!("not lost")
+                };
+                assert_eq!((since, &*why), (heard, "a fault of the agent: an odd object"));
+            }
+            assert!(matches!(told.recv().await, Some(Told::State(Kind::Pod, State::InSync))));
+            let read = pulses.read();
+            let pods = read.iter().find(|kind| kind.kind == "pods").unwrap();
+            assert_eq!(pods.in_sync, Some(false), "who follows it says when it is");
+            assert!(pods.restarts.contains(&("failed", 2)), "{pods:?}");
+        });
+    }
+
+    #[test]
+    fn a_snapshot_that_nobody_will_replace_is_stale_and_says_why() {
+        let store = Store::start(Settings::default(), Loaded::default(), Timestamp::now()).unwrap();
+        let newest = Newest(Arc::new(Mutex::new(store.snapshot())));
+        let (before, now) = (newest.get(), Timestamp::now());
+        newest.give_up("a fault".to_owned(), now);
+        let after = newest.get();
+        assert_eq!((before.stale_since, after.stale_since), (None, Some(now)));
+        assert!(after.revision > before.revision, "or nobody would take it");
+        assert_eq!(after.problems.iter().map(|problem| &*problem.what).collect::<Vec<_>>(), ["a fault"]);
     }
 }

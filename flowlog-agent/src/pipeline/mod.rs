@@ -134,6 +134,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     spine.tell_start(start);
     spine.tell_gap(&capture);
     spine.hand_over();
+    spine.meter.set_kinds(source.kinds());
     spine.post(&mut capture, None);
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
@@ -564,6 +565,7 @@ impl Spine {
             Err(error) => tracing::warn!(%error, "the kernel half's counters cannot be read"),
         }
         self.tell_losses(now);
+        self.meter.set_kinds(source.kinds());
         self.post(capture, counts.as_ref().ok());
         source.look();
         if self.turns.is_multiple_of(SELDOM) {

@@ -5,11 +5,13 @@ use super::Spine;
 use super::books::Balance;
 use crate::capture::{Capture, HookStatus, KernelCounts};
 use crate::cluster::Snapshot;
+use crate::cluster::watch::KindHealth;
 use crate::model::{Class, Direction, Loss, LossCause, LossStage};
 use crate::record::SnapshotState;
 use crate::sinks::SinkState;
 use crate::telemetry::{
-    Board, FlowReading, HookReading, LossReading, Readings, RingReading, SinkReading, SnapshotReading,
+    Board, FlowReading, HookReading, KindReading, LossReading, Readings, RingReading, SinkReading,
+    SnapshotReading,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,6 +30,7 @@ pub(super) struct Meter {
     flows: [[u64; 2]; Class::ALL.len()],
     losses: BTreeMap<LossKey, u64>,
     snapshot: SnapshotReading,
+    kinds: Vec<KindReading>,
     /// Attempts seen, at the last posting: what is found out later never makes them fewer.
     seen: u64,
     /// Attempts lost by cause, likewise.
@@ -106,6 +109,13 @@ impl Meter {
             objects: state.objects.clone(),
             problems: state.problems.clone(),
         };
+    }
+
+    /// This is how the cluster's kinds are followed.
+    pub(super) fn set_kinds(&mut self, kinds: Vec<KindHealth>) {
+        let reading =
+            |KindHealth { kind, in_sync, heard, restarts }| KindReading { kind, in_sync, heard, restarts };
+        self.kinds = kinds.into_iter().map(reading).collect();
     }
 
     /// A counter that goes down is taken for one that began anew: what is found out later never makes them fewer.
@@ -208,6 +218,7 @@ impl Spine {
             sinks: self.sinks.states().into_iter().map(|(name, state)| sink_reading(name, state)).collect(),
             hooks: capture.hooks.iter().map(hook_reading).collect(),
             snapshot: self.meter.snapshot.clone(),
+            kinds: self.meter.kinds.clone(),
             pod_cgroups: u64::try_from(self.cgroups.pods()).unwrap_or(u64::MAX),
             in_pod: self.meter.in_pod,
         });

@@ -1,7 +1,7 @@
 //! Where snapshots come from: folders that are looked at, or an API server that is watched. The spine does not care.
 
 use super::reload::Reload;
-use crate::cluster::watch::{News, Watch};
+use crate::cluster::watch::{KindHealth, News, Watch};
 use crate::cluster::{Fingerprint, Folders, Snapshot, Store};
 use jiff::Timestamp;
 use std::sync::Arc;
@@ -38,6 +38,14 @@ impl Source {
         match &self.0 {
             Kind::Folders(reload) => reload.problems(),
             Kind::Watched(_) => &[],
+        }
+    }
+
+    /// How each kind is followed; none where that is no watching.
+    pub(super) fn kinds(&self) -> Vec<KindHealth> {
+        match &self.0 {
+            Kind::Folders(_) => Vec::new(),
+            Kind::Watched(watch) => watch.kinds(),
         }
     }
 

@@ -82,6 +82,8 @@ pub struct Readings {
     pub hooks: Vec<HookReading>,
     /// The cluster as known.
     pub snapshot: SnapshotReading,
+    /// The kinds of the cluster that are followed; none where it is read from a folder.
+    pub kinds: Vec<KindReading>,
     /// Cgroups that are known as a pod's.
     pub pod_cgroups: u64,
     /// The agent is in a pod itself: there is one at least.
@@ -163,6 +165,19 @@ pub struct HookReading {
     pub attached: bool,
     /// Nothing works without it, and nobody has switched it off.
     pub missed: bool,
+}
+
+/// A kind of the cluster's objects that is followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KindReading {
+    /// Its plural.
+    pub kind: &'static str,
+    /// Changes come as they are made; absent where it is not served.
+    pub in_sync: Option<bool>,
+    /// When the API server last said something of it.
+    pub heard: Option<Timestamp>,
+    /// How often a list or a watch was begun anew, by cause.
+    pub restarts: Vec<(&'static str, u64)>,
 }
 
 /// The cluster as known.

@@ -2,7 +2,7 @@
 //!
 //! Labels have few values, all of the code or of the configuration: no pod, address or name of a policy is among them.
 
-use super::board::{Readings, SinkReading, SnapshotReading};
+use super::board::{KindReading, Readings, SinkReading, SnapshotReading};
 use super::process::Usage;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -323,6 +323,48 @@ const METRICS: &[Metric] = &[
         },
     },
     Metric {
+        name: "flowlog_watch_in_sync",
+        kind: Kind::Gauge,
+        labels: &["kind"],
+        help: "1 where changes of a kind of objects come as they are made, 0 while they do not; absent where the API server \
+               does not serve it",
+        read: |scrape| {
+            kinds(scrape, |kind| {
+                kind.in_sync
+                    .map(|in_sync| sample([kind.kind.into()], u64::from(in_sync)))
+                    .into_iter()
+                    .collect()
+            })
+        },
+    },
+    Metric {
+        name: "flowlog_watch_heard_timestamp_seconds",
+        kind: Kind::Gauge,
+        labels: &["kind"],
+        help: "When the API server last said something of a kind: a change, or the bookmark that it sends each minute",
+        read: |scrape| {
+            kinds(scrape, |kind| {
+                let heard = kind.heard.filter(|_| kind.in_sync.is_some());
+                let sample = |time| Sample { labels: vec![kind.kind.into()], value: seconds(time) };
+                heard.map(sample).into_iter().collect()
+            })
+        },
+    },
+    Metric {
+        name: "flowlog_watch_restarts",
+        kind: Kind::Counter,
+        labels: &["kind", "cause"],
+        help: "Times that a list or watch of a kind was begun anew; `ended`: in its time, each 5 to 10 minutes",
+        read: |scrape| {
+            kinds(scrape, |kind| {
+                let sample = |(cause, count): &(&'static str, u64)| {
+                    sample([kind.kind.into(), (*cause).into()], *count)
+                };
+                kind.restarts.iter().map(sample).collect()
+            })
+        },
+    },
+    Metric {
         name: "flowlog_stage_cpu_seconds",
         kind: Kind::Counter,
         labels: &["stage"],
@@ -408,15 +450,22 @@ fn sinks(scrape: &Scrape, of: fn(&SinkReading) -> u64) -> Vec<Sample> {
     sinks.map(|sink| sample([sink.sink.clone().into()], of(sink))).collect()
 }
 
+fn kinds(scrape: &Scrape, of: fn(&KindReading) -> Vec<Sample>) -> Vec<Sample> {
+    scrape.readings.iter().flat_map(|readings| &readings.kinds).flat_map(of).collect()
+}
+
 fn usage(scrape: &Scrape, of: fn(&Usage) -> f64) -> Vec<Sample> {
     scrape.usage.iter().map(|usage| Sample { labels: Vec::new(), value: of(usage) }).collect()
 }
 
 fn moment(scrape: &Scrape, of: fn(&SnapshotReading) -> Option<Timestamp>) -> Vec<Sample> {
     let time = scrape.readings.iter().find_map(|readings| of(&readings.snapshot));
-    let seconds =
-        time.map(|time| Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default());
-    seconds.map(|seconds| Sample { labels: Vec::new(), value: seconds.as_secs_f64() }).into_iter().collect()
+    time.map(|time| Sample { labels: Vec::new(), value: seconds(time) }).into_iter().collect()
+}
+
+/// Since 1970.
+fn seconds(time: Timestamp) -> f64 {
+    Duration::try_from(time.duration_since(Timestamp::UNIX_EPOCH)).unwrap_or_default().as_secs_f64()
 }
 
 impl Metric {
@@ -567,6 +616,12 @@ mod tests {
             hooks: vec![HookReading { hook: "connect4", attached: true, missed: false }],
             pod_cgroups: 4,
             in_pod: true,
+            kinds: vec![KindReading {
+                kind: "pods",
+                in_sync: Some(true),
+                heard: Some(Timestamp::from_millisecond(2_500).unwrap()),
+                restarts: vec![("expired", 0), ("ended", 3)],
+            }],
             snapshot: SnapshotReading {
                 revision: 3,
                 read: true,
@@ -615,6 +670,13 @@ mod tests {
             )
         );
         assert!(text.contains("flowlog_snapshot_taken_timestamp_seconds 1.5\n"), "{text}");
+        for line in [
+            "flowlog_watch_in_sync{kind=\"pods\"} 1.0\n",
+            "flowlog_watch_heard_timestamp_seconds{kind=\"pods\"} 2.5\n",
+            "flowlog_watch_restarts_total{kind=\"pods\",cause=\"expired\"} 0.0\n",
+        ] {
+            assert!(text.contains(line), "{line} in\n{text}");
+        }
     }
 
     #[test]

@@ -9,7 +9,8 @@ mod process;
 mod server;
 
 pub use board::{
-    Board, FlowReading, HookReading, LossReading, Readings, RingReading, SinkReading, SnapshotReading,
+    Board, FlowReading, HookReading, KindReading, LossReading, Readings, RingReading, SinkReading,
+    SnapshotReading,
 };
 pub use server::{Listen, Listeners, ServeError, Server};
 

@@ -8,6 +8,7 @@
 //! before its bookmark, it begins again at once, without an end; a server that cannot stream is asked to for ever; and an
 //! object that it cannot parse has no name there any more.
 
+use super::health::{Cause, Pulse};
 use super::items::{Items, MOST_BYTES};
 use super::kinds::{Kind, Row};
 use super::read::{Head, Id, Read, read};
@@ -22,6 +23,7 @@ use kube::client::Body;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::error::Error as _;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{Instant, timeout};
@@ -152,6 +154,7 @@ pub(super) struct Follower {
     client: Client,
     timing: Timing,
     tell: Sender<Told>,
+    pulse: Arc<Pulse>,
     backoff: Backoff,
     /// The last version that was seen; none while all is to be listed.
     version: Option<String>,
@@ -177,13 +180,20 @@ pub(super) struct Follower {
 }
 
 impl Follower {
-    pub(super) fn new(row: &'static Row, client: Client, timing: Timing, tell: Sender<Told>) -> Self {
+    pub(super) fn new(
+        row: &'static Row,
+        client: Client,
+        timing: Timing,
+        tell: Sender<Told>,
+        pulse: Arc<Pulse>,
+    ) -> Self {
         Self {
             row,
             client,
             backoff: Backoff::new(timing.again),
             timing,
             tell,
+            pulse,
             version: None,
             seen: None,
             stored: false,
@@ -226,6 +236,9 @@ impl Follower {
         let lived = self.going_on.take().map_or(Duration::ZERO, |since| since.elapsed());
         if lived >= self.timing.again.1 {
             self.is_well();
+        }
+        if let Some(cause) = self.cause_of(&trouble) {
+            self.pulse.begin_anew(cause);
         }
         match trouble {
             Trouble::Over => return Err(Trouble::Over),
@@ -275,6 +288,21 @@ impl Follower {
             }
         }
         Ok(self.backoff.wait())
+    }
+
+    /// A look for a kind that need not be there begins nothing anew.
+    fn cause_of(&self, trouble: &Trouble) -> Option<Cause> {
+        match trouble {
+            Trouble::Ended => Some(Cause::Ended),
+            Trouble::Expired => Some(Cause::Expired),
+            Trouble::NoStream(_) => Some(Cause::NoStream),
+            Trouble::NotFound => (!self.row.optional).then_some(Cause::Refused),
+            Trouble::Garbled(_) => Some(Cause::Garbled),
+            Trouble::Refused { .. } => Some(Cause::Refused),
+            Trouble::Broken { silent: true, .. } => Some(Cause::Silent),
+            Trouble::Broken { .. } => Some(Cause::Broken),
+            Trouble::Over => None,
+        }
     }
 
     /// It was answered that there is no such kind.
@@ -374,6 +402,9 @@ impl Follower {
     }
 
     async fn say(&self, told: Told) -> Result<(), Trouble> {
+        if let Told::State(_, state) = &told {
+            self.pulse.set(state);
+        }
         self.tell.send(told).await.map_err(|_| Trouble::Over)
     }
 
@@ -423,6 +454,7 @@ impl Follower {
             None => nameless = true,
         };
         while let Some(bytes) = next_bytes(&mut body, self.timing.list).await? {
+            self.pulse.hear(Timestamp::now());
             if !items.feed(&bytes, &mut item) {
                 return Err(broken("the answer is no list"));
             }
@@ -478,7 +510,7 @@ impl Follower {
     }
 
     async fn watch_on(&mut self, body: Body, length: Duration) -> Result<std::convert::Infallible, Trouble> {
-        let mut lines = Lines { body, buffer: Vec::new(), start: 0, seen: Timestamp::now() };
+        let mut lines = Lines::new(body, Arc::clone(&self.pulse));
         // What there is, until it is complete.
         let mut found = self.version.is_none().then(Vec::new);
         loop {
@@ -668,9 +700,14 @@ struct Lines {
     start: usize,
     /// When the server last said something.
     seen: Timestamp,
+    pulse: Arc<Pulse>,
 }
 
 impl Lines {
+    fn new(body: Body, pulse: Arc<Pulse>) -> Self {
+        Self { body, buffer: Vec::new(), start: 0, seen: Timestamp::now(), pulse }
+    }
+
     /// The next whole line; none at the end. Half a line at the end is none: it comes again with the next watch.
     async fn next(&mut self, patience: Duration) -> Result<Option<&[u8]>, Trouble> {
         let mut scanned = self.start;
@@ -704,6 +741,7 @@ impl Lines {
             })?;
             let Some(bytes) = bytes else { return Ok(None) };
             self.seen = Timestamp::now();
+            self.pulse.hear(self.seen);
             self.buffer.extend_from_slice(&bytes);
         }
     }

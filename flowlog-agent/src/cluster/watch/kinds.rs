@@ -41,7 +41,7 @@ pub(super) enum Needed {
 }
 
 /// What is to be known of a kind.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Row {
     pub(super) kind: Kind,
     /// As the API writes it.
@@ -54,6 +54,13 @@ pub(super) struct Row {
     /// Not every API server serves it.
     pub(super) optional: bool,
     pub(super) needed: Needed,
+}
+
+impl Row {
+    /// As requests and rights name it.
+    pub(super) fn plural(&self) -> &'static str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
 }
 
 const fn row(

@@ -56,10 +56,6 @@ fn group_of(row: &Row) -> (&'static str, &'static str) {
     row.api_version.split_once('/').unwrap_or(("", row.api_version))
 }
 
-fn plural_of(row: &Row) -> &'static str {
-    row.path.rsplit('/').next().unwrap_or_default()
-}
-
 /// Where the group's document is.
 pub(super) fn group_path(row: &Row) -> String {
     format!("/apis/{}", group_of(row).0)
@@ -84,7 +80,7 @@ pub(super) fn versions(text: &[u8]) -> Option<Vec<String>> {
 pub(super) fn lists_kind(text: &[u8], row: &Row) -> Option<bool> {
     let document: Document =
         serde_json::from_slice(text).ok().filter(|document| is(document, "APIResourceList"))?;
-    Some(document.resources.iter().any(|resource| resource.name == plural_of(row)))
+    Some(document.resources.iter().any(|resource| resource.name == row.plural()))
 }
 
 /// Whether the row's group is listed.

@@ -106,6 +106,43 @@ fn an_attempt_waits_for_its_pod_to_become_known() {
     assert_eq!(ended.stop_record().unwrap()["agent"]["counters"]["stages"]["attributed_late"], 1);
 }
 
+/// No object tells which addresses pods have, as where a network plugin takes them from the network's own subnets.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_new_pod_in_no_range_that_is_told_is_not_taken_for_somebody_outside() {
+    let net = Net::new();
+    let mut all = small(net);
+    all.push(pod(net, "late", 40));
+    let world = Plan::new(Cluster::from_objects(all.clone()), NODE).build().unwrap();
+    let node = all.iter_mut().find(|object| object["kind"] == "Node").unwrap();
+    node["spec"] = json!({});
+    let before = all[..all.len() - 1].to_vec();
+    let mut stage = Stage::of(net, world, &before);
+    let _late = stage.world.serve(&place("late"), None, &Listen::tcp(any(8080))).unwrap();
+    let agent = stage.agent(&["--waiting-ms", "8000"]);
+    let mut client = stage.actor("client");
+    do_step(&mut client, &Step::connect(net.at(Family::V4, 40, 8080)), Outcome::Established);
+    assert_eq!(agent.lines().len(), 1, "nothing is told of it yet: {:#?}", agent.lines());
+    stage.tell(&all);
+    let late = json!({
+        "flow": {"direction": "egress", "count": 1},
+        "source": {"pod": "client"},
+        "destination": {"kind": "pod", "pod": "late", "port": 8080},
+        "outcome": {"state": "established"},
+        "attribution": {"how": "late", "reason": null},
+    });
+    told(&agent, &late);
+    // Far from any pod nobody is waited for.
+    let began = Instant::now();
+    let far =
+        Step::connect(SocketAddr::new(internet(Family::V4, NO_HOST), 443)).within(Duration::from_secs(2));
+    do_step(&mut client, &far, Outcome::Timeout);
+    told(&agent, &json!({"destination": {"kind": "external", "port": 443}}));
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let ended = end(agent);
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 2, "{:#?}", ended.lines);
+}
+
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn an_attempt_whose_pod_never_becomes_known_goes_out_and_says_so() {

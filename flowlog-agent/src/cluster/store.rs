@@ -113,6 +113,7 @@ impl Store {
         changes.into_iter().for_each(|change| next.apply(change));
         let Next { mut inventory, policies, changes, trial, .. } = next;
         let Standing { stale_since, incomplete, unread, problems } = standing;
+        inventory.settle_ranges(now);
         inventory.set_incomplete(incomplete, now);
         let kept = before.changes.iter().filter(|change| is_kept(change, self.settings.settle, now));
         let changes: Vec<PolicyChange> = kept.cloned().chain(changes).collect();
@@ -208,7 +209,7 @@ impl Next {
             Change::ServiceGone(namespace, name) => self.inventory.remove_service(&namespace, &name),
             Change::Slice(slice) => self.inventory.put_slice(slice, self.now),
             Change::SliceGone(namespace, name) => self.inventory.remove_slice(&namespace, &name, self.now),
-            Change::Ranges(ranges) => self.inventory.set_ranges(ranges, self.now),
+            Change::Ranges(ranges) => self.inventory.set_ranges(ranges),
         }
     }
 

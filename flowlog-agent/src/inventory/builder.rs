@@ -78,7 +78,8 @@ impl Builder {
         }
         self.pods.iter().for_each(|pod| next.set_pod(pod, now));
         next.expire(now);
-        next.settle_ranges();
+        next.outdated = false;
+        next.put_ranges_together();
         next.services = ServiceIndex::of(self.services, self.slices, &|ip, uid| next.backend(ip, uid, now));
         next.changed.clear();
         next

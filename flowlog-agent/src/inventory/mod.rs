@@ -11,6 +11,7 @@ mod builder;
 mod change_tests;
 mod departed;
 mod names;
+mod neighbours;
 mod ranges;
 mod services;
 #[cfg(test)]
@@ -31,6 +32,7 @@ use departed::{Departed, addresses, identity};
 use foldhash::HashSet;
 use ipnet::IpNet;
 use jiff::Timestamp;
+use neighbours::Neighbours;
 use ranges::Blocks;
 use services::ServiceIndex;
 use smallvec::SmallVec;
@@ -115,6 +117,10 @@ pub struct Inventory {
     ranges: Arc<Blocks<Range>>,
     /// Those that no node tells.
     told_ranges: Arc<[IpNet]>,
+    /// Nodes or ranges have changed since the ranges were put together.
+    outdated: bool,
+    /// Where pods are that no range holds.
+    neighbours: Arc<Neighbours>,
     networks: Arc<Blocks<String>>,
     /// Addresses that changed hands since services were last asked about theirs.
     changed: HashSet<IpAddr>,
@@ -172,7 +178,7 @@ impl Inventory {
         self.pods.get(&(namespace.to_owned(), name.to_owned()))
     }
 
-    /// Puts a node in the place of the one of its name.
+    /// Puts a node in the place of the one of its name. Its ranges count from [`Self::settle_ranges`] on.
     pub fn put_node(&mut self, node: Node, now: Timestamp) {
         let name = node.name.clone();
         self.change_node(&name, Some(node), now);
@@ -188,17 +194,21 @@ impl Inventory {
         let before = cidrs_of(self).unwrap_or_default();
         self.set_node(name, node, now);
         self.settle(now);
-        if cidrs_of(self).unwrap_or_default() != before {
-            self.settle_ranges();
-            self.ask_all(now);
+        self.outdated |= cidrs_of(self).unwrap_or_default() != before;
+    }
+
+    /// The ranges of addresses that no node tells; they count from [`Self::settle_ranges`] on.
+    pub fn set_ranges(&mut self, ranges: Vec<IpNet>) {
+        if *self.told_ranges != *ranges {
+            self.told_ranges = ranges.into();
+            self.outdated = true;
         }
     }
 
-    /// The ranges of addresses that no node tells.
-    pub fn set_ranges(&mut self, ranges: Vec<IpNet>, now: Timestamp) {
-        if *self.told_ranges != *ranges {
-            self.told_ranges = ranges.into();
-            self.settle_ranges();
+    /// Puts the ranges together anew, where nodes or ranges have changed: once for all that changed at a time.
+    pub fn settle_ranges(&mut self, now: Timestamp) {
+        if std::mem::take(&mut self.outdated) {
+            self.put_ranges_together();
             self.ask_all(now);
         }
     }
@@ -290,6 +300,7 @@ impl Inventory {
                 self.addresses.claim(*ip, &Holder::Pod(Arc::clone(pod)), now);
             }
         }
+        self.note_neighbours(pod, Neighbours::add);
         self.changed.extend(addresses(pod).iter().copied().map(normalise));
         if pod.host_network && !pod.terminated {
             self.host(pod, now, |hosted| {
@@ -316,6 +327,7 @@ impl Inventory {
                 self.by_static_uid.remove(uid);
             }
         }
+        self.note_neighbours(pod, Neighbours::remove);
         let holder = Holder::Pod(Arc::clone(pod));
         let held = (&holder, addresses(pod));
         match after {
@@ -382,7 +394,7 @@ impl Inventory {
         }
     }
 
-    fn settle_ranges(&mut self) {
+    fn put_ranges_together(&mut self) {
         // Of two nodes that claim one range the last by name counts, today as tomorrow.
         let mut nodes: Vec<&Arc<Node>> = self.nodes().collect();
         nodes.sort_unstable_by(|one, other| one.name.cmp(&other.name));
@@ -394,6 +406,19 @@ impl Inventory {
         let told = told.map(|block| Range { block: normalise_block(*block), node: None });
         let ranges = of_nodes.chain(told).map(|range| (range.block, range)).collect();
         self.ranges = Arc::new(ranges);
+        let mut neighbours = Neighbours::default();
+        let all = self.pods.iter().flat_map(|(_, pod)| addresses(pod));
+        all.filter(|ip| self.ranges.find(**ip).is_none()).for_each(|ip| neighbours.add(*ip));
+        self.neighbours = Arc::new(neighbours);
+    }
+
+    /// Notes that addresses of a pod came (or went).
+    fn note_neighbours(&mut self, pod: &Pod, note: fn(&mut Neighbours, IpAddr)) {
+        for ip in addresses(pod) {
+            if self.ranges.find(*ip).is_none() {
+                note(Arc::make_mut(&mut self.neighbours), *ip);
+            }
+        }
     }
 
     /// The pod that a slice refers to, if it has the address, or had it and nobody else has; else whoever has it.
@@ -499,6 +524,11 @@ impl Inventory {
     /// The narrowest range of the cluster that holds this address.
     pub fn find_range(&self, ip: IpAddr) -> Option<&Range> {
         self.ranges.find(ip)
+    }
+
+    /// Whether an address that nobody has may be a new pod's all the same: pods are near it, in no range that is told.
+    pub fn may_be_a_pods(&self, ip: IpAddr) -> bool {
+        self.neighbours.are_near(ip)
     }
 
     /// The endpoint at an address at `at`, for an opener's side: service addresses do not open connections.

@@ -36,6 +36,8 @@ pub(super) struct Ends {
     /// Name of the local container.
     pub(super) container: Option<Arc<str>>,
     pub(super) attribution: Option<Attribution>,
+    /// The far end is outside the cluster, as far as is known, and may turn out to be a new pod in a moment.
+    pub(super) may_change: bool,
 }
 
 /// The answer about one attempt.
@@ -156,6 +158,12 @@ impl View<'_> {
             Direction::Egress => &ends.destination.endpoint,
             Direction::Ingress => &ends.source.endpoint,
         };
+        let at_far_end = match direction {
+            Direction::Egress => ends.destination.ip,
+            Direction::Ingress => ends.source.ip,
+        };
+        ends.may_change = matches!(peer, Endpoint::External(_))
+            && at_far_end.is_some_and(|ip| self.snapshot.inventory.may_be_a_pods(ip));
         // Rules, and a service's endpoints, that were not read yet may be in a moment.
         let unread = self.snapshot.unread.is_some()
             || (tried.taken.is_none() && leads_nobody_knows_where(&ends.target));
@@ -194,7 +202,16 @@ impl View<'_> {
             note,
         });
         let source = party(endpoint, tried.opener);
-        Ends { direction: Direction::Egress, source, destination, dialed, target, container, attribution }
+        Ends {
+            direction: Direction::Egress,
+            source,
+            destination,
+            dialed,
+            target,
+            container,
+            attribution,
+            may_change: false,
+        }
     }
 
     fn ingress(
@@ -217,6 +234,7 @@ impl View<'_> {
             dialed: None,
             container,
             attribution,
+            may_change: false,
         }
     }
 
@@ -391,6 +409,7 @@ mod tests {
             names: &names,
         };
         let (waits, ends) = match view.attribute_at(tried, from.unwrap_or(tried.time)) {
+            Attributed::Ends(ends) if ends.may_change => ("may change: ", ends),
             Attributed::Ends(ends) => ("", ends),
             Attributed::NotYet(ends) => ("waits: ", ends),
             Attributed::OutOfScope => return "out of scope".to_owned(),
@@ -401,6 +420,29 @@ mod tests {
             other => format!("{other:?}"),
         };
         format!("{waits}{} to {}", name(&ends.source.endpoint), name(&ends.destination.endpoint))
+    }
+
+    /// As with a network plugin that takes pods' addresses from the network's own subnets.
+    #[test]
+    fn an_address_near_pods_in_no_range_may_be_a_new_pods() {
+        let mut inventory = Inventory::builder(&Settings::default()).build(None, at(0));
+        inventory.put_pod(&pod("a/client").ip("10.1.0.2").node("n1").build(), at(0));
+        let database = "client to External(External { network: None })";
+        assert_eq!(told(&inventory, &tried(at(5)), None), format!("may change: {database}"));
+        inventory.put_pod(&pod("a/new").ip("10.1.0.7").build(), at(6));
+        assert_eq!(told(&inventory, &tried(at(5)), None), "client to new");
+        inventory.remove_pod("a", "new", at(7));
+        // Where the range is told, an address in it is nobody's, and one beside it is outside.
+        inventory.set_ranges(vec!["10.1.0.0/29".parse().unwrap()]);
+        inventory.settle_ranges(at(8));
+        assert_eq!(told(&inventory, &tried(at(4_000)), None), "waits: client to unknown");
+        inventory.set_ranges(vec!["10.1.0.0/30".parse().unwrap()]);
+        inventory.settle_ranges(at(8));
+        assert_eq!(told(&inventory, &tried(at(4_000)), None), database);
+        inventory.put_pod(&pod("a/beyond").ip("10.1.9.9").build(), at(9));
+        assert_eq!(told(&inventory, &tried(at(4_000)), None), format!("may change: {database}"));
+        inventory.remove_pod("a", "beyond", at(10));
+        assert_eq!(told(&inventory, &tried(at(4_000)), None), database, "nobody is near any more");
     }
 
     #[test]

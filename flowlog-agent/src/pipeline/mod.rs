@@ -460,19 +460,19 @@ impl Spine {
         let inventory = &self.snapshot.inventory;
         self.backends.look_up(&mut tried, |to, protocol| inventory.is_service(to.ip(), to.port(), protocol));
         match self.view(now).attribute(&tried) {
-            Attributed::Ends(ends) => self.follow(&mut tried, *ends, now_ns),
+            Attributed::OutOfScope => self.leave_out(&tried),
+            Attributed::Ends(ends) if !ends.may_change => self.follow(&mut tried, *ends, now_ns),
             // What became of an attempt that has waited already is told at once.
-            Attributed::NotYet(_) if tried.update && !tried.untold && !self.waiting.holds(tried.id) => {
+            _ if tried.update && !tried.untold && !self.waiting.holds(tried.id) => {
                 self.last_attribute(&mut tried, now_ns, now, None);
             }
-            Attributed::NotYet(_) => {
+            Attributed::Ends(_) | Attributed::NotYet(_) => {
                 // A cgroup made in the moment in which the hook was attached can miss both the hook and the scan.
                 self.rescan_due |= tried.cgroup_id.is_some_and(|id| self.cgroups.find(id).is_none());
                 if let Err(mut tried) = self.waiting.hold(tried, now_ns) {
                     self.last_attribute(&mut tried, now_ns, now, None);
                 }
             }
-            Attributed::OutOfScope => self.leave_out(&tried),
         }
     }
 
@@ -482,7 +482,11 @@ impl Spine {
             let Self { snapshot, cgroups, node, host_processes, waiting, repeats, naming, .. } = self;
             let (host_processes, names) = (*host_processes, &naming.names);
             let view = View { snapshot, cgroups, node, host_processes, now, repeats, names };
-            let ready = waiting.take_ready(|tried| !matches!(view.attribute(tried), Attributed::NotYet(_)));
+            let ready = waiting.take_ready(|tried| match view.attribute(tried) {
+                Attributed::Ends(ends) => !ends.may_change,
+                Attributed::NotYet(_) => false,
+                Attributed::OutOfScope => true,
+            });
             for mut tried in ready {
                 self.registry.attributed_late.one();
                 self.last_attribute(&mut tried, now_ns, now, Some(Attribution::Late));

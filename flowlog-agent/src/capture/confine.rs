@@ -215,7 +215,6 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_sync_file_range,
     libc::SYS_fcntl,
     libc::SYS_flock,
-    libc::SYS_ioctl,
     libc::SYS_close,
     libc::SYS_close_range,
     libc::SYS_dup,
@@ -251,8 +250,6 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     // Tokio's pair of sockets, by which signals are told; it is made before.
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
-    libc::SYS_sendto,
-    libc::SYS_sendmsg,
     libc::SYS_shutdown,
     libc::SYS_getsockopt,
     // Time.
@@ -298,14 +295,52 @@ const SYSTEM_CALLS: &[libc::c_long] = &[
     libc::SYS_uname,
 ];
 
-/// What connecting and looking up a name take beside those; `socket` itself is told apart by its family.
-const REACH_SYSTEM_CALLS: &[libc::c_long] = &[
-    libc::SYS_connect,
-    libc::SYS_setsockopt,
-    libc::SYS_getsockname,
-    libc::SYS_getpeername,
-    libc::SYS_sendmmsg,
+/// Calls by which something is sent, and the place of their flags: with MSG_FASTOPEN sending is a connect that Landlock
+/// does not look at.
+const SENDING: [(libc::c_long, u8); 3] =
+    [(libc::SYS_sendto, 3), (libc::SYS_sendmsg, 2), (libc::SYS_sendmmsg, 3)];
+
+/// What is asked of descriptors: whether one is a terminal, that it does not block, how much is there to read. Nothing that
+/// changes an interface, which is asked for the same way.
+/// FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS and TIOCGWINSZ (include/uapi/asm-generic/ioctls.h).
+const IOCTLS: [u64; 6] = [0x5421, 0x5451, 0x5450, 0x541b, 0x5401, 0x5413];
+
+/// What connecting and looking up a name take beside those; `socket` and `setsockopt` are told apart.
+const REACH_SYSTEM_CALLS: &[libc::c_long] =
+    &[libc::SYS_connect, libc::SYS_getsockname, libc::SYS_getpeername];
+
+/// What is set at a socket, by level: how long it lives, how it sends. The resolver's asks for ICMP errors. Not among it:
+/// what takes CAP_NET_ADMIN (marks, repair, a table of iptables).
+const SOCKET_OPTIONS: &[(libc::c_int, &[libc::c_int])] = &[
+    (
+        libc::SOL_SOCKET,
+        &[
+            libc::SO_REUSEADDR,
+            libc::SO_SNDBUF,
+            libc::SO_RCVBUF,
+            libc::SO_KEEPALIVE,
+            libc::SO_LINGER,
+            libc::SO_RCVTIMEO,
+            libc::SO_SNDTIMEO,
+        ],
+    ),
+    (
+        libc::IPPROTO_TCP,
+        &[
+            libc::TCP_NODELAY,
+            libc::TCP_KEEPIDLE,
+            libc::TCP_KEEPINTVL,
+            libc::TCP_KEEPCNT,
+            libc::TCP_QUICKACK,
+            libc::TCP_USER_TIMEOUT,
+        ],
+    ),
+    (libc::IPPROTO_IP, &[libc::IP_RECVERR]),
+    (libc::IPPROTO_IPV6, &[libc::IPV6_RECVERR, libc::IPV6_V6ONLY]),
 ];
+
+/// Of a socket's type, beside the type itself.
+const SOCKET_FLAGS: libc::c_int = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
 
 /// musl's resolver binds its socket before it asks. Nothing listens at it: `listen` is among what is gone.
 const RESOLVE_SYSTEM_CALLS: &[libc::c_long] = &[libc::SYS_bind];
@@ -345,6 +380,41 @@ fn flags(flag: libc::c_int) -> u64 {
     u64::from(flag.cast_unsigned())
 }
 
+type Condition = Result<SeccompCondition, BackendError>;
+
+/// The argument at this place is so.
+fn is(place: u8, value: u64) -> Condition {
+    SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, value)
+}
+
+/// It is so in these bits.
+fn masked(place: u8, mask: u64, value: u64) -> Condition {
+    SeccompCondition::new(place, SeccompCmpArgLen::Dword, SeccompCmpOp::MaskedEq(mask), value)
+}
+
+/// Where all of it holds.
+fn rule<const N: usize>(conditions: [Condition; N]) -> Result<SeccompRule, BackendError> {
+    SeccompRule::new(conditions.into_iter().collect::<Result<_, _>>()?)
+}
+
+/// TCP of the internet families, and UDP where names are asked for; no other protocol that goes by the same types (MPTCP,
+/// SCTP, ping).
+fn sockets(names: bool) -> Result<Vec<SeccompRule>, BackendError> {
+    let tcp = (libc::SOCK_STREAM, libc::IPPROTO_TCP);
+    let udp = (libc::SOCK_DGRAM, libc::IPPROTO_UDP);
+    let kinds = if names { &[tcp, udp][..] } else { &[tcp] };
+    let mut rules = Vec::new();
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (type_, protocol) in kinds {
+            for protocol in [0, *protocol] {
+                let of_type = masked(1, flags(!SOCKET_FLAGS), flags(*type_));
+                rules.push(rule([is(0, flags(family)), of_type, is(2, flags(protocol))])?);
+            }
+        }
+    }
+    Ok(rules)
+}
+
 /// Another call is answered as by a kernel that has it not: libraries know what to do then.
 fn confine_system_calls(uses: &Uses) -> Result<(), ConfineError> {
     // With no socket that could be made to listen, one that does is all that it takes.
@@ -356,33 +426,111 @@ fn confine_system_calls(uses: &Uses) -> Result<(), ConfineError> {
     let calls = SYSTEM_CALLS.iter().chain(OLD_SYSTEM_CALLS).chain(reach).chain(resolve).chain(accept);
     let plain = calls.map(|call| (*call, Vec::new()));
     let mut rules: BTreeMap<libc::c_long, Vec<SeccompRule>> = plain.collect();
-    let map_command = |command| {
-        let is_it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, command)?;
-        SeccompRule::new(vec![is_it])
-    };
     // Threads alone, in no namespace of their own. The flags of clone3 lie where no filter can look: without it
     // glibc takes clone.
+    let namespaces = NAMESPACES.iter().map(|flag| flags(*flag)).sum::<u64>();
+    let thread = flags(libc::CLONE_THREAD);
     let is_thread = SeccompCondition::new(
         0,
         SeccompCmpArgLen::Qword,
-        SeccompCmpOp::MaskedEq(
-            flags(libc::CLONE_THREAD) | NAMESPACES.iter().map(|flag| flags(*flag)).sum::<u64>(),
-        ),
-        flags(libc::CLONE_THREAD),
-    )?;
-    rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![is_thread])?]);
-    if !uses.reach.is_empty() {
-        let of_family = |family: libc::c_int| {
-            let is_it = SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, flags(family))?;
-            SeccompRule::new(vec![is_it])
-        };
-        let families = [libc::AF_INET, libc::AF_INET6].map(of_family);
-        rules.insert(libc::SYS_socket, families.into_iter().collect::<Result<_, BackendError>>()?);
+        SeccompCmpOp::MaskedEq(thread | namespaces),
+        thread,
+    );
+    rules.insert(libc::SYS_clone, vec![rule([is_thread])?]);
+    rules
+        .insert(libc::SYS_bpf, MAP_COMMANDS.map(|command| rule([is(0, command)])).collect::<Result<_, _>>()?);
+    let ioctls = IOCTLS.iter().map(|request| rule([is(1, *request)]));
+    rules.insert(libc::SYS_ioctl, ioctls.collect::<Result<_, _>>()?);
+    let sending = SENDING.iter().filter(|(call, _)| *call != libc::SYS_sendmmsg || !uses.reach.is_empty());
+    for (call, place) in sending {
+        let plain = masked(*place, flags(libc::MSG_FASTOPEN), 0);
+        rules.insert(*call, vec![rule([plain])?]);
     }
-    rules.insert(libc::SYS_bpf, MAP_COMMANDS.map(map_command).collect::<Result<_, BackendError>>()?);
+    if !uses.reach.is_empty() {
+        rules.insert(libc::SYS_socket, sockets(uses.reach.contains(&DNS_PORT))?);
+        let options =
+            SOCKET_OPTIONS.iter().flat_map(|(level, names)| names.iter().map(move |name| (level, name)));
+        let options = options.map(|(level, name)| rule([is(1, flags(*level)), is(2, flags(*name))]));
+        rules.insert(libc::SYS_setsockopt, options.collect::<Result<_, _>>()?);
+    }
     let unknown = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
     let filter = SeccompFilter::new(rules, unknown, SeccompAction::Allow, arch)?;
     let program: BpfProgram = filter.try_into()?;
     Ok(seccompiler::apply_filter(&program)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DNS_PORT, Uses, confine_system_calls};
+    use nix::errno::Errno;
+    use nix::libc;
+    use nix::sys::termios::{FlushArg, tcflush};
+    use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+    use std::io::{self, Write};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+    /// On a thread of its own: a filter is its thread's alone.
+    fn confined<T: Send + 'static>(reach: &[u16], act: impl FnOnce() -> T + Send + 'static) -> T {
+        let uses = Uses { reach: reach.to_vec(), ..Uses::default() };
+        let thread = std::thread::spawn(move || {
+            confine_system_calls(&uses).unwrap();
+            act()
+        });
+        thread.join().unwrap()
+    }
+
+    fn errno(result: io::Result<()>) -> i32 {
+        result.err().and_then(|error| error.raw_os_error()).unwrap_or_default()
+    }
+
+    #[test]
+    fn sockets_of_tcp_can_be_made_where_a_server_is_followed_and_of_udp_where_it_has_a_name() {
+        type Row = (Domain, Type, Option<Protocol>, [bool; 3]);
+        let (none, some, name) = ([false; 3], [false, true, true], [false, false, true]);
+        let rows: [Row; 11] = [
+            (Domain::IPV4, Type::STREAM, None, some),
+            (Domain::IPV6, Type::STREAM, Some(Protocol::TCP), some),
+            (Domain::IPV4, Type::STREAM.nonblocking(), None, some),
+            (Domain::IPV4, Type::DGRAM, None, name),
+            (Domain::IPV6, Type::DGRAM, Some(Protocol::UDP), name),
+            (Domain::IPV4, Type::STREAM, Some(Protocol::MPTCP), none),
+            (Domain::IPV4, Type::STREAM, Some(Protocol::SCTP), none),
+            (Domain::IPV4, Type::DGRAM, Some(Protocol::ICMPV4), none),
+            (Domain::IPV4, Type::RAW, Some(Protocol::UDP), none),
+            (Domain::UNIX, Type::STREAM, None, none),
+            (Domain::PACKET, Type::RAW, None, none),
+        ];
+        for (reach, column) in [(&[][..], 0), (&[6443], 1), (&[6443, DNS_PORT], 2)] {
+            let made = confined(reach, move || {
+                rows.map(|(domain, type_, protocol, _)| errno(Socket::new(domain, type_, protocol).map(drop)))
+            });
+            for ((domain, type_, protocol, may), errno) in rows.iter().zip(made) {
+                let expected = if may[column] { 0 } else { Errno::ENOSYS as i32 };
+                assert_eq!(errno, expected, "{domain:?} {type_:?} {protocol:?}, reaching {reach:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_asked_of_a_socket_is_what_a_client_asks() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let to: SocketAddr = listener.local_addr().unwrap();
+        let rows = confined(&[6443], move || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            let fast = socket.send_to_with_flags(b"x", &SockAddr::from(to), libc::MSG_FASTOPEN);
+            // By an ioctl that no socket answers.
+            let asked = tcflush(&socket, FlushArg::TCIOFLUSH);
+            let set = [socket.set_mark(7), socket.set_tcp_nodelay(true), socket.set_keepalive(true)];
+            let bound = socket.bind(&SockAddr::from(to));
+            let connected = socket.connect(&SockAddr::from(to));
+            let stream = TcpStream::from(socket);
+            let sent = [(&stream).write(b"x").map(drop), stream.set_nonblocking(true)];
+            let first = [fast.map(drop), asked.map_err(io::Error::from)];
+            let all = first.into_iter().chain(set).chain([bound, connected]).chain(sent);
+            all.map(errno).collect::<Vec<_>>()
+        });
+        let gone = Errno::ENOSYS as i32;
+        assert_eq!(rows, [gone, gone, gone, 0, 0, gone, 0, 0, 0]);
+    }
 }

@@ -5,6 +5,8 @@ mod bin;
 #[cfg(test)]
 mod check;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod lint;
 #[cfg(test)]
 mod policy;

@@ -10,13 +10,19 @@ mod gather;
 mod health;
 mod items;
 mod kinds;
+mod once;
+mod probe;
 mod reach;
 mod read;
 mod served;
 mod standing;
 mod timing;
 
+pub use follow::Followed;
 pub use health::KindHealth;
+pub use kinds::Needed;
+pub use once::{Reading, read as read_once};
+pub use probe::{Probe, ProbedKind, ProbedNode, probe};
 pub use reach::{Access, Reach, ReachError};
 pub use timing::Timing;
 
@@ -55,6 +61,14 @@ pub enum WatchError {
     /// The API server could not be reached even if it answered.
     #[error(transparent)]
     Reach(#[from] ReachError),
+    /// It was asked once, and told nothing.
+    #[error("nothing can be read from the API server at {url}: {why}")]
+    Unread {
+        /// Its address.
+        url: String,
+        /// What it or the way there said.
+        why: String,
+    },
     /// There is no runtime for it.
     #[error("start what watches the API server: {0}")]
     Start(#[source] std::io::Error),

@@ -1,13 +1,17 @@
-//! `flowlog check`: what this host can and cannot do, hook by hook, and how to mend it.
+//! `flowlog check`: what this host can and cannot do, hook by hook, and how to mend it; on request the cluster, too.
 //!
-//! Reads files only; nothing is loaded. Exit code 0: everything is there; 1: flowlog runs and sees less;
+//! Of the host it reads files only; nothing is loaded. Exit code 0: everything is there; 1: flowlog runs and sees less;
 //! 2: it cannot run.
 
+mod cluster;
+
+use super::Called;
 use super::detach::{folder_parser, pin_folder};
 use crate::capture::hooks::{ANSWERS, Attach, HOOKS, Hook};
 use crate::capture::host::{self, Host, Lockdown, under};
 use crate::capture::{self, PinnedState, PinnedThere};
 use clap::ValueEnum;
+use cluster::{ClusterArgs, ClusterPart, Rule};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -26,6 +30,8 @@ pub(super) struct Args {
     /// The folder that `flowlog run --pin=DIR` is given; default: `flowlog` in the first bpffs.
     #[arg(long, env = "FLOWLOG_PIN", value_name = "DIR", default_value = "", value_parser = folder_parser())]
     pin: PathBuf,
+    #[command(flatten)]
+    cluster: ClusterArgs,
 }
 
 /// How the answer is printed.
@@ -42,7 +48,7 @@ const OLDEST_KERNEL: &str = "5.10";
 const COLUMNS: usize = 80;
 
 /// The answer.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
 struct Report {
     /// flowlog's version.
     version: &'static str,
@@ -51,10 +57,24 @@ struct Report {
     kernel: Option<String>,
     /// What it comes to.
     result: Ability,
-    /// What the host offers.
+    /// What the host offers; absent at a workstation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     host: Vec<Row>,
-    /// Every hook.
+    /// Every hook; absent at a workstation.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     hooks: Vec<Row>,
+    /// The API server's address.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_server: Option<String>,
+    /// What the cluster lets the agent do, where that was asked for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cluster: Vec<Row>,
+    /// How the agent's pod shows it the node.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pod: Vec<Row>,
+    /// Rights that are missing, as rules of a ClusterRole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    missing_rights: Vec<Rule>,
     /// What outlives the agent, where something does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned: Option<PinnedPart>,
@@ -96,10 +116,11 @@ struct PinnedPart {
 type Pins = (PathBuf, Result<Option<PinnedThere>, String>);
 
 /// What it comes to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 enum Ability {
     /// Everything is there.
+    #[default]
     Complete,
     /// flowlog runs and sees less.
     Degraded,
@@ -138,7 +159,25 @@ enum Mark {
 type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Look and tell.
-pub(super) fn run(args: &Args) -> ExitCode {
+pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
+    let mut report = match called {
+        Called::Alone => look_at_host(args),
+        Called::Plugin => Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() },
+    };
+    if called == Called::Plugin || args.cluster.is_asked() {
+        report.add_cluster(args.cluster.look(called == Called::Plugin)?);
+    }
+    let text = match args.output {
+        Format::Text => report.text(),
+        Format::Json => report.json(),
+    };
+    Ok(match super::answer::print(&text) {
+        code if code == ExitCode::SUCCESS => report.exit_code(),
+        failed => failed,
+    })
+}
+
+fn look_at_host(args: &Args) -> Report {
     let root = Path::new("/");
     let host = Host::read(root);
     // Where no bpffs is mounted, nothing is pinned.
@@ -157,14 +196,7 @@ pub(super) fn run(args: &Args) -> ExitCode {
         Err(_) => look(root, &host, None, args.cgroup_root.as_deref()),
     };
     report.add_pins(pins.as_ref());
-    let text = match args.output {
-        Format::Text => report.text(),
-        Format::Json => report.json(),
-    };
-    match super::answer::print(&text) {
-        code if code == ExitCode::SUCCESS => report.exit_code(),
-        failed => failed,
-    }
+    report
 }
 
 fn look(
@@ -187,7 +219,7 @@ fn look(
     ];
     let result = rows.iter().chain(&hooks).map(Row::ability).max().unwrap_or(Ability::Complete);
     let kernel = host.kernel.as_ref().ok().map(|kernel| kernel.release.clone());
-    Report { version: env!("CARGO_PKG_VERSION"), kernel, result, host: rows, hooks, pinned: None }
+    Report { version: env!("CARGO_PKG_VERSION"), kernel, result, host: rows, hooks, ..Report::default() }
 }
 
 fn look_at_kernel(host: &Host) -> Row {
@@ -464,6 +496,9 @@ impl Row {
         };
         // Writing to a String cannot fail.
         let _ = write!(text, "  {mark:<10}{:<14}", self.name);
+        if self.name.len() >= INDENT - NAMES {
+            let _ = write!(text, "\n{:INDENT$}", "");
+        }
         wrap(text, &self.found, INDENT);
         for (label, words) in [("without it: ", &self.without), ("to mend it: ", &self.remedy)] {
             if let Some(words) = words {
@@ -497,8 +532,13 @@ impl PinnedPart {
     }
 }
 
-/// Column at which the words of a row begin.
+/// Columns at which the name of a row and its words begin.
+const NAMES: usize = 12;
 const INDENT: usize = 26;
+
+fn shown_list(these: &[impl ToString]) -> String {
+    these.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
 
 /// Append words after `indent` columns that are there already, further lines indented as far.
 fn wrap(text: &mut String, words: &str, indent: usize) {
@@ -531,12 +571,28 @@ impl Report {
         self.pinned = there.map(|(folder, there)| PinnedPart::of(folder, there));
     }
 
+    fn add_cluster(&mut self, part: ClusterPart) {
+        self.result = self.result.max(part.ability());
+        let ClusterPart { url, cluster, pod, rights } = part;
+        (self.api_server, self.cluster, self.pod, self.missing_rights) = (url, cluster, pod, rights);
+    }
+
     fn text(&self) -> String {
-        let mut text = format!("flowlog {} on Linux", self.version);
-        let _ = writeln!(text, " {}\n\nHost", self.kernel.as_deref().unwrap_or("of an unknown version"));
-        self.host.iter().for_each(|row| row.write_text(&mut text));
-        text.push_str("\nHooks\n");
-        self.hooks.iter().for_each(|row| row.write_text(&mut text));
+        let mut text = format!("flowlog {}", self.version);
+        if !self.host.is_empty() {
+            let _ = write!(text, " on Linux {}", self.kernel.as_deref().unwrap_or("of an unknown version"));
+        }
+        text.push('\n');
+        let parts =
+            [("Host", &self.host), ("Hooks", &self.hooks), ("Cluster", &self.cluster), ("Pod", &self.pod)];
+        for (title, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
+            let _ = writeln!(text, "\n{title}");
+            rows.iter().for_each(|row| row.write_text(&mut text));
+        }
+        if !self.missing_rights.is_empty() {
+            text.push_str("\nRights that are missing, as rules of a ClusterRole:\n");
+            text.push_str(&cluster::yaml(&self.missing_rights));
+        }
         text.push('\n');
         wrap(&mut text, self.summary(), 0);
         text
@@ -544,6 +600,13 @@ impl Report {
 
     fn summary(&self) -> &'static str {
         match self.result {
+            Ability::Complete if self.host.is_empty() => "flowlog can follow this cluster.",
+            Ability::Degraded if self.host.is_empty() => {
+                "flowlog can follow this cluster and knows less than it could: see what is not ok above."
+            }
+            Ability::CannotRun if !self.cluster.is_empty() => {
+                "flowlog cannot do its work here: mend what is missing above."
+            }
             Ability::Complete => "flowlog can run here and sees all that it can see.",
             Ability::Degraded => {
                 "flowlog can run here and sees less than it could: see what is not ok above."

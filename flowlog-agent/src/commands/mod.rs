@@ -5,12 +5,13 @@
 mod answer;
 mod check;
 mod detach;
+mod plugin;
 mod policy;
 mod run;
 mod schema;
 
 use crate::capture::OBJECT_SOURCE;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use std::io::Write as _;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -37,10 +38,11 @@ kubectl get -A -o yaml \\\n      \
         pods,namespaces,services,endpointslices,networkpolicies,nodes,replicasets,jobs \\\n      \
         > cluster/all.yaml")]
     Run(Box<run::Args>),
-    /// Tell what this host can and cannot do, hook by hook, and how to mend it.
+    /// Tell what this host can and cannot do, hook by hook, and how to mend it; on request the cluster, too.
     #[command(
         after_help = "Exit code: 0 everything is there, 1 flowlog runs and sees less, 2 it cannot run.\n\n\
-        Examples:\n  flowlog check\n  flowlog check --output json"
+        Examples:\n  flowlog check\n  flowlog check --output json\n  \
+        kubectl exec --namespace flowlog daemonset/flowlog -- /flowlog check --in-cluster"
     )]
     Check(check::Args),
     /// Take everything that `flowlog run --pin` left in the kernel out of it.
@@ -53,15 +55,36 @@ kubectl get -A -o yaml \\\n      \
     Schema(schema::Args),
 }
 
+/// By which name this was called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Called {
+    /// Its own.
+    Alone,
+    /// That of a plugin of kubectl, at a workstation.
+    Plugin,
+}
+
 /// Parse the arguments, run the subcommand, translate its answer into an exit code.
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
-        Command::Run(args) => run::run(&args).unwrap_or_else(|error| refuse(&error)),
-        Command::Check(args) => check::run(&args),
-        Command::Detach(args) => detach::run(&args).unwrap_or_else(|error| refuse(&error)),
-        Command::Policy(args) => policy::run(&args).unwrap_or_else(|error| refuse(&error)),
-        Command::Schema(args) => schema::run(args),
-    }
+    let called = Called::by(std::env::args_os().next().as_deref());
+    let command = match called {
+        Called::Alone => Arguments::command(),
+        Called::Plugin => {
+            if let Err(error) = plugin::refuse_on_workstation(std::env::args_os().skip(1)) {
+                return refuse(&error);
+            }
+            plugin::command(Arguments::command())
+        }
+    };
+    let parsed = Arguments::from_arg_matches(&command.get_matches());
+    let result = match parsed.unwrap_or_else(|error| error.exit()).command {
+        Command::Run(args) => run::run(&args),
+        Command::Check(args) => check::run(&args, called),
+        Command::Detach(args) => detach::run(&args),
+        Command::Policy(args) => policy::run(&args, called),
+        Command::Schema(args) => Ok(schema::run(args)),
+    };
+    result.unwrap_or_else(|error| refuse(&error))
 }
 
 /// An error with those of its causes that it does not tell itself.

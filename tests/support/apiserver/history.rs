@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// A request that came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// Verb as RBAC has it: get, list or watch.
+    /// Verb as RBAC has it: get, list, watch or create.
     pub verb: &'static str,
     /// API group.
     pub group: String,
@@ -20,6 +20,8 @@ pub struct Request {
     pub query: BTreeMap<String, String>,
     /// What it accepts.
     pub accept: String,
+    /// Who it is to be taken for, in place of whoever asks: a user, and groups.
+    pub impersonates: Vec<String>,
     /// The status of its answer.
     pub status: u16,
 }
@@ -51,6 +53,10 @@ pub(super) struct History {
     pub(super) streams: bool,
     pub(super) bookmarks: Option<Duration>,
     pub(super) token: Option<String>,
+    /// Who asks, where nobody else is named.
+    pub(super) user: String,
+    /// Plurals and verbs that the user has no right to; `*` for all verbs.
+    pub(super) forbidden: BTreeSet<(&'static str, &'static str)>,
     pub(super) faults: Vec<(Which, Fault, usize)>,
     pub(super) dropped: (u64, Drop),
     pub(super) requests: Vec<Request>,
@@ -73,6 +79,8 @@ impl Default for History {
             streams: true,
             bookmarks: None,
             token: None,
+            user: "system:serviceaccount:flowlog:flowlog".to_owned(),
+            forbidden: BTreeSet::new(),
             faults: Vec::new(),
             dropped: (0, Drop::Clean),
             requests: Vec::new(),
@@ -201,6 +209,18 @@ impl History {
 
     pub(super) fn serves(&self, plural: &str) -> bool {
         !self.unserved.contains(plural)
+    }
+
+    /// Why this is not allowed. It is asked before whether there is such a kind.
+    pub(super) fn forbids(&self, user: &str, verb: &str, group: &str, plural: &str) -> Option<Value> {
+        let forbidden = |(of, what): &(&str, &str)| *of == plural && (*what == "*" || *what == verb);
+        self.forbidden.iter().find(|row| forbidden(row))?;
+        let of = if group.is_empty() { plural.to_owned() } else { format!("{plural}.{group}") };
+        let message = format!(
+            "{of} is forbidden: User \"{user}\" cannot {verb} resource \"{plural}\" in API group \"{group}\" at the \
+             cluster scope"
+        );
+        Some(status(403, "Forbidden", &message))
     }
 
     /// The fault that befalls this request.

@@ -232,6 +232,11 @@ impl ApiServer {
         self.history(|history| history.token = Some(token.to_owned()));
     }
 
+    /// Gives no right to a kind: `list`, `watch`, or `*` for both.
+    pub fn forbid(&self, plural: &'static str, verb: &'static str) {
+        self.history(|history| history.forbidden.insert((plural, verb)));
+    }
+
     /// Lets this befall the next requests of these, so many times.
     pub fn fault(&self, which: Which, fault: Fault, times: usize) {
         self.history(|history| history.faults.push((which, fault, times)));

@@ -93,15 +93,27 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
     let watch = ["1", "true"].contains(&query.get("watch").map_or("", String::as_str));
     let initial = query.get("sendInitialEvents").is_some_and(|value| value == "true");
     let authorization = header(AUTHORIZATION);
+    let posts = request.method() == hyper::Method::POST;
+    let impersonates: Vec<String> = ["impersonate-user", "impersonate-group"]
+        .iter()
+        .flat_map(|name| request.headers().get_all(*name))
+        .filter_map(|value| Some(value.to_str().ok()?.to_owned()))
+        .collect();
     let from = query.get("resourceVersion").and_then(|version| version.parse::<u64>().ok());
     let (refused, fault) = shared.look(|history| {
         let unauthorized = history.token.as_ref().is_some_and(|token| authorization != format!("Bearer {token}"));
         let known = row_of(plural).filter(|row| served_at(row, &parts) && history.serves(row.0));
         let fault = history.take_fault(plural, watch, initial);
+        let user = impersonates.first().unwrap_or(&history.user).clone();
+        let forbidden = history.forbids(&user, if watch { "watch" } else { "list" }, group, plural);
         let refused = if unauthorized {
             Some(status(401, "Unauthorized", "Unauthorized"))
         } else if let Some(Fault::Plain(code)) = &fault {
             Some(plain(*code))
+        } else if posts {
+            Some(review(&parts, &user).unwrap_or_else(|| plain(404)))
+        } else if forbidden.is_some() {
+            forbidden
         } else if let Some(document) = known.is_none().then(|| document(history, &parts)) {
             // What is not there is not there in plain text.
             Some(document.unwrap_or_else(|| plain(404)))
@@ -121,6 +133,7 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
         };
         history.requests.push(Request {
             verb: match (known.is_some(), watch) {
+                _ if posts => "create",
                 (false, _) if plural.is_empty() => "get",
                 (_, true) => "watch",
                 (_, false) => "list",
@@ -129,6 +142,7 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
             plural: plural.to_owned(),
             query: query.clone(),
             accept: accept.clone(),
+            impersonates: impersonates.clone(),
             status: refused.as_ref().map_or(200, code_of),
         });
         (refused, fault)
@@ -171,6 +185,17 @@ fn plain(code: u16) -> Value {
     format!("{code} page not found\n").into()
 }
 
+/// Who the user is, to himself.
+fn review(parts: &[&str], user: &str) -> Option<Value> {
+    (parts == ["apis", "authentication.k8s.io", "v1", "selfsubjectreviews"]).then(|| {
+        json!({
+            "kind": "SelfSubjectReview", "apiVersion": "authentication.k8s.io/v1",
+            "metadata": {"creationTimestamp": "2026-01-01T00:00:00Z"},
+            "status": {"userInfo": {"username": user, "groups": ["system:authenticated"]}},
+        })
+    })
+}
+
 /// What is said to be served: all groups, a group's versions, a version's kinds.
 fn document(history: &History, parts: &[&str]) -> Option<Value> {
     let served = || {
@@ -194,6 +219,9 @@ fn document(history: &History, parts: &[&str]) -> Option<Value> {
         json!({"name": group, "preferredVersion": versions[0], "versions": versions})
     };
     match parts {
+        ["version"] => {
+            Some(json!({"major": "1", "minor": "34", "gitVersion": "v1.34.1", "platform": "linux/amd64"}))
+        }
         ["apis"] => {
             let groups: BTreeSet<&str> = served().map(|(_, of)| of.0).collect();
             let groups: Vec<Value> = groups.into_iter().map(about).collect();
@@ -218,6 +246,7 @@ fn document(history: &History, parts: &[&str]) -> Option<Value> {
 fn code_of(status: &Value) -> u16 {
     match status.as_str() {
         Some(text) => text.split(' ').next().and_then(|code| code.parse().ok()).unwrap_or(500),
+        None if status["kind"] == "SelfSubjectReview" => 201,
         None => status["code"].as_u64().and_then(|code| u16::try_from(code).ok()).unwrap_or(200),
     }
 }
@@ -331,6 +360,9 @@ fn list(shared: &Arc<Shared>, asked: &Asked) -> Response<Pieces> {
     let (version, forgotten, texts) =
         shared.look(|history| (history.version, history.forgotten, history.texts(asked.row.0)));
     let (version, from) = token.unwrap_or((version, 0));
+    let wanted =
+        asked.query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name="));
+    let texts: Vec<_> = texts.into_iter().filter(|(id, _)| wanted.is_none_or(|name| id.1 == name)).collect();
     if token.is_some() && version <= forgotten {
         let message = "The provided continue parameter is too old to display a consistent list result.";
         return whole(410, &status(410, "Expired", message));

@@ -8,6 +8,11 @@
 //! before its bookmark, it begins again at once, without an end; a server that cannot stream is asked to for ever; and an
 //! object that it cannot parse has no name there any more.
 
+mod once;
+mod probe;
+
+pub use probe::Followed;
+
 use super::health::{Cause, Pulse};
 use super::items::{Items, MOST_BYTES};
 use super::kinds::{Kind, Row};
@@ -15,6 +20,7 @@ use super::read::{Head, Id, Read, read};
 use super::served::{self, Served};
 use super::timing::{Backoff, Timing, between};
 use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
+use http::request::Builder;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use jiff::Timestamp;
@@ -68,7 +74,7 @@ enum Trouble {
     /// What came cannot be read, or was an error in place of an event.
     Garbled(String),
     /// The server said no, and perhaps when to ask again.
-    Refused { what: String, later: Option<Duration> },
+    Refused { status: StatusCode, what: String, later: Option<Duration> },
     /// No answer, or one that broke off or fell silent; since when, where that was not now.
     Broken { what: String, since: Option<Timestamp>, silent: bool },
     /// Nobody listens any more.
@@ -277,7 +283,7 @@ impl Follower {
                 self.version = None;
                 self.lose("404: the API server does not serve it", None, true).await?;
             }
-            Trouble::Refused { what, later } => {
+            Trouble::Refused { what, later, .. } => {
                 self.lose(&what, None, true).await?;
                 return Ok(later.unwrap_or_default() + self.backoff.wait());
             }
@@ -311,9 +317,7 @@ impl Follower {
         let (why, tell) = match self.find_served().await {
             Ok(Served::Elsewhere(versions)) if self.row.kind.is_policy() => {
                 (self.absent, self.lost, self.was_served) = (None, None, false);
-                let group = self.row.api_version.split('/').next().unwrap_or_default();
-                let versions = format!("{group} {}", versions.join(", "));
-                self.say(Told::State(self.row.kind, State::Elsewhere(versions))).await?;
+                self.say(Told::State(self.row.kind, self.elsewhere(&versions))).await?;
                 return Ok(look);
             }
             Ok(Served::Nowhere | Served::NoGroup | Served::Elsewhere(_)) => {
@@ -337,6 +341,11 @@ impl Follower {
         };
         self.lose(&why, None, tell).await?;
         Ok(self.backoff.wait())
+    }
+
+    fn elsewhere(&self, versions: &[String]) -> State {
+        let group = self.row.api_version.split('/').next().unwrap_or_default();
+        State::Elsewhere(format!("{group} {}", versions.join(", ")))
     }
 
     /// What the server's own documents say of the kind.
@@ -627,10 +636,13 @@ impl Follower {
     }
 
     async fn send(&self, path: &str, accept: &str) -> Result<Response<Body>, Trouble> {
-        let request = Request::get(path)
-            .header(ACCEPT, accept)
+        self.send_as(Request::get(path).header(ACCEPT, accept), Body::empty()).await
+    }
+
+    async fn send_as(&self, request: Builder, body: Body) -> Result<Response<Body>, Trouble> {
+        let request = request
             .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
-            .body(Body::empty())
+            .body(body)
             .map_err(|error| broken(error.to_string()))?;
         let answer = timeout(self.timing.answer, self.client.send(request)).await;
         match answer {
@@ -651,7 +663,8 @@ impl Follower {
             (true, Some(_), _) => return Trouble::Garbled(what),
             _ => {}
         }
-        Trouble::Refused { what, later: seconds.map(|seconds: u64| Duration::from_secs(seconds.min(60))) }
+        let later = seconds.map(|seconds: u64| Duration::from_secs(seconds.min(60)));
+        Trouble::Refused { status, what, later }
     }
 }
 

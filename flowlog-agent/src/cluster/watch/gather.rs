@@ -143,8 +143,8 @@ impl Gather {
             Object::Namespace(labels) => self.put_namespace(&id.1, labels, inventory),
             Object::Node(node) => self.changes.push(Change::Node(node)),
             Object::Pod(pod) => self.put_pod(id, *pod, inventory),
-            Object::Service(Some(spec)) => self.changes.push(Change::Service(spec)),
-            Object::Service(None) => self.changes.push(Change::ServiceGone(id.0, id.1)),
+            Object::Service(spec) => self.changes.push(Change::Service(spec)),
+            Object::WithoutAddress(_) => self.changes.push(Change::ServiceGone(id.0, id.1)),
             Object::Slice(Some(slice)) => self.changes.push(Change::Slice(slice)),
             Object::Slice(None) => self.changes.push(Change::SliceGone(id.0, id.1)),
             Object::Ranges(ranges) => {

@@ -31,7 +31,7 @@ pub(super) enum Kind {
 
 /// What cannot be said while a kind is not known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Needed {
+pub enum Needed {
     /// Who has an address.
     Names,
     /// What the rules say.

@@ -26,6 +26,14 @@ pub enum Access {
     },
     /// That of the cluster whose pod this is.
     InCluster,
+    /// As kubectl finds it for the person who calls: the files of `$KUBECONFIG`, `~/.kube/config`, or in a pod its service
+    /// account. Programs that make credentials are started, as there is somebody who waits for the answer.
+    User {
+        /// This kubeconfig in place of all those.
+        file: Option<PathBuf>,
+        /// The context.
+        context: Option<String>,
+    },
 }
 
 /// Why the API server cannot be reached, whatever it does.
@@ -51,8 +59,17 @@ pub enum ReachError {
         /// The program.
         program: String,
     },
+    /// There is none where kubectl looks for one.
+    #[error("there is no kubeconfig: {looked} is not there; give --kubeconfig FILE, or set KUBECONFIG")]
+    Missing {
+        /// Where was looked.
+        looked: String,
+    },
     /// It leads through a proxy.
-    #[error("the API server is reached through a proxy ({proxy}), which flowlog does not use")]
+    #[error(
+        "the API server is reached through a proxy ({proxy}, by the kubeconfig's proxy-url or HTTPS_PROXY), which flowlog \
+         does not use"
+    )]
     Proxy {
         /// The proxy.
         proxy: String,
@@ -97,8 +114,13 @@ impl Reach {
     /// It could not be reached even if it answered.
     pub async fn find(access: &Access) -> Result<Self, ReachError> {
         let config = match access {
-            Access::Kubeconfig { file, context } => by_kubeconfig(file, context.clone()).await?,
+            Access::Kubeconfig { file, context } => {
+                let config = by_kubeconfig(std::slice::from_ref(file), context.clone()).await?;
+                refuse_programs(file, &config)?;
+                config
+            }
             Access::InCluster => Config::incluster()?,
+            Access::User { file, context } => by_user(file.as_deref(), context.clone()).await?,
         };
         if let Some(proxy) = &config.proxy_url {
             return Err(ReachError::Proxy { proxy: proxy.to_string() });
@@ -128,6 +150,19 @@ impl Reach {
         self.config.cluster_url.to_string()
     }
 
+    /// The same way, taken for another account: who goes it must have the right to act for that.
+    #[must_use]
+    pub fn taken_for(mut self, account: &str) -> Self {
+        self.config.auth_info.impersonate = Some(account.to_owned());
+        self.config.auth_info.impersonate_groups = None;
+        self
+    }
+
+    /// The namespace that is meant where none is named.
+    pub fn namespace(&self) -> &str {
+        &self.config.default_namespace
+    }
+
     /// The client, within the runtime that it is to be used in.
     pub(super) fn client(&self) -> Result<Client, ReachError> {
         let mut http = HttpConnector::new();
@@ -143,22 +178,65 @@ impl Reach {
         let service = ServiceBuilder::new()
             .layer(self.config.base_uri_layer())
             .option_layer(self.config.auth_layer().map_err(ReachError::Client)?)
+            // Who is impersonated (`as`, `as-groups`): left out, all would be asked in the name of another account.
+            .layer(self.config.extra_headers_layer().map_err(ReachError::Client)?)
             .map_err(BoxError::from)
             .service(plain);
         Ok(Client::new(service, self.config.default_namespace.clone()))
     }
 }
 
-async fn by_kubeconfig(file: &Path, context: Option<String>) -> Result<Config, ReachError> {
-    let failed = |source| ReachError::Kubeconfig { file: file.to_owned(), source };
-    let read = Kubeconfig::read_from(file).map_err(failed)?;
+/// Files that are merged as kubectl does: what the first of them says stands.
+async fn by_kubeconfig(files: &[PathBuf], context: Option<String>) -> Result<Config, ReachError> {
+    let name = || match files {
+        [one] => one.clone(),
+        several => PathBuf::from(shown(several)),
+    };
+    let mut merged = Kubeconfig::default();
+    for file in files {
+        let failed = |source| ReachError::Kubeconfig { file: file.clone(), source };
+        merged = merged.merge(Kubeconfig::read_from(file).map_err(failed)?).map_err(failed)?;
+    }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let config = Config::from_custom_kubeconfig(read, &options).await.map_err(failed)?;
+    let made = Config::from_custom_kubeconfig(merged, &options).await;
+    made.map_err(|source| ReachError::Kubeconfig { file: name(), source })
+}
+
+fn shown(files: &[PathBuf]) -> String {
+    files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(":")
+}
+
+async fn by_user(file: Option<&Path>, context: Option<String>) -> Result<Config, ReachError> {
+    if let Some(file) = file {
+        return by_kubeconfig(&[file.to_owned()], context).await;
+    }
+    let files = user_files();
+    // Of several, those that are not there are passed over, as kubectl does.
+    let there: Vec<PathBuf> = files.iter().filter(|file| file.exists()).cloned().collect();
+    match (there.is_empty(), std::env::var_os("KUBERNETES_SERVICE_HOST")) {
+        (false, _) => by_kubeconfig(&there, context).await,
+        (true, Some(_)) => Ok(Config::incluster()?),
+        (true, None) => Err(ReachError::Missing { looked: shown(&files) }),
+    }
+}
+
+/// Where kubectl looks for kubeconfigs.
+fn user_files() -> Vec<PathBuf> {
+    let listed = std::env::var_os("KUBECONFIG").unwrap_or_default();
+    let listed: Vec<PathBuf> =
+        std::env::split_paths(&listed).filter(|file| !file.as_os_str().is_empty()).collect();
+    match listed.is_empty() {
+        false => listed,
+        true => vec![std::env::home_dir().unwrap_or_else(|| PathBuf::from("~")).join(".kube/config")],
+    }
+}
+
+fn refuse_programs(file: &Path, config: &Config) -> Result<(), ReachError> {
     let exec = config.auth_info.exec.as_ref().map(|exec| exec.command.clone().unwrap_or_default());
     let provider = config.auth_info.auth_provider.as_ref().map(|provider| provider.name.clone());
     match exec.or(provider) {
         Some(program) => Err(ReachError::Program { file: file.to_owned(), program }),
-        None => Ok(config),
+        None => Ok(()),
     }
 }
 

@@ -38,8 +38,9 @@ pub(super) enum Object {
     Namespace(Arc<Labels>),
     Node(Box<Node>),
     Pod(Box<ReadPod>),
-    /// None for a service without an address.
-    Service(Option<Arc<ServiceSpec>>),
+    Service(Arc<ServiceSpec>),
+    /// A service that has no address.
+    WithoutAddress(NoAddress),
     /// None for a slice of no service.
     Slice(Option<Arc<Slice>>),
     Ranges(Vec<IpNet>),
@@ -138,8 +139,8 @@ fn taken(kind: Kind, mut objects: Objects, id: &Id, whole: bool) -> Option<Objec
         Kind::Namespace => objects.namespaces.remove(&id.1).map(Object::Namespace),
         Kind::Node => objects.nodes.pop().map(|node| Object::Node(Box::new(node))),
         Kind::Service => match objects.services.pop() {
-            Some(spec) => Some(Object::Service(Some(Arc::new(spec)))),
-            None => objects.find_without_address(&id.0, &id.1).map(|_: &NoAddress| Object::Service(None)),
+            Some(spec) => Some(Object::Service(Arc::new(spec))),
+            None => objects.find_without_address(&id.0, &id.1).cloned().map(Object::WithoutAddress),
         },
         // What of it could not be read is left out of it.
         Kind::EndpointSlice => match objects.slices.pop() {

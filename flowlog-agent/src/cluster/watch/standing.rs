@@ -143,7 +143,8 @@ impl Standings {
     }
 }
 
-fn elsewhere(versions: &str) -> String {
+/// Why a kind of other versions is not known.
+pub(super) fn elsewhere(versions: &str) -> String {
     format!("served as {versions}, which is not read")
 }
 

@@ -1,14 +1,18 @@
 //! `flowlog policy explain`: what the policies say of one connection, and why, in words or as JSON.
 
 use super::super::answer;
-use super::put;
-use crate::cluster::{self, NoAddress, Objects, Settings, Snapshot, Store};
+use super::source::{Source, SourceArgs};
+use super::{Called, put};
+use crate::cluster::watch::Reading;
+use crate::cluster::{self, NoAddress, Settings, Snapshot, Store};
 use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, ServiceNote, Target};
 use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
 use anstyle::AnsiColor;
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::IpAddr;
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -18,7 +22,10 @@ use std::sync::Arc;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    folders: super::FolderArgs,
+    source: SourceArgs,
+    /// Namespace of names that are written without one; default: that of the context, none for a folder.
+    #[arg(long, short, value_name = "NS")]
+    namespace: Option<String>,
     /// Who opens the connection: a pod, a workload by one of its pods, or an address.
     #[arg(long, value_name = "NS/POD|NS/WORKLOAD|IP")]
     from: String,
@@ -68,6 +75,9 @@ struct Explained {
     /// With the policies in trial among the declared ones, where any of those takes part.
     #[serde(skip_serializing_if = "Option::is_none")]
     trial: Option<Decision>,
+    /// Kinds that could not be read, with the reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    unread: BTreeMap<&'static str, String>,
     /// One, or one for each endpoint of a service.
     endpoints: Vec<Judged>,
 }
@@ -82,12 +92,40 @@ struct Judged {
     trial: Option<Trace>,
 }
 
+/// A question, and the cluster that it is about.
+struct Asked {
+    snapshot: Arc<Snapshot>,
+    from: String,
+    to: String,
+    dialed: Dialed,
+    /// Kinds that could not be read.
+    unread: BTreeMap<&'static str, String>,
+}
+
 /// Explain one connection.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let loaded = cluster::load(&args.folders.folders())?;
-    refuse_without_address(&loaded.objects, &args.to)?;
-    let snapshot = Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot();
-    let explained = explain(&snapshot, args)?;
+pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
+    let asked = match args.source.source(called)? {
+        Source::Folders(folders) => {
+            let end = |written: &str| in_namespace(written, args.namespace.as_deref());
+            let (from, to) = (end(&args.from), end(&args.to));
+            let loaded = cluster::load(&folders)?;
+            refuse_without_address(&to, |namespace, name| {
+                loaded.objects.find_without_address(namespace, name)
+            })?;
+            let snapshot = Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot();
+            Asked { snapshot, from, to, dialed: args.port, unread: BTreeMap::new() }
+        }
+        Source::Live(live) => {
+            let namespace = args.namespace.as_deref().unwrap_or(live.namespace());
+            let end = |written: &str| in_namespace(written, Some(namespace));
+            let (from, to) = (end(&args.from), end(&args.to));
+            let read = live.read()?;
+            tell_unread(&read);
+            refuse_without_address(&to, |namespace, name| read.find_without_address(namespace, name))?;
+            Asked { snapshot: read.snapshot, from, to, dialed: args.port, unread: read.unread }
+        }
+    };
+    let explained = explain(&asked)?;
     Ok(match args.output {
         super::Output::Json => {
             let json = serde_json::to_string(&explained).context("write JSON")?;
@@ -97,10 +135,35 @@ pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     })
 }
 
+/// What could not be read, beside the answer: where that hangs on it, it says so itself.
+fn tell_unread(read: &Reading) {
+    let kinds = read.unread.iter().map(|(kind, why)| format!("{kind} could not be read: {why}"));
+    let objects = read.problems.iter().map(|problem| format!("not understood: {problem}"));
+    for line in kinds.chain(objects) {
+        // Where stderr is gone, the answer is not.
+        let _ = writeln!(std::io::stderr(), "flowlog: {}", line.replace(char::is_control, "\u{fffd}"));
+    }
+}
+
+/// A name with its namespace, where one is given for those without.
+fn in_namespace(written: &str, namespace: Option<&str>) -> String {
+    let Some(namespace) = namespace.filter(|_| written.parse::<IpAddr>().is_err()) else {
+        return written.to_owned();
+    };
+    match written.strip_prefix("svc/") {
+        Some(name) if !name.contains('/') => format!("svc/{namespace}/{name}"),
+        None if !written.contains('/') => format!("{namespace}/{written}"),
+        _ => written.to_owned(),
+    }
+}
+
 /// A service that has no address of its own has nothing that a connection could be judged to.
-fn refuse_without_address(objects: &Objects, written: &str) -> anyhow::Result<()> {
+fn refuse_without_address<'a>(
+    written: &str,
+    find: impl Fn(&str, &str) -> Option<&'a NoAddress>,
+) -> anyhow::Result<()> {
     let Some((namespace, name)) = service_name(written) else { return Ok(()) };
-    match objects.find_without_address(namespace, name) {
+    match find(namespace, name) {
         None => Ok(()),
         Some(NoAddress::Headless) => bail!(
             "service {namespace}/{name} is headless: its name stands for the addresses of its pods; name one of \
@@ -113,13 +176,24 @@ fn refuse_without_address(objects: &Objects, written: &str) -> anyhow::Result<()
     }
 }
 
+impl Asked {
+    /// What is not there may only not have been read.
+    fn refuse_unread(&self, kind: &str, what: &str) -> anyhow::Result<()> {
+        match self.unread.get(kind) {
+            Some(why) => bail!("{what} cannot be told: {kind} could not be read: {why}"),
+            None => Ok(()),
+        }
+    }
+}
+
 /// `svc/NS/NAME`
 fn service_name(written: &str) -> Option<(&str, &str)> {
     written.strip_prefix("svc/")?.split_once('/')
 }
 
-fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
-    let (sources, destinations) = (addresses(snapshot, &args.from)?, addresses(snapshot, &args.to)?);
+fn explain(args: &Asked) -> anyhow::Result<Explained> {
+    let snapshot = &*args.snapshot;
+    let (sources, destinations) = (addresses(args, &args.from)?, addresses(args, &args.to)?);
     if args.from.starts_with("svc/") {
         bail!("--from {}: a service opens no connections; name one of its pods", args.from);
     }
@@ -130,7 +204,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
     let Some((source, ip)) = pair else {
         bail!("{} and {} have no address of the same family", args.from, args.to);
     };
-    let (Dialed { port, protocol }, at) = (args.port, Timestamp::UNIX_EPOCH);
+    let (Dialed { port, protocol }, at) = (args.dialed, snapshot.as_of);
     let endpoint = |name: &str, ip| match find_pod(snapshot, name) {
         Some(pod) => Endpoint::Pod(Arc::clone(pod)),
         None => snapshot.inventory.resolve_address(ip, at),
@@ -145,6 +219,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
         Target::Service { service, backends, note } if backends.is_empty() => {
             let (namespace, name) = (&service.namespace, &service.name);
             let protocol = protocol.as_kubernetes();
+            args.refuse_unread("EndpointSlice", &format!("who is behind service {namespace}/{name}"))?;
             match note {
                 Some(ServiceNote::NoSuchPort) => {
                     bail!("service {namespace}/{name} ({ip}) has no port {port}/{protocol}")
@@ -177,6 +252,7 @@ fn explain(snapshot: &Snapshot, args: &Args) -> anyhow::Result<Explained> {
         protocol: protocol.as_kubernetes(),
         decision: verdict.decision,
         trial: verdict.trial.map(|trial| trial.decision),
+        unread: args.unread.clone(),
         endpoints: behind.iter().map(judged).collect(),
     })
 }
@@ -196,13 +272,15 @@ fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<Pod>> {
 }
 
 /// The addresses of what is named.
-fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> {
+fn addresses(asked: &Asked, written: &str) -> anyhow::Result<Vec<IpAddr>> {
+    let snapshot = &*asked.snapshot;
     if let Ok(ip) = written.parse::<IpAddr>() {
         return Ok(vec![ip.to_canonical()]);
     }
     if let Some((namespace, name)) = service_name(written) {
         let found = snapshot.inventory.service_addresses(namespace, name);
         if found.is_empty() {
+            asked.refuse_unread("Service", &format!("the address of service {namespace}/{name}"))?;
             let known = snapshot.inventory.service_names().map(|(space, name)| format!("svc/{space}/{name}"));
             bail!("there is no service {namespace}/{name} with an address{}", near(written, known));
         }
@@ -221,6 +299,7 @@ fn addresses(snapshot: &Snapshot, written: &str) -> anyhow::Result<Vec<IpAddr>> 
             bail!("there is no pod {written}, but a service: write svc/{written}")
         }
         None => {
+            asked.refuse_unread("Pod", &format!("the address of {written}"))?;
             let known = snapshot.inventory.pods().map(|pod| format!("{}/{}", pod.namespace, pod.name));
             bail!(
                 "there is no pod {written} (an end is written NS/POD, NS/WORKLOAD, svc/NS/NAME or as an address){}",
@@ -282,7 +361,7 @@ fn styled(text: &str) -> String {
 }
 
 fn text(explained: &Explained) -> String {
-    let Explained { from, to, port, protocol, decision, trial, endpoints } = explained;
+    let Explained { from, to, port, protocol, decision, trial, endpoints, .. } = explained;
     let mut out = String::new();
     put(&mut out, 0, &format!("{}: {from} to {to}, port {port}/{protocol}", upper(*decision)));
     if let Some(trial) = trial {
@@ -339,9 +418,9 @@ fn side(out: &mut String, name: &str, side: &SideTrace) {
     put(out, 2, &because(side));
     for tier in &side.tiers {
         let says = match (tier.says, tier.policies.is_empty()) {
+            ("unknown", _) => "cannot be told for sure",
             (_, true) => "no policy",
             ("pass", _) => "nothing decided",
-            ("unknown", _) => "cannot be told for sure",
             (says, _) => says,
         };
         put(out, 2, &format!("{:?} tier: {says}", tier.tier));

@@ -1,7 +1,7 @@
 //! `flowlog policy lint`: what is wrong, or surely not meant, in the policies of a folder of manifests.
 
 use super::put;
-use crate::cluster::{self, Linting, Placed};
+use crate::cluster::{self, Folders, Linting, Placed};
 use crate::policy::lint::{Severity, Unchecked};
 use anyhow::Context as _;
 use schemars::JsonSchema;
@@ -9,19 +9,37 @@ use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `flowlog policy lint`.
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    folders: super::FolderArgs,
+    folders: FolderArgs,
     /// How the findings are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: super::Output,
     /// The least severity for which the exit code is 1.
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
+}
+
+/// Where the cluster's objects are.
+#[derive(Clone, Debug, clap::Args)]
+struct FolderArgs {
+    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
+    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
+    manifests: PathBuf,
+    /// Folder with policies in trial: what they would make of it is told, too.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
+}
+
+impl FolderArgs {
+    fn folders(&self) -> Folders {
+        Folders { manifests: self.manifests.clone(), trial: self.trial_policies.clone() }
+    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]

@@ -3,13 +3,13 @@
 mod eval;
 mod explain;
 mod lint;
+mod source;
 
 pub(super) use lint::schema as lint_schema;
 
-use crate::cluster::Folders;
+use super::Called;
 use crate::model::PolicyRef;
 use clap::Subcommand;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Arguments of `flowlog policy`.
@@ -33,7 +33,8 @@ enum Command {
         Examples:\n  flowlog policy explain --manifests cluster --from shop/web-0 --to shop/db-0 --port 5432\n  \
         flowlog policy explain --manifests cluster --from shop/web-0 --to svc/shop/db --port 5432/tcp\n  \
         flowlog policy explain --manifests cluster --from 198.51.100.7 --to shop/web --port 80\n  \
-        flowlog policy explain --manifests cluster --trial-policies new --from shop/web --to shop/db --port 80")]
+        flowlog policy explain --manifests cluster --trial-policies new --from shop/web --to shop/db --port 80\n  \
+        flowlog policy explain --live --namespace shop --from web-0 --to svc/db --port 5432")]
     Explain(explain::Args),
     /// Find what is wrong, or surely not meant, in policies.
     #[command(
@@ -47,28 +48,11 @@ enum Command {
 }
 
 /// Run the subcommand.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Eval(args) => eval::run(args),
-        Command::Explain(args) => explain::run(args),
+        Command::Explain(args) => explain::run(args, called),
         Command::Lint(args) => lint::run(args),
-    }
-}
-
-/// Where the cluster's objects are.
-#[derive(Clone, Debug, clap::Args)]
-struct FolderArgs {
-    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
-    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
-    manifests: PathBuf,
-    /// Folder with policies in trial: what they would make of it is told, too.
-    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
-    trial_policies: Option<PathBuf>,
-}
-
-impl FolderArgs {
-    fn folders(&self) -> Folders {
-        Folders { manifests: self.manifests.clone(), trial: self.trial_policies.clone() }
     }
 }
 

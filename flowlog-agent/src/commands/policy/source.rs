@@ -1,0 +1,83 @@
+//! Where the cluster comes from that a question is about: a folder, or its API server.
+
+use super::Called;
+use crate::cluster::watch::{self, Access, Reach, Reading, Timing};
+use crate::cluster::{self, Folders, Settings};
+use anyhow::{Context as _, bail};
+use std::path::PathBuf;
+use tokio::runtime::{Builder, Runtime};
+
+/// Which cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct SourceArgs {
+    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
+    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
+    manifests: Option<PathBuf>,
+    /// Ask the API server, as kubectl finds it: KUBECONFIG, ~/.kube/config, in a pod its service account.
+    #[arg(long, conflicts_with = "manifests")]
+    live: bool,
+    /// The same by this kubeconfig.
+    #[arg(long, env = "FLOWLOG_KUBECONFIG", value_name = "FILE", conflicts_with = "manifests")]
+    kubeconfig: Option<PathBuf>,
+    /// The same by this context of the kubeconfig; default: its current one.
+    #[arg(long, env = "FLOWLOG_CONTEXT", value_name = "NAME")]
+    context: Option<String>,
+    /// Folder with policies in trial: what they would make of it is told, too.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
+}
+
+/// What a question is put to.
+pub(super) enum Source {
+    /// A folder.
+    Folders(Folders),
+    /// An API server.
+    Live(Box<Live>),
+}
+
+/// An API server that can be asked.
+pub(super) struct Live {
+    runtime: Runtime,
+    reach: Reach,
+    trial: Option<PathBuf>,
+}
+
+impl SourceArgs {
+    pub(super) fn source(&self, called: Called) -> anyhow::Result<Source> {
+        let Self { manifests, live, kubeconfig, context, trial_policies } = self.clone();
+        match manifests {
+            Some(manifests) => Ok(Source::Folders(Folders { manifests, trial: trial_policies })),
+            None if live || kubeconfig.is_some() || context.is_some() || called == Called::Plugin => {
+                let runtime = runtime()?;
+                let reach = runtime.block_on(Reach::find(&Access::User { file: kubeconfig, context }))?;
+                Ok(Source::Live(Box::new(Live { runtime, reach, trial: trial_policies })))
+            }
+            None => bail!(
+                "no cluster: give a folder with its objects (--manifests DIR), or --live for the one that kubectl would \
+                 ask (--kubeconfig FILE and --context NAME choose another)"
+            ),
+        }
+    }
+}
+
+pub(super) fn runtime() -> anyhow::Result<Runtime> {
+    Builder::new_current_thread().enable_all().build().context("start the runtime")
+}
+
+impl Live {
+    /// The namespace of the context.
+    pub(super) fn namespace(&self) -> &str {
+        self.reach.namespace()
+    }
+
+    /// Reads all that takes part in verdicts.
+    pub(super) fn read(&self) -> anyhow::Result<Reading> {
+        let trial = match &self.trial {
+            Some(folder) => cluster::load(&Folders::from(folder.clone()))?.into_trial()?,
+            None => Vec::new(),
+        };
+        let timing = Timing::default();
+        let read = watch::read_once(&self.reach, Settings::default(), trial, &timing);
+        Ok(self.runtime.block_on(read)?)
+    }
+}

@@ -2,7 +2,7 @@
 
 The kustomizations are rendered, and the chart with the values that should give the same; both are compared, every object
 is held against the API's schemas, and the whole against checkov, whose findings are either mended or have their reason in
-place. What the agent answers over HTTP is read by two parsers that are not ours.
+place. What the agent answers over HTTP is read by two parsers that are not ours. kubectl is given the binary as its plugin.
 """
 
 import argparse
@@ -353,6 +353,35 @@ def check_metrics(out, agent, promtool):
             raise Wrong(f"the agent ended with {running.returncode}")
 
 
+def check_plugin(out, agent):
+    """The real kubectl finds the binary as its plugin, starts it, and completes its words."""
+    folder = out / "plugin"
+    folder.mkdir(exist_ok=True)
+    for name, place in [("kubectl-flowlog", agent), ("kubectl_complete-flowlog", HERE / "kubectl" / "kubectl_complete-flowlog")]:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(place.resolve())
+    variables = {**os.environ, "PATH": f"{folder.resolve()}:{os.environ['PATH']}", "KUBECONFIG": str(out / "nowhere")}
+
+    def kubectl(*words):
+        done = subprocess.run(["kubectl", *words], env=variables, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    for words, code, part in [
+        (["plugin", "list"], 0, f"{folder.resolve()}/kubectl-flowlog"),
+        (["flowlog", "--help"], 0, "Usage: kubectl flowlog <COMMAND>"),
+        (["flowlog", "run"], 2, "does not run from here"),
+        (["flowlog", "policy", "explain", "--from=a", "--to=b", "--port=1"], 2, "there is no kubeconfig"),
+        (["__complete", "flowlog", ""], 0, "check\npolicy\nhelp\n:4\n"),
+        (["__complete", "flowlog", "policy", "ex"], 0, "explain\n:4\n"),
+        (["__complete", "flowlog", "policy", "explain", "--man"], 0, "--manifests\n:4\n"),
+        (["__complete", "flowlog", "policy", "explain", "--manifests", ""], 0, ":0\n"),
+    ]:
+        found, told, error = kubectl(*words)
+        if found != code or part not in told + error:
+            raise Wrong(f"kubectl {' '.join(words)}: {found}, without {part!r}:\n{told}{error}")
+    print("plugin: kubectl finds it, starts it and completes its words")
+
+
 def main():
     options = argparse.ArgumentParser()
     for name in ["out", "agent", "promtool", "checkov"]:
@@ -363,6 +392,7 @@ def main():
         check_chart()
         rendered = check_manifests(given.out, given.agent)
         check_findings(rendered, given.checkov)
+        check_plugin(given.out, given.agent)
         check_metrics(given.out, given.agent, given.promtool)
     except Wrong as wrong:
         raise SystemExit(f"error: {wrong}") from None

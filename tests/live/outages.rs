@@ -312,7 +312,14 @@ fn what_it_took_to_follow_a_kind_is_counted_by_its_cause() {
         if let Some(fault) = fault {
             scene.server.fault(of("pods"), fault, 1);
         }
+        let watches = || {
+            let requests = scene.server.requests();
+            requests.iter().filter(|one| one.plural == "pods" && one.verb == "watch").count()
+        };
+        let before = watches();
         scene.server.drop_watches(Drop::Clean);
+        // The pod is the next watch's to tell: the one that is about to end could tell it, too.
+        wait::until("it is watched again", SOON, || Ok(watches() > before)).unwrap();
         scene.server.apply(pod("shop/new", "10.1.0.3"));
         scene.until(cause, |_| counted().is_some());
         scene.as_loaded();

@@ -38,6 +38,7 @@ PAIRS = {
     "overlays/minimal": "{pin: false, metrics: {listen: none}}",
     "overlays/with-metrics": "{metrics: {listen: node}}",
     "overlays/openshift": "{openshift: true}",
+    "components/node-scope": "{clusterScope: node}",
     "components/log-file": "{logFolder: /var/log/flowlog}",
     "components/selinux": "{seLinuxOptions: {type: spc_t}}",
     "components/cri-o": "{seccompProfile: {type: Unconfined}}",
@@ -51,6 +52,7 @@ FULL = """
 image: {digest: "sha256:0000000000000000000000000000000000000000000000000000000000000000"}
 imagePullSecrets: [{name: registry}]
 clusterName: production
+clusterScope: node
 log: {level: "flowlog=debug", format: json}
 logFolder: /var/log/flowlog
 logStdout: true
@@ -66,7 +68,8 @@ maxUnavailable: 1
 
 # What the values' schema has to refuse.
 REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"listen": False}},
-           {"log": {"format": "yaml"}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}]
+           {"log": {"format": "yaml"}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}, {"clusterScope": "pod"},
+           {"config": {"cluster_scope": "node"}}]
 
 # Keys of the configuration file that the pod cannot serve: without the volume, or the capability.
 REFUSED += [{"config": {key: "/x"}} for key in ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies"]]

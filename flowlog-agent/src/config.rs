@@ -26,6 +26,8 @@ pub struct Values {
     pub kubeconfig: Option<PathBuf>,
     /// Context of the kubeconfig; default: its current one.
     pub context: Option<String>,
+    /// What is read of the cluster's pods and nodes: `cluster` (all; the default), or `node` (this node's own alone).
+    pub cluster_scope: Option<String>,
     /// Folder with policies in trial: judged beside the declared ones, told under `verdict.trial`.
     pub trial_policies: Option<PathBuf>,
     /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
@@ -60,6 +62,8 @@ pub struct Values {
     pub pod_cidrs: Option<Vec<String>>,
     /// Address blocks of services.
     pub service_cidrs: Option<Vec<String>>,
+    /// Address blocks of nodes, for `cluster_scope: node`: outside of all blocks an address is external.
+    pub node_cidrs: Option<Vec<String>>,
     /// Names of external address blocks.
     pub networks: Option<BTreeMap<String, Vec<String>>>,
     /// Keys of the labels that records show; default: all but those that only number a roll-out.
@@ -78,6 +82,17 @@ pub struct Values {
     pub debug_socket: Option<PathBuf>,
     /// An `ipBlock` matches external addresses and nodes only, never pods, as some network plugins do.
     pub ip_block_external_only: Option<bool>,
+}
+
+/// What is read of the cluster's pods and nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClusterScope {
+    /// All of them.
+    #[default]
+    Cluster,
+    /// This node, and its pods.
+    Node,
 }
 
 /// The same, from flags and environment.
@@ -109,6 +124,8 @@ pub struct Settings {
     /// Context of the kubeconfig.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context: Option<String>,
+    /// What is read of the cluster's pods and nodes.
+    pub cluster_scope: ClusterScope,
     /// Folder with policies in trial.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trial_policies: Option<PathBuf>,
@@ -150,6 +167,8 @@ pub struct Settings {
     pub pod_cidrs: Vec<IpNet>,
     /// Address blocks of services.
     pub service_cidrs: Vec<IpNet>,
+    /// Address blocks of nodes.
+    pub node_cidrs: Vec<IpNet>,
     /// Names of external address blocks.
     pub networks: BTreeMap<String, Vec<IpNet>>,
     /// Keys of the labels that records show; absent: all but noise.
@@ -261,6 +280,22 @@ pub enum ConfigError {
     #[error("`context` ({origin}) names a context of a kubeconfig: set `kubeconfig`, too")]
     NoKubeconfig {
         /// Where it came from.
+        origin: Origin,
+    },
+    /// No scope.
+    #[error("`cluster_scope` is `{value}` ({origin}): it must be `cluster` or `node`")]
+    Scope {
+        /// What it was set to.
+        value: String,
+        /// Where that came from.
+        origin: Origin,
+    },
+    /// What is in a folder is read whole.
+    #[error(
+        "`cluster_scope` is `node` ({origin}) and `manifests` is set: a folder is read whole, whatever it has"
+    )]
+    ScopeOfManifests {
+        /// Where the scope came from.
         origin: Origin,
     },
     /// No name for this node.
@@ -390,6 +425,19 @@ impl Layers<'_> {
         }
     }
 
+    fn cluster_scope(&self) -> Result<ClusterScope, ConfigError> {
+        let manifests = self.find("manifests", |values| &values.manifests);
+        match self.find("cluster_scope", |values| &values.cluster_scope) {
+            None => Ok(ClusterScope::default()),
+            Some((value, _)) if value == "cluster" => Ok(ClusterScope::Cluster),
+            Some((value, origin)) if value == "node" => match manifests {
+                Some(_) => Err(ConfigError::ScopeOfManifests { origin }),
+                None => Ok(ClusterScope::Node),
+            },
+            Some((value, origin)) => Err(ConfigError::Scope { value, origin }),
+        }
+    }
+
     fn milliseconds(
         &self,
         key: &'static str,
@@ -494,6 +542,7 @@ impl Settings {
             manifests: layers.find("manifests", |values| &values.manifests).map(|(path, _)| path),
             kubeconfig: layers.find("kubeconfig", |values| &values.kubeconfig).map(|(path, _)| path),
             context: layers.text("context", |values| &values.context)?,
+            cluster_scope: layers.cluster_scope()?,
             trial_policies: layers
                 .find("trial_policies", |values| &values.trial_policies)
                 .map(|(path, _)| path),
@@ -531,6 +580,7 @@ impl Settings {
             keep_privileges: layers.value("keep_privileges", |values| &values.keep_privileges, false),
             pod_cidrs: layers.cidrs("pod_cidrs", |values| &values.pod_cidrs)?,
             service_cidrs: layers.cidrs("service_cidrs", |values| &values.service_cidrs)?,
+            node_cidrs: layers.cidrs("node_cidrs", |values| &values.node_cidrs)?,
             networks: layers.networks()?,
             labels: layers
                 .find("labels", |values| &values.labels)
@@ -632,6 +682,17 @@ mod tests {
                 "a number out of range",
                 "drain_ms: 5000\n",
                 "`drain_ms` is 5000 (from /etc/flowlog.yaml): it must be 1 to 1000 milliseconds",
+            ),
+            (
+                "a scope that is none",
+                "cluster_scope: pod\n",
+                "`cluster_scope` is `pod` (from /etc/flowlog.yaml): it must be `cluster` or `node`",
+            ),
+            (
+                "a scope of a folder",
+                "manifests: /m\ncluster_scope: node\n",
+                "`cluster_scope` is `node` (from /etc/flowlog.yaml) and `manifests` is set: a folder is read whole, whatever it \
+                 has",
             ),
             (
                 "a ring that is no power of two",

@@ -13,4 +13,6 @@ mod property;
 #[cfg(test)]
 mod scene;
 #[cfg(test)]
+mod scope;
+#[cfg(test)]
 mod served;

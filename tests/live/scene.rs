@@ -38,17 +38,33 @@ pub(crate) struct Scene {
 }
 
 pub(crate) fn follow(server: &ApiServer, folder: &Path, user: &Value, timing: Timing) -> Watch {
+    follow_as(server, folder, user, timing, Settings::default())
+}
+
+/// The same, with these settings.
+pub(crate) fn follow_as(
+    server: &ApiServer,
+    folder: &Path,
+    user: &Value,
+    timing: Timing,
+    settings: Settings,
+) -> Watch {
     let file = server.kubeconfig(folder, user).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let reach = runtime.block_on(Reach::find(&Access::Kubeconfig { file, context: None })).unwrap();
-    watch::start(watch::prepare(&reach).unwrap(), Settings::default(), NODE, Vec::new(), timing).unwrap()
+    watch::start(watch::prepare(&reach).unwrap(), settings, NODE, Vec::new(), timing).unwrap()
 }
 
 impl Scene {
     /// Follows a server from now on.
     pub(crate) fn of(server: ApiServer, timing: Timing) -> Self {
+        Self::within(server, timing, Settings::default())
+    }
+
+    /// The same, with these settings.
+    pub(crate) fn within(server: ApiServer, timing: Timing, settings: Settings) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let watch = follow(&server, folder.path(), &json!({}), timing);
+        let watch = follow_as(&server, folder.path(), &json!({}), timing, settings);
         Self { server, watch, _folder: folder }
     }
 

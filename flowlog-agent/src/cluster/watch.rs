@@ -173,12 +173,14 @@ pub fn start(
     timing: Timing,
 ) -> Result<Watch, WatchError> {
     let now = Timestamp::now();
+    let scope = settings.inventory.scope;
     let mut store = Store::start(settings, Loaded::default(), now)?;
-    let mut gather = Gather::new(node.to_owned(), Standings::new(now), trial);
+    let mut gather = Gather::new(node.to_owned(), Standings::new(now), trial).within(scope);
     let Gathered { changes, .. } = gather.take();
     let newest = Newest(Arc::new(Mutex::new(store.apply_as(changes, gather.standings.standing(), now))));
     let (stop, stopped) = oneshot::channel();
     let pulses = Pulses::new();
+    let node = node.to_owned();
     let watch = Watch { newest: newest.clone(), pulses: pulses.clone(), taken: 0, shown: None, _stop: stop };
     thread::Builder::new()
         .name("flowlog-watch".to_owned())
@@ -190,10 +192,13 @@ pub fn start(
                 let (tell, told) = mpsc::channel(TOLD);
                 for (row, pulse) in pulses.iter() {
                     let (client, timing, again) = (client.clone(), timing.clone(), timing.again);
+                    let fields = row.fields(scope, &node);
                     let (told, heard) = (tell.clone(), Arc::clone(pulse));
                     let follow = move || {
                         let (client, timing) = (client.clone(), timing.clone());
-                        Follower::new(row, client, timing, told.clone(), Arc::clone(&heard)).follow()
+                        Follower::new(row, client, timing, told.clone(), Arc::clone(&heard))
+                            .selecting(fields.clone())
+                            .follow()
                     };
                     tokio::spawn(supervise(row, follow, again, tell.clone(), Arc::clone(pulse)));
                 }

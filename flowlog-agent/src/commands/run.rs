@@ -9,8 +9,8 @@ use crate::capture::{
 };
 use crate::cluster::watch::{self, Access, Prepared, Reach, Timing};
 use crate::cluster::{self, Folders, Store};
-use crate::config::{self, Overrides, Settings};
-use crate::inventory;
+use crate::config::{self, ClusterScope, Overrides, Settings};
+use crate::inventory::{self, Scope};
 use crate::model::ledger::Left;
 use crate::pipeline::{self, Parts, Source};
 use crate::policy::{BlockScope, Policy};
@@ -42,6 +42,10 @@ pub(super) struct Args {
     /// Context of the kubeconfig; default: its current one.
     #[arg(long, env = "FLOWLOG_CONTEXT", value_name = "NAME")]
     context: Option<String>,
+    /// What is read of the cluster's pods and nodes: all, or this node's own alone, which leaves who is elsewhere unknown;
+    /// default: cluster.
+    #[arg(long, env = "FLOWLOG_CLUSTER_SCOPE", value_name = "cluster|node")]
+    cluster_scope: Option<String>,
     /// Folder with policies in trial: judged beside the declared ones, never mixed into the verdict.
     #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
     trial_policies: Option<PathBuf>,
@@ -148,6 +152,7 @@ impl Args {
             manifests: self.manifests.clone(),
             kubeconfig: self.kubeconfig.clone(),
             context: self.context.clone(),
+            cluster_scope: self.cluster_scope.clone(),
             trial_policies: self.trial_policies.clone(),
             node: self.node.clone(),
             cluster: self.cluster.clone(),
@@ -483,12 +488,20 @@ fn cluster_settings(settings: &Settings) -> anyhow::Result<cluster::Settings> {
         .iter()
         .flat_map(|(name, blocks)| blocks.iter().map(|block| (*block, name.clone())))
         .collect();
-    let ranges = settings.pod_cidrs.iter().chain(&settings.service_cidrs).copied().collect();
+    let ranges = settings.pod_cidrs.iter().chain(&settings.service_cidrs);
+    let (ranges, scope) = match settings.cluster_scope {
+        ClusterScope::Cluster => (ranges.copied().collect(), Scope::Cluster),
+        ClusterScope::Node => (
+            ranges.chain(&settings.node_cidrs).copied().collect(),
+            Scope::of_node(&settings.pod_cidrs, &settings.node_cidrs),
+        ),
+    };
     let own = host::read_addresses().context("read this node's own addresses")?;
     Ok(cluster::Settings {
         inventory: inventory::Settings {
             cluster_ranges: ranges,
             networks,
+            scope,
             node_addresses: vec![(settings.node.clone(), own)],
             ..inventory::Settings::default()
         },

@@ -13,6 +13,7 @@ mod departed;
 mod names;
 mod neighbours;
 mod ranges;
+mod scope;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ pub use answer::{Answer, AnswerError, read as read_answer};
 pub use builder::Builder;
 pub use departed::Keep;
 pub use names::Names;
+pub use scope::Scope;
 pub use services::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
 
 use crate::model::shared::Sharded;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub networks: Vec<(IpNet, String)>,
     /// Addresses that a node has beside those of its Node object (bridges, tunnels), by node name.
     pub node_addresses: Vec<(String, Vec<IpAddr>)>,
+    /// Who is read of the cluster.
+    pub scope: Scope,
     /// How much is kept of pods that went.
     pub keep: Keep,
 }
@@ -545,6 +549,9 @@ impl Inventory {
             AddressOwner::Unsure(reason) => unknown(reason),
             AddressOwner::Unassigned(_) | AddressOwner::Nobody if self.incomplete.is_some() => {
                 unknown(self.incomplete.as_deref().unwrap_or_default().to_owned())
+            }
+            AddressOwner::Unassigned(_) | AddressOwner::Nobody if self.may_be_elsewhere(ip) => {
+                unknown(self.out_of_scope(ip))
             }
             AddressOwner::Unassigned(range) => {
                 unknown(format!("{ip} lies in {}, a range of the cluster, and nobody has it", range.block))

@@ -277,6 +277,12 @@ impl ServiceIndex {
         Some(Target::Service { service: Arc::new(service), backends: Arc::from([]), note })
     }
 
+    /// Namespace and name of the services that have this address for an endpoint.
+    pub(super) fn behind(&self, ip: IpAddr) -> impl Iterator<Item = (&str, &str)> {
+        let names = self.by_backend.get(&ip).into_iter().flatten();
+        names.map(|name| (&*name.0, &*name.1))
+    }
+
     /// The addresses of the service of this name.
     pub(super) fn addresses_of(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
         let known = self.known.get(&(namespace.to_owned(), name.to_owned()));

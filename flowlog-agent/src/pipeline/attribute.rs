@@ -155,19 +155,17 @@ impl View<'_> {
             (ends.source.port, ends.destination.port) = (None, None);
         }
         let peer = match direction {
-            Direction::Egress => &ends.destination.endpoint,
-            Direction::Ingress => &ends.source.endpoint,
+            Direction::Egress => &ends.destination,
+            Direction::Ingress => &ends.source,
         };
-        let at_far_end = match direction {
-            Direction::Egress => ends.destination.ip,
-            Direction::Ingress => ends.source.ip,
-        };
-        ends.may_change = matches!(peer, Endpoint::External(_))
-            && at_far_end.is_some_and(|ip| self.snapshot.inventory.may_be_a_pods(ip));
+        ends.may_change = matches!(peer.endpoint, Endpoint::External(_))
+            && peer.ip.is_some_and(|ip| self.snapshot.inventory.may_be_a_pods(ip));
+        let elsewhere = peer.ip.is_some_and(|ip| self.snapshot.inventory.is_elsewhere(ip, at));
+        let unknown = matches!(peer.endpoint, Endpoint::Unknown { .. }) && !elsewhere;
         // Rules, and a service's endpoints, that were not read yet may be in a moment.
         let unread = self.snapshot.unread.is_some()
             || (tried.taken.is_none() && leads_nobody_knows_where(&ends.target));
-        let waits = missing || matches!(peer, Endpoint::Unknown { .. }) || unread;
+        let waits = missing || unknown || unread;
         if waits { Attributed::NotYet(Box::new(ends)) } else { Attributed::Ends(Box::new(ends)) }
     }
 
@@ -375,7 +373,7 @@ mod tests {
     use super::{Attributed, View};
     use crate::capture::{Cgroups, Kind, Repeat};
     use crate::cluster::Snapshot;
-    use crate::inventory::{Inventory, Names, Settings};
+    use crate::inventory::{Inventory, Names, Scope, Settings};
     use crate::model::{Direction, Endpoint, Protocol};
     use crate::pipeline::correlate::{Origin, Tried};
     use crate::pipeline::repeats::Repeats;
@@ -443,6 +441,31 @@ mod tests {
         assert_eq!(told(&inventory, &tried(at(4_000)), None), format!("may change: {database}"));
         inventory.remove_pod("a", "beyond", at(10));
         assert_eq!(told(&inventory, &tried(at(4_000)), None), database, "nobody is near any more");
+    }
+
+    #[test]
+    fn nobody_waits_for_whom_nobody_here_is_told_of() {
+        let client = pod("a/client").ip("10.1.0.2").node("n1").build();
+        let of = |scope| {
+            let settings = Settings { scope, ..Settings::default() };
+            let mut inventory = Inventory::builder(&settings).build(None, at(0));
+            inventory.put_pod(&client, at(0));
+            inventory
+        };
+        let mut inventory = of(Scope::of_node(&[], &[]));
+        assert_eq!(told(&inventory, &tried(at(5)), None), "client to unknown");
+        // While that may be for want of what is not read yet, it waits.
+        inventory.set_incomplete(Some("not read".into()), at(6));
+        assert_eq!(told(&inventory, &tried(at(7)), None), "waits: client to unknown");
+        // And so it does for a new pod of this node: its address is in the node's range.
+        inventory.set_incomplete(None, at(8));
+        let mut own = node("n1", "10.0.0.1");
+        own.pod_cidrs = vec!["10.1.0.0/24".parse().unwrap()];
+        inventory.put_node(own, at(8));
+        inventory.settle_ranges(at(8));
+        assert_eq!(told(&inventory, &tried(at(9)), None), "waits: client to unknown");
+        let external = told(&of(Scope::Cluster), &tried(at(5)), None);
+        assert!(external.contains("client to External"), "{external}");
     }
 
     #[test]

@@ -33,6 +33,8 @@ pub(super) struct Event {
     pub(super) plural: &'static str,
     pub(super) word: &'static str,
     pub(super) object: Arc<str>,
+    /// As it was before, where it was there.
+    pub(super) before: Option<Arc<str>>,
 }
 
 type Id = (String, String);
@@ -143,7 +145,8 @@ impl History {
         let objects = self.objects.entry(plural).or_default();
         let before = objects.insert((namespace, name), (self.version, Arc::clone(&text)));
         let word = if before.is_some() { "MODIFIED" } else { "ADDED" };
-        self.note(Event { version: self.version, plural, word, object: text });
+        let before = before.map(|(_, text)| text);
+        self.note(Event { version: self.version, plural, word, object: text, before });
     }
 
     pub(super) fn delete(&mut self, plural: &str, namespace: &str, name: &str) {
@@ -156,10 +159,8 @@ impl History {
         };
         self.version += 1;
         // The last state, under the version of the deletion.
-        let mut object: Value = serde_json::from_str(&text).unwrap_or_default();
-        object["metadata"]["resourceVersion"] = self.version.to_string().into();
-        let object = object.to_string().into();
-        self.note(Event { version: self.version, plural, word: "DELETED", object });
+        let object = under(&text, self.version);
+        self.note(Event { version: self.version, plural, word: "DELETED", object, before: None });
     }
 
     fn note(&mut self, event: Event) {
@@ -234,6 +235,13 @@ impl History {
         *times -= 1;
         Some(fault.clone())
     }
+}
+
+/// An object's last state, under the version of what became of it.
+pub(super) fn under(text: &str, version: u64) -> Arc<str> {
+    let mut object: Value = serde_json::from_str(text).unwrap_or_default();
+    object["metadata"]["resourceVersion"] = version.to_string().into();
+    object.to_string().into()
 }
 
 /// An error as API servers write it.

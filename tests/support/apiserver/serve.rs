@@ -1,6 +1,6 @@
 //! The protocol: who asks for what, and what goes over the wire.
 
-use super::history::{History, Request, Shared, row_of, status};
+use super::history::{History, Request, Shared, row_of, status, under};
 use super::{Drop, Fault, KINDS, KindRow};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
@@ -327,6 +327,17 @@ fn writer(shared: &Arc<Shared>, asked: &Asked) -> (Writer, mpsc::Receiver<Result
     (Writer { shared: Arc::clone(shared), plural: asked.row.0, send, slow }, receive)
 }
 
+/// Whether an object is among those that are asked for: by the fields that this server knows.
+fn is_selected(text: &str, asked: &Asked) -> bool {
+    let Some(selector) = asked.query.get("fieldSelector") else { return true };
+    let object: Value = serde_json::from_str(text).unwrap_or_default();
+    selector.split(',').all(|part| {
+        let (path, wanted) = part.split_once('=').unwrap_or((part, ""));
+        let value = path.split('.').fold(&object, |value, key| &value[key]);
+        value.as_str().unwrap_or_default() == wanted
+    })
+}
+
 /// An object as it stands in a list or an event.
 fn shown(text: &str, asked: &Asked, in_list: bool) -> String {
     if !asked.metadata_only && !in_list {
@@ -359,6 +370,7 @@ fn list(shared: &Arc<Shared>, asked: &Asked) -> Response<Pieces> {
     let token = token_of(&asked.query);
     let (version, forgotten, texts) =
         shared.look(|history| (history.version, history.forgotten, history.texts(asked.row.0)));
+    let texts: Vec<_> = texts.into_iter().filter(|(_, text)| is_selected(text, asked)).collect();
     let (version, from) = token.unwrap_or((version, 0));
     let wanted =
         asked.query.get("fieldSelector").and_then(|selector| selector.strip_prefix("metadata.name="));
@@ -464,7 +476,7 @@ async fn watch(shared: &Arc<Shared>, asked: &Asked, from: Option<u64>, writer: &
     match from.filter(|from| *from > 0) {
         Some(from) => version = from,
         None => {
-            for (_, text) in texts {
+            for (_, text) in texts.into_iter().filter(|(_, text)| is_selected(text, asked)) {
                 let line = line("ADDED", &shown(&text, asked, false));
                 if cut_after == 0 {
                     return writer.cut(&line).await;
@@ -503,7 +515,18 @@ async fn watch(shared: &Arc<Shared>, asked: &Asked, from: Option<u64>, writer: &
             return;
         }
         for event in events {
-            let line = line(event.word, &shown(&event.object, asked, false));
+            // As API servers do: what is selected no longer is deleted as it was, what was not before is added.
+            let is = event.word != "DELETED" && is_selected(&event.object, asked);
+            let was =
+                event.word != "ADDED" && is_selected(event.before.as_ref().unwrap_or(&event.object), asked);
+            let (word, object) = match (was, is) {
+                (false, false) => continue,
+                (false, true) => ("ADDED", &event.object),
+                (true, true) => ("MODIFIED", &event.object),
+                (true, false) => ("DELETED", event.before.as_ref().unwrap_or(&event.object)),
+            };
+            let object = if word == event.word { Arc::clone(object) } else { under(object, event.version) };
+            let line = line(word, &shown(&object, asked, false));
             if cut_after == 0 {
                 return writer.cut(&line).await;
             }

@@ -157,6 +157,8 @@ const ABSENT_TRIES: u32 = 2;
 /// Follows one kind.
 pub(super) struct Follower {
     row: &'static Row,
+    /// Selects what is asked for, by its fields.
+    fields: Option<String>,
     client: Client,
     timing: Timing,
     tell: Sender<Told>,
@@ -195,6 +197,7 @@ impl Follower {
     ) -> Self {
         Self {
             row,
+            fields: None,
             client,
             backoff: Backoff::new(timing.again),
             timing,
@@ -213,6 +216,11 @@ impl Follower {
             broken_watches: 0,
             expired: 0,
         }
+    }
+
+    /// Not all objects of the kind, but those with these fields.
+    pub(super) fn selecting(self, fields: Option<String>) -> Self {
+        Self { fields, ..self }
     }
 
     /// Until nobody listens any more.
@@ -621,7 +629,9 @@ impl Follower {
             true => format!("application/json;as={metadata};g=meta.k8s.io;v=v1"),
             false => "application/json".to_owned(),
         };
-        let path = format!("{}?{}", self.row.path, query.trim_start_matches('&'));
+        let fields =
+            self.fields.as_ref().map_or_else(String::new, |fields| form(&[("fieldSelector", fields)]));
+        let path = format!("{}?{}{fields}", self.row.path, query.trim_start_matches('&'));
         let response = self.send(&path, &accept).await?;
         match response.status() {
             status if status.is_success() => Ok(response),

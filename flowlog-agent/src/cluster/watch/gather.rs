@@ -8,7 +8,7 @@ use super::follow::{State, Told};
 use super::kinds::Kind;
 use super::read::{Id, Object, Read};
 use super::standing::Standings;
-use crate::inventory::Inventory;
+use crate::inventory::{Inventory, Scope};
 use crate::model::{Labels, Pod, PolicyKind, PolicyRef, Workload};
 use crate::policy::Policy;
 use foldhash::{HashMap, HashSet};
@@ -20,6 +20,7 @@ use std::sync::Arc;
 pub(super) struct Gather {
     /// This node: what concerns its pods is urgent.
     node: String,
+    scope: Scope,
     pub(super) standings: Standings,
     /// Objects that are there, by kind, where the store does not tell.
     present: HashMap<Kind, HashSet<Id>>,
@@ -58,6 +59,7 @@ impl Gather {
         };
         Self {
             node,
+            scope: Scope::default(),
             standings,
             present: HashMap::default(),
             namespaces: HashMap::default(),
@@ -73,6 +75,11 @@ impl Gather {
             urgent: false,
             restated: false,
         }
+    }
+
+    /// Of a cluster that is read so far.
+    pub(super) fn within(self, scope: Scope) -> Self {
+        Self { scope, ..self }
     }
 
     /// Whether something waits that is not to wait long.
@@ -130,6 +137,9 @@ impl Gather {
         gone.iter().for_each(|id| self.remove(kind, id, inventory));
         // What could not be read is not among those that were present.
         self.restated |= self.standings.forget_others(kind, &now);
+        if kind == Kind::Node && found.is_empty() && self.scope != Scope::Cluster {
+            self.restated |= self.standings.set_no_node(&self.node);
+        }
         found.into_iter().for_each(|read| self.put(kind, read, first, inventory));
         self.urgent = true;
     }

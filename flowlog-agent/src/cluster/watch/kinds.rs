@@ -1,5 +1,6 @@
 //! The kinds that are watched.
 
+use crate::inventory::Scope;
 use std::fmt;
 
 /// A kind.
@@ -57,6 +58,15 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Which of its objects are asked for, where that is not all of them.
+    pub(super) fn fields(&self, scope: Scope, node: &str) -> Option<String> {
+        match (scope, self.kind) {
+            (Scope::Node { .. }, Kind::Pod) => Some(format!("spec.nodeName={node}")),
+            (Scope::Node { .. }, Kind::Node) => Some(format!("metadata.name={node}")),
+            _ => None,
+        }
+    }
+
     /// As requests and rights name it.
     pub(super) fn plural(&self) -> &'static str {
         self.path.rsplit('/').next().unwrap_or_default()

@@ -82,6 +82,13 @@ impl Standings {
         news
     }
 
+    /// The one node that is asked for is not there: by another name, so would be its pods.
+    pub(super) fn set_no_node(&mut self, node: &str) -> bool {
+        let id = (String::new(), node.to_owned());
+        let what = "there is no node of this name: give the node's name in the cluster (--node)".to_owned();
+        self.set_problem(Kind::Node, &id, Some(problem(Some(format!("Node {node}")), what)), true)
+    }
+
     /// Forget what is wrong with objects of a kind that are not there any more. True where that is news.
     pub(super) fn forget_others(&mut self, kind: Kind, there: &HashSet<Id>) -> bool {
         let before = self.problems.len();

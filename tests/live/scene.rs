@@ -25,6 +25,7 @@ pub(crate) fn quick() -> Timing {
         bookmark: ms(1_000),
         again: (ms(20), ms(200)),
         unserved: ms(100),
+        look: ms(100),
         quiet: ms(100),
         ..Timing::default()
     }

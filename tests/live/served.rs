@@ -21,7 +21,8 @@ pub(crate) fn deny() -> Value {
 
 /// A kind that was there is missed for longer than any of these scenarios takes.
 fn patient() -> Timing {
-    Timing { unserved: Duration::from_secs(60), ..quick() }
+    let long = Duration::from_secs(60);
+    Timing { unserved: long, look: long, ..quick() }
 }
 
 fn with_policy() -> Scene {
@@ -112,4 +113,20 @@ fn a_kind_of_another_version_leaves_every_verdict_unknown() {
     scene.server.serve(KIND, false);
     let gone = scene.until("it went", |snapshot| snapshot.unread.is_some());
     assert_eq!(verdict(&gone, WEB, DB).decision, Decision::Unknown);
+}
+
+/// Thousands of agents look for what most clusters do not have.
+#[test]
+fn a_group_that_is_not_there_is_looked_for_by_one_request_at_a_time() {
+    let scene = Scene::of(server(), quick());
+    scene.synced();
+    let asked =
+        |plural: &str| scene.server.requests().iter().filter(|request| request.plural == plural).count();
+    let (of_kind, looks) = (asked(KIND), asked(""));
+    scene.until("several more looks", |_| asked("") >= looks + 12);
+    assert_eq!(asked(KIND), of_kind, "the kind itself is not asked for");
+    scene.server.serve(KIND, true);
+    scene.server.apply(deny());
+    let with = scene.as_loaded();
+    assert_eq!(verdict(&with, WEB, DB).decision, Decision::Deny);
 }

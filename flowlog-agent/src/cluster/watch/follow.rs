@@ -226,6 +226,10 @@ impl Follower {
     /// Until nobody listens any more.
     pub(super) async fn follow(mut self) {
         loop {
+            if self.is_still_absent().await {
+                tokio::time::sleep(self.pause()).await;
+                continue;
+            }
             let trouble = if self.version.is_some() || !self.is_paged() {
                 self.watch().await
             } else if let Err(trouble) = self.list().await {
@@ -239,6 +243,22 @@ impl Follower {
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// One small request tells where the kind's whole group is still not there: with thousands of agents each one counts.
+    async fn is_still_absent(&self) -> bool {
+        let path = served::group_path(self.row);
+        self.is_believed_absent()
+            && matches!(self.document(&path).await, Ok((status, _)) if status == StatusCode::NOT_FOUND)
+    }
+
+    /// It was found not to be served, by as many looks as that takes.
+    fn is_believed_absent(&self) -> bool {
+        self.absent.is_some_and(|(_, looks)| looks >= ABSENT_TRIES) && !self.was_served && self.lost.is_none()
+    }
+
+    fn pause(&self) -> Duration {
+        between(self.timing.look / 2, self.timing.look)
     }
 
     fn is_paged(&self) -> bool {
@@ -321,7 +341,7 @@ impl Follower {
 
     /// It was answered that there is no such kind.
     async fn miss(&mut self) -> Result<Duration, Trouble> {
-        let look = between(self.timing.unserved / 2, self.timing.unserved);
+        let look = self.pause();
         let (why, tell) = match self.find_served().await {
             Ok(Served::Elsewhere(versions)) if self.row.kind.is_policy() => {
                 (self.absent, self.lost, self.was_served) = (None, None, false);
@@ -363,8 +383,7 @@ impl Follower {
         let (status, text) = self.document(&path).await?;
         if status == StatusCode::NOT_FOUND {
             // Once it was believed, all groups are not read for it again and again.
-            let believed = self.absent.is_some() && !self.was_served && self.lost.is_none();
-            if believed {
+            if self.is_believed_absent() {
                 return Ok(Served::NoGroup);
             }
             let (status, text) = self.document(served::GROUPS).await?;

@@ -18,8 +18,10 @@ pub struct Timing {
     pub overdue: Duration,
     /// Before the first new try, and before the last ones.
     pub again: (Duration, Duration),
-    /// Between two looks for a kind that is not served; and how long one that was is missed before it is believed.
+    /// How long a kind that was served is missed before it is believed not to be.
     pub unserved: Duration,
+    /// Between two looks for a kind that is not served, at most, and half of that at least.
+    pub look: Duration,
     /// In which a watch that was taken up again says nothing, where nothing is behind.
     pub quiet: Duration,
     /// After which a list by a stream is tried again.
@@ -38,6 +40,7 @@ impl Default for Timing {
             overdue: Duration::from_secs(30),
             again: (Duration::from_secs(1), Duration::from_secs(30)),
             unserved: Duration::from_secs(30),
+            look: Duration::from_secs(120),
             quiet: Duration::from_secs(1),
             pages: Duration::from_secs(3_600),
             gather: (Duration::from_millis(20), Duration::from_millis(100)),

@@ -84,6 +84,8 @@ enum Bench {
     Policy(bench::PolicyArgs),
     /// What following a large cluster costs: memory, CPU while it changes, how soon a policy is in force (root).
     Cluster(bench::ClusterArgs),
+    /// What an agent costs the API server, in requests and bytes, at its start and for each hour.
+    Load(bench::LoadArgs),
     /// What a flow costs the agent from the ring to a JSON line, and how many a core takes a second (root).
     Ring(bench::RingArgs),
 }
@@ -126,6 +128,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(Bench::Drop(args)) => bench::drop(&args),
         Task::Bench(Bench::Policy(args)) => bench::policy(&args),
         Task::Bench(Bench::Cluster(args)) => bench::cluster(&args),
+        Task::Bench(Bench::Load(args)) => bench::load(&args),
         Task::Bench(Bench::Ring(args)) => bench::ring(&args),
         Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),

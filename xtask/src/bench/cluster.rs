@@ -23,9 +23,9 @@ use std::time::{Duration, Instant};
 
 /// Pods on each node, as the scheduler's own limit has it.
 const PODS_A_NODE: u32 = 110;
-const NODE: &str = "n0";
+pub(super) const NODE: &str = "n0";
 /// By then all is read.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// What the spine adds until it judges by a snapshot that is there: one turn.
 const TURN_MS: f64 = 20.0;
 
@@ -67,7 +67,7 @@ pub(crate) fn cluster(args: &ClusterArgs) -> Result<()> {
     objects(args).for_each(|object| server.apply(object));
     let folder = tempfile::tempdir().context("make a folder for lines")?;
     let subtree = Subtree::create()?;
-    let (agent, lines) = start(&program, &server, folder.path(), &subtree)?;
+    let (agent, lines) = start(&program, &server, folder.path(), &subtree, &[])?;
     let began = Instant::now();
     wait::until("all is read", PATIENCE, || {
         interrupt.check()?;
@@ -112,13 +112,21 @@ fn bytes(server: &ApiServer) -> u64 {
     server.bytes().values().sum()
 }
 
-fn start(program: &Path, server: &ApiServer, folder: &Path, subtree: &Subtree) -> Result<(Agent, PathBuf)> {
+/// The agent, which follows this server, and where its lines go.
+pub(super) fn start(
+    program: &Path,
+    server: &ApiServer,
+    folder: &Path,
+    subtree: &Subtree,
+    more: &[&str],
+) -> Result<(Agent, PathBuf)> {
     let kubeconfig = server.kubeconfig(folder, &json!({}))?;
     let lines = folder.join("flows.jsonl");
     let mut args: Vec<std::ffi::OsString> = vec!["run".into(), "--node".into(), NODE.into()];
     args.extend(["--kubeconfig".into(), kubeconfig.into(), "--output".into(), lines.clone().into()]);
     args.extend(["--cgroup-root".into(), subtree.top().into()]);
     args.extend(["--log", "info,flowlog::cluster::watch=debug", "--log-format", "json"].map(Into::into));
+    args.extend(more.iter().map(Into::into));
     let agent = agent::Start::new(args).program(program.to_owned()).spawn()?;
     Ok((agent, lines))
 }
@@ -170,22 +178,18 @@ fn cpu(pid: u32) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
-fn namespace(which: u32) -> String {
+pub(super) fn namespace(which: u32) -> String {
     format!("ns-{}", which % 200)
 }
 
-fn address(first: u8, which: u32) -> String {
+pub(super) fn address(first: u8, which: u32) -> String {
     let [_, high, middle, low] = which.to_be_bytes();
     Ipv4Addr::new(first, high, middle, low).to_string()
 }
 
 fn objects(args: &ClusterArgs) -> impl Iterator<Item = Value> {
     let (pods, services) = (args.pods, args.services);
-    let namespaces = (0..200).map(|which| {
-        let name = namespace(which);
-        let labels = json!({"kubernetes.io/metadata.name": name, "team": format!("team-{}", which % 20)});
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
-    });
+    let namespaces = (0..200).map(namespace_object);
     let nodes = (0..pods.div_ceil(PODS_A_NODE)).map(node);
     let all = (0..pods).map(|which| pod(which, 0));
     let services = (0..services).flat_map(move |which| [service(which), slice(which, pods, 0)]);
@@ -193,7 +197,13 @@ fn objects(args: &ClusterArgs) -> impl Iterator<Item = Value> {
     namespaces.chain(nodes).chain(all).chain(services).chain(policies)
 }
 
-fn node(which: u32) -> Value {
+pub(super) fn namespace_object(which: u32) -> Value {
+    let name = namespace(which);
+    let labels = json!({"kubernetes.io/metadata.name": name, "team": format!("team-{}", which % 20)});
+    json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+}
+
+pub(super) fn node(which: u32) -> Value {
     let images: Vec<Value> = (0..50)
         .map(|image| json!({"names": [format!("registry.example/team/image-{image}@sha256:{image:064x}")], "sizeBytes": 1}))
         .collect();
@@ -206,7 +216,7 @@ fn node(which: u32) -> Value {
 }
 
 /// As large as a real one: 7.5 kB, of which managed fields are 44 %.
-fn pod(which: u32, state: u32) -> Value {
+pub(super) fn pod(which: u32, state: u32) -> Value {
     let (app, place) = (which % 1_500, which / PODS_A_NODE);
     let ip = address(10, (place << 8) + which % PODS_A_NODE + 2);
     let fields: Map<String, Value> = (0..62)
@@ -243,7 +253,7 @@ fn pod(which: u32, state: u32) -> Value {
     })
 }
 
-fn service(which: u32) -> Value {
+pub(super) fn service(which: u32) -> Value {
     let ip = address(11, which);
     json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"namespace": namespace(which), "name": format!("service-{which}")},
@@ -252,7 +262,7 @@ fn service(which: u32) -> Value {
     })
 }
 
-fn slice(which: u32, pods: u32, state: u32) -> Value {
+pub(super) fn slice(which: u32, pods: u32, state: u32) -> Value {
     let endpoints: Vec<Value> = (0..10)
         .map(|number| {
             let pod = (which * 10 + number) % pods;
@@ -270,7 +280,7 @@ fn slice(which: u32, pods: u32, state: u32) -> Value {
     })
 }
 
-fn policy(which: u32, name: &str, app: u32) -> Value {
+pub(super) fn policy(which: u32, name: &str, app: u32) -> Value {
     let from = json!([
         {"podSelector": {"matchLabels": {"app": format!("app-{}", app % 1_500)}}},
         {"namespaceSelector": {"matchLabels": {"team": format!("team-{}", app % 20)}}},

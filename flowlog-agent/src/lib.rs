@@ -13,3 +13,4 @@ pub mod sinks;
 pub mod telemetry;
 #[cfg(test)]
 pub mod testkit;
+pub mod vendor;

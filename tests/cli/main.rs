@@ -14,3 +14,5 @@ mod policy;
 mod refusals;
 #[cfg(test)]
 mod schema;
+#[cfg(test)]
+mod vendors;

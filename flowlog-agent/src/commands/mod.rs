@@ -9,6 +9,8 @@ mod plugin;
 mod policy;
 mod run;
 mod schema;
+mod source;
+mod vendors;
 
 use crate::capture::OBJECT_SOURCE;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -50,6 +52,14 @@ kubectl get -A -o yaml \\\n      \
     Detach(detach::Args),
     /// Ask what the declared policies say: of one connection, or of whole cases.
     Policy(policy::Args),
+    /// List whose software runs in the cluster, and why it is thought to be.
+    #[command(
+        after_help = "Exit code: 0 told, 1 some could not be told whose it is (--fail-on-unknown), 2 it could not be \
+        done.\n\nExamples:\n  flowlog vendors --manifests cluster\n  \
+        flowlog vendors --manifests cluster --vendors our-vendors.yaml --output json\n  \
+        flowlog vendors test datadog/agent:7 registry.example.com/app"
+    )]
+    Vendors(vendors::Args),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]
     Schema(schema::Args),
@@ -82,6 +92,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, called),
         Command::Detach(args) => detach::run(&args),
         Command::Policy(args) => policy::run(&args, called),
+        Command::Vendors(args) => vendors::run(&args, called),
         Command::Schema(args) => Ok(schema::run(args)),
     };
     result.unwrap_or_else(|error| refuse(&error))

@@ -14,6 +14,7 @@ pub mod observation;
 pub mod outcome;
 pub(crate) mod shared;
 pub mod tally;
+pub mod vendor;
 pub mod verdict;
 
 pub use address::{normalise, normalise_block};
@@ -29,6 +30,7 @@ pub use name::{Name, NameSource, Names};
 pub use observation::{DnsAnswer, Fact, Observation, Task};
 pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
 pub use tally::{Part, Tally};
+pub use vendor::{Clue, Confidence, Origin, Provenance, Signal};
 pub use verdict::{
     Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, PolicyRefs, Tier, TrialVerdict, Verdict,
 };

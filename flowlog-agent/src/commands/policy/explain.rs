@@ -1,7 +1,7 @@
 //! `flowlog policy explain`: what the policies say of one connection, and why, in words or as JSON.
 
 use super::super::answer;
-use super::source::{Source, SourceArgs};
+use super::super::source::{Source, SourceArgs};
 use super::{Called, put};
 use crate::cluster::watch::Reading;
 use crate::cluster::{self, NoAddress, Settings, Snapshot, Store};

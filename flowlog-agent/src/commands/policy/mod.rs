@@ -3,7 +3,6 @@
 mod eval;
 mod explain;
 mod lint;
-mod source;
 
 pub(super) use lint::schema as lint_schema;
 
@@ -58,7 +57,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-enum Output {
+pub(super) enum Output {
     /// For people.
     Text,
     /// For programs.

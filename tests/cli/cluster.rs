@@ -1,7 +1,7 @@
 //! A cluster that is asked at its API server: `policy explain`, `check`, and both as kubectl's plugin.
 
 use crate::bin::{Place, Said, refused};
-use flowlog_tests::apiserver::{ApiServer, Fault, of};
+use flowlog_tests::apiserver::{ApiServer, Authority, Fault, of};
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
@@ -63,7 +63,11 @@ impl Scene {
     }
 
     fn of(objects: &[Value]) -> Self {
-        let (server, place) = (ApiServer::start().unwrap(), Place::new());
+        Self::at(ApiServer::start().unwrap(), objects)
+    }
+
+    fn at(server: ApiServer, objects: &[Value]) -> Self {
+        let place = Place::new();
         objects.iter().for_each(|object| server.apply(object.clone()));
         server.kubeconfig(place.path(), &json!({})).unwrap();
         Self { server, place }
@@ -149,6 +153,21 @@ fn the_live_cluster_is_explained_as_its_manifests_are() {
     assert!(requests.iter().all(|request| request.verb != "watch"), "{requests:#?}");
     let jobs = requests.iter().find(|request| request.plural == "jobs").unwrap();
     assert!(jobs.accept.contains("as=PartialObjectMetadata"), "{jobs:?}");
+}
+
+#[test]
+fn policies_in_trial_are_held_against_the_live_cluster() {
+    let scene = Scene::new();
+    let shut = json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"namespace": "batch", "name": "shut"}, "spec": {"podSelector": {}}});
+    scene.place.write("trial/shut.json", &shut.to_string());
+    let asked = ["policy", "explain", "--kubeconfig", "kubeconfig", "--trial-policies", "trial"];
+    let asked = [&asked[..], &["--from", "shop/web", "--to", "batch/job", "--port", "80"]].concat();
+    let said = scene.flowlog(&asked);
+    let right = "ALLOW: pod shop/web (10.1.0.1) to pod batch/job (10.1.0.3), port 80/TCP\nDENY with the policies in trial\n";
+    assert!(said.stdout.starts_with(right), "{said:?}");
+    scene.place.write("trial/shut.json", "{");
+    refused("broken", &scene.flowlog(&asked), &["trial/shut.json"]);
 }
 
 #[test]
@@ -633,4 +652,65 @@ fn as_a_plugin_it_speaks_as_kubectl_s_users_call_it() {
     let said = scene
         .plugin(&["HOME=/nowhere"], &["policy", "explain", "--from", "a/b", "--to", "a/c", "--port", "1"]);
     refused("no kubeconfig", &said, &["there is no kubeconfig"]);
+}
+
+#[test]
+fn a_user_is_known_by_his_certificate_and_the_server_by_its_authority() {
+    let authority = Authority::new().unwrap();
+    let scene = Scene::at(ApiServer::start_tls(&authority).unwrap(), &cluster());
+    scene.server.want_token("nobody has it");
+    let user = |name: &str| json!({"client-certificate": format!("{name}.crt"), "client-key": format!("{name}.key")});
+    authority.write_user(scene.place.path(), "jane").unwrap();
+    scene.server.kubeconfig(scene.place.path(), &user("jane")).unwrap();
+    let said = scene.explain("batch/job", "shop/db");
+    assert_eq!((said.code, &*said.stderr), (Some(0), ""), "{said:?}");
+    assert!(said.stdout.starts_with("DENY"), "{said:?}");
+    assert_eq!(row(&check(&scene).1, "account")["found"], "jane");
+    // He is another's.
+    let other = Authority::new().unwrap();
+    other.write_user(scene.place.path(), "john").unwrap();
+    scene.server.kubeconfig(scene.place.path(), &user("john")).unwrap();
+    refused("john", &scene.explain("batch/job", "shop/db"), &["401 Unauthorized"]);
+    // So is the server.
+    std::fs::write(scene.here("ca.crt"), &other.pem).unwrap();
+    refused("server", &scene.explain("batch/job", "shop/db"), &["invalid peer certificate: "]);
+    let (said, report) = check(&scene);
+    let server = row(&report, "api_server");
+    assert_eq!((said.code, &server["state"]), (Some(2), &"missing".into()), "{report:#}");
+    holds("remedy", server["remedy"].as_str().unwrap(), &["certificate-authority"]);
+}
+
+/// A service account as the kubelet mounts it, and the API server's address as it tells pods.
+const IN_A_POD: &str = "mount -t tmpfs none /var/run && mkdir -p /var/run/secrets/kubernetes.io && \
+    ln -s \"$1\" /var/run/secrets/kubernetes.io/serviceaccount && shift && exec env \"$@\"";
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn in_a_pod_its_service_account_is_the_way_to_the_cluster() {
+    let authority = Authority::new().unwrap();
+    let scene = Scene::at(ApiServer::start_tls(&authority).unwrap(), &cluster());
+    scene.server.apply(node("n1", &boot_id()));
+    scene.server.want_token("the pod's");
+    for (file, text) in [("ca.crt", &*authority.pem), ("token", "the pod's"), ("namespace", "shop")] {
+        scene.place.write(&format!("account/..1/{file}"), text);
+        std::os::unix::fs::symlink(format!("..data/{file}"), scene.here(&format!("account/{file}"))).unwrap();
+    }
+    std::os::unix::fs::symlink("..1", scene.here("account/..data")).unwrap();
+    let (account, port) = (scene.here("account"), scene.server.address().port());
+    let port = format!("KUBERNETES_SERVICE_PORT={port}");
+    let inside = |args: &[&str]| {
+        let pod = ["unshare", "--mount", "sh", "-c", IN_A_POD, "sh", account.to_str().unwrap()];
+        let told = ["HOME=/nowhere", "KUBERNETES_SERVICE_HOST=127.0.0.1", &port, "FLOWLOG_NODE=n1"];
+        scene.place.under(&[&pod[..], &told].concat(), args)
+    };
+    let said = inside(&["check", "--in-cluster", "--outputs", "flows.json", "--output", "json"]);
+    let report: Value =
+        serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
+    assert_eq!(worst(&report), 0, "{report:#}");
+    let found = |name: &str| row(&report, name)["found"].as_str().unwrap().to_owned();
+    assert_eq!(found("api_server"), format!("{}/ answers, Kubernetes v1.34.1", scene.server.url()));
+    assert_eq!(found("account"), "system:serviceaccount:flowlog:flowlog");
+    assert_eq!((found("output").as_str(), found("node").as_str()), ("flows.json can be written", "n1"));
+    let said = inside(&["policy", "explain", "--live", "--from", "web", "--to", "svc/db", "--port", "5432"]);
+    assert!(said.stdout.starts_with("ALLOW: pod shop/web (10.1.0.1) to service shop/db"), "{said:?}");
 }

@@ -1,9 +1,10 @@
 //! The real binary, confined, following an API server that comes, changes, goes and comes back.
 
 use crate::stage::{API, Family, NODE, Net, SOON, Stage, deny_ingress, do_step, end, small, told};
-use flowlog_tests::apiserver::ApiServer;
+use flowlog_tests::apiserver::{ApiServer, Drop};
 use flowlog_tests::{Agent, Outcome, Step, agent, wait};
 use serde_json::{Value, json};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 fn server(objects: &[Value]) -> ApiServer {
@@ -15,7 +16,9 @@ fn server(objects: &[Value]) -> ApiServer {
 /// By the server's name, so that the resolver is needed, and with a token in a file.
 fn start(stage: &Stage, server: &ApiServer, folder: &Path, more: &[&str]) -> Agent {
     let token = folder.join("token");
-    std::fs::write(&token, "secret").unwrap();
+    if !token.exists() {
+        std::fs::write(&token, "secret").unwrap();
+    }
     let kubeconfig = server.kubeconfig(folder, &json!({"tokenFile": token})).unwrap();
     let text = std::fs::read_to_string(&kubeconfig).unwrap().replace("127.0.0.1", "localhost");
     std::fs::write(&kubeconfig, text).unwrap();
@@ -104,5 +107,51 @@ fn it_starts_while_the_api_server_is_away() {
     server.come_back().unwrap();
     let named = json!({"kind": "flow", "class": "unrestricted", "source": {"pod": "client"}, "destination": {"pod": "api"}});
     agent.wait_for(&named, std::time::Duration::from_secs(45)).unwrap();
+    end(agent);
+}
+
+/// As the kubelet does it: `token` leads to `..data/token`, and `..data` to a folder that is another one then.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_token_that_is_renewed_is_read_while_it_is_confined() {
+    let net = Net::new();
+    let objects = small(net);
+    let mut stage = Stage::new(net, &objects);
+    let _api = stage.serve_api();
+    let server = server(&objects);
+    let folder = tempfile::tempdir().unwrap();
+    let within = |name: &str| folder.path().join(name);
+    let write = |of: &str, text: &str| {
+        std::fs::create_dir(within(of)).unwrap();
+        std::fs::write(within(of).join("token"), text).unwrap();
+        symlink(of, within("..data_tmp")).unwrap();
+        std::fs::rename(within("..data_tmp"), within("..data")).unwrap();
+    };
+    write("..first", "first");
+    symlink("..data/token", within("token")).unwrap();
+    server.want_token("first");
+    let agent = start(&stage, &server, folder.path(), &[]);
+    let start = told(&agent, &json!({"kind": "agent", "agent": {"event": "start"}}));
+    assert_eq!(start["agent"]["confinement"]["system_calls"], true, "{start}");
+    let flow = json!({"kind": "flow", "source": {"pod": "client"}, "destination": {"pod": "api"}});
+    until(&stage, net, &agent, "the pods are known", &flow);
+    write("..second", "second");
+    std::fs::remove_dir_all(within("..first")).unwrap();
+    server.want_token("second");
+    server.drop_watches(Drop::Clean);
+    let refused = |line: &Value| line["agent"]["snapshot"]["problems"].to_string().contains("401");
+    wait::until("the first one is refused", SOON, || Ok(agent.lines().iter().any(refused))).unwrap();
+    wait::until("nothing is followed", SOON, || Ok(server.watching("networkpolicies") == 0)).unwrap();
+    server.apply(deny_ingress("api-closed", "api"));
+    // It is read again once a minute, and tries have become rare until then.
+    let patience = std::time::Duration::from_secs(150);
+    let mut part = flow;
+    part["class"] = "policy_not_enforced".into();
+    let followed = wait::until("the second one is read", patience, || {
+        let from = agent.lines().len();
+        connect(&stage, net);
+        Ok(agent.wait_from(from, &part, std::time::Duration::from_secs(2)).is_ok())
+    });
+    followed.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.lines().last()));
     end(agent);
 }

@@ -5,9 +5,11 @@
 
 mod history;
 mod serve;
+mod tls;
 
 pub use history::Request;
 use history::{History, Shared};
+pub use tls::Authority;
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
@@ -96,6 +98,7 @@ pub enum Drop {
 pub struct ApiServer {
     shared: Arc<Shared>,
     address: SocketAddr,
+    authority: Option<Arc<Authority>>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -103,26 +106,36 @@ pub struct ApiServer {
 impl ApiServer {
     /// Starts one on the loopback, empty.
     pub fn start() -> Result<Self> {
-        Self::with(Arc::new(Shared::default()), SocketAddr::from(([127, 0, 0, 1], 0)))
+        Self::with(Arc::new(Shared::default()), SocketAddr::from(([127, 0, 0, 1], 0)), None)
     }
 
-    fn with(shared: Arc<Shared>, address: SocketAddr) -> Result<Self> {
+    /// The same, with a certificate of this authority.
+    pub fn start_tls(authority: &Arc<Authority>) -> Result<Self> {
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        Self::with(Arc::new(Shared::default()), address, Some(Arc::clone(authority)))
+    }
+
+    fn with(shared: Arc<Shared>, address: SocketAddr, authority: Option<Arc<Authority>>) -> Result<Self> {
         let listener = TcpListener::bind(address).context("bind the API server")?;
         listener.set_nonblocking(true).context("listen as the API server")?;
         let address = listener.local_addr().context("address of the API server")?;
         let (stop, stopped) = oneshot::channel();
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().context("a runtime")?;
+        let tls = match &authority {
+            Some(authority) => Some((authority.acceptor()?, Arc::clone(authority))),
+            None => None,
+        };
         let served = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = serve::serve(listener, served) => (),
+                    () = serve::serve(listener, tls, served) => (),
                     _ = stopped => (),
                 }
             });
         });
-        Ok(Self { shared, address, stop: Some(stop), thread: Some(thread) })
+        Ok(Self { shared, address, authority, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Its address.
@@ -132,14 +145,21 @@ impl ApiServer {
 
     /// Its address, as a kubeconfig has it.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
-    /// Writes a kubeconfig that leads to it, with this user.
+    /// Writes a kubeconfig that leads to it, with this user; beside it the authority's certificate, where it has one.
     pub fn kubeconfig(&self, folder: &Path, user: &Value) -> Result<PathBuf> {
+        let mut cluster = json!({"server": self.url()});
+        if let Some(authority) = &self.authority {
+            cluster["certificate-authority"] = "ca.crt".into();
+            let file = folder.join("ca.crt");
+            std::fs::write(&file, &authority.pem).with_context(|| format!("write {}", file.display()))?;
+        }
         let config = json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{"name": "test", "cluster": {"server": self.url()}}],
+            "clusters": [{"name": "test", "cluster": cluster}],
             "users": [{"name": "test", "user": user}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         });
@@ -160,7 +180,7 @@ impl ApiServer {
 
     /// Comes back at the same address.
     pub fn come_back(&mut self) -> Result<()> {
-        let back = Self::with(Arc::clone(&self.shared), self.address)?;
+        let back = Self::with(Arc::clone(&self.shared), self.address, self.authority.clone())?;
         *self = back;
         Ok(())
     }

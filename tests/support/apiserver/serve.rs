@@ -1,7 +1,7 @@
 //! The protocol: who asks for what, and what goes over the wire.
 
 use super::history::{History, Request, Shared, row_of, status, under};
-use super::{Drop, Fault, KINDS, KindRow};
+use super::{Authority, Drop, Fault, KINDS, KindRow};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
@@ -17,8 +17,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
+use tokio_rustls::TlsAcceptor;
 
 /// Pieces of an answer; an error breaks the connection.
 struct Pieces {
@@ -51,23 +53,40 @@ impl Body for Pieces {
 }
 
 /// Until it is dropped.
-pub(super) async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Option<(TlsAcceptor, Arc<Authority>)>,
+    shared: Arc<Shared>,
+) {
     let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
     let mut connections = tokio::task::JoinSet::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let shared = Arc::clone(&shared);
+        let (shared, tls) = (Arc::clone(&shared), tls.clone());
         connections.spawn(async move {
-            let answer = |request| {
-                let shared = Arc::clone(&shared);
-                async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
-            };
-            // A connection that a test breaks is an error here, as it is meant.
-            let _ = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service_fn(answer))
-                .await;
+            let Some((acceptor, authority)) = tls else { return talk(stream, &shared, None).await };
+            // Who does not trust the certificate goes away.
+            let Ok(stream) = acceptor.accept(stream).await else { return };
+            let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let user = certificate.and_then(|certificate| authority.find_user(certificate));
+            talk(stream, &shared, user).await;
         });
     }
+}
+
+/// Answers what comes over a connection, from this user where its certificate tells.
+async fn talk<S>(stream: S, shared: &Arc<Shared>, user: Option<String>)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let answer = |request| {
+        let (shared, user) = (Arc::clone(shared), user.clone());
+        async move { Ok::<_, Infallible>(answer(&shared, user, &request).await) }
+    };
+    // A connection that a test breaks is an error here, as it is meant.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service_fn(answer))
+        .await;
 }
 
 /// A request, understood.
@@ -80,7 +99,11 @@ struct Asked {
     fault: Option<Fault>,
 }
 
-async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Response<Pieces> {
+async fn answer(
+    shared: &Arc<Shared>,
+    user: Option<String>,
+    request: &hyper::Request<Incoming>,
+) -> Response<Pieces> {
     let query = query_of(request.uri().query().unwrap_or_default());
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let accept = header(ACCEPT).to_owned();
@@ -101,10 +124,11 @@ async fn answer(shared: &Arc<Shared>, request: &hyper::Request<Incoming>) -> Res
         .collect();
     let from = query.get("resourceVersion").and_then(|version| version.parse::<u64>().ok());
     let (refused, fault) = shared.look(|history| {
-        let unauthorized = history.token.as_ref().is_some_and(|token| authorization != format!("Bearer {token}"));
+        let unauthorized = user.is_none()
+            && history.token.as_ref().is_some_and(|token| authorization != format!("Bearer {token}"));
         let known = row_of(plural).filter(|row| served_at(row, &parts) && history.serves(row.0));
         let fault = history.take_fault(plural, watch, initial);
-        let user = impersonates.first().unwrap_or(&history.user).clone();
+        let user = impersonates.first().or(user.as_ref()).unwrap_or(&history.user).clone();
         let forbidden = history.forbids(&user, if watch { "watch" } else { "list" }, group, plural);
         let refused = if unauthorized {
             Some(status(401, "Unauthorized", "Unauthorized"))

@@ -160,8 +160,8 @@ impl View<'_> {
         };
         ends.may_change = matches!(peer.endpoint, Endpoint::External(_))
             && peer.ip.is_some_and(|ip| self.snapshot.inventory.may_be_a_pods(ip));
-        let elsewhere = peer.ip.is_some_and(|ip| self.snapshot.inventory.is_elsewhere(ip, at));
-        let unknown = matches!(peer.endpoint, Endpoint::Unknown { .. }) && !elsewhere;
+        let elsewhere = || peer.ip.is_some_and(|ip| self.snapshot.inventory.is_elsewhere(ip, at));
+        let unknown = matches!(peer.endpoint, Endpoint::Unknown { .. }) && !elsewhere();
         // Rules, and a service's endpoints, that were not read yet may be in a moment.
         let unread = self.snapshot.unread.is_some()
             || (tried.taken.is_none() && leads_nobody_knows_where(&ends.target));

@@ -5,6 +5,7 @@
 //! by a sample of each kind; how many changes an hour has is said (`Hour`), and multiplied.
 
 use super::cluster::{self, NODE, PATIENCE, address};
+use super::ring::resident_mib;
 use crate::command::{need_root, say};
 use crate::interrupt::Interrupt;
 use crate::{build, setup};
@@ -116,6 +117,9 @@ pub(crate) fn load(args: &LoadArgs) -> Result<()> {
         let text = fs::read_to_string(&lines).unwrap_or_default();
         Ok(text.lines().any(|line| line.contains(r#""state":"in_sync""#)))
     })?;
+    // What was needed to read it is given back within a moment.
+    std::thread::park_timeout(Duration::from_secs(2));
+    let resident = resident_mib(agent.pid())?;
     let at_start = server.bytes();
     let requests = server.requests().len();
     say(&format!("read: {at_start:?}"));
@@ -146,6 +150,7 @@ pub(crate) fn load(args: &LoadArgs) -> Result<()> {
     let summary = json!({
         "bench": "load", "nodes": hour.nodes, "pods": hour.pods, "policies": hour.policies(), "services": hour.services(),
         "scope": scope, "paged": args.paged,
+        "rss_mib": resident["all"], "peak_mib": resident["peak"],
         "start_requests": requests, "start_bytes": start_bytes,
         "hour_requests": watches * WATCHES_AN_HOUR + LOOKS_AN_HOUR,
         "hour_bytes": (hour_bytes + watches * BOOKMARKS_AN_HOUR * 150.0).round(),

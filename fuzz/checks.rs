@@ -88,7 +88,7 @@ fn assert_alike(snapshot: &Snapshot) {
     let bare = PolicySet::new(snapshot.policies.policies().cloned(), BlockScope::default());
     let mut cache = Cache::new(3);
     let ports: Vec<u16> =
-        snapshot.inventory.pods().flat_map(|pod| &pod.ports).map(|port| port.port).collect();
+        snapshot.inventory.pods().flat_map(|pod| &*pod.ports).map(|port| port.port).collect();
     let port = ports.first().copied().unwrap_or(80);
     let addresses = addresses(snapshot);
     for source in &addresses {

@@ -26,9 +26,9 @@ pub fn pod(path: &str) -> PodBuilder {
     let (namespace, name) = path.split_once('/').expect("namespace/name");
     let labels = [("kubernetes.io/metadata.name".to_owned(), namespace.to_owned())];
     PodBuilder(Pod {
-        namespace: namespace.to_owned(),
-        name: name.to_owned(),
-        uid: format!("uid-{namespace}-{name}"),
+        namespace: namespace.into(),
+        name: name.into(),
+        uid: format!("uid-{namespace}-{name}").into(),
         namespace_labels: Arc::new(Labels::from(labels)),
         ..Pod::default()
     })
@@ -47,7 +47,7 @@ impl PodBuilder {
 
     /// Adds a label.
     pub fn label(mut self, key: &str, value: &str) -> Self {
-        self.0.labels.insert(key.to_owned(), value.to_owned());
+        Arc::make_mut(&mut self.0.labels).insert(key.to_owned(), value.to_owned());
         self
     }
 
@@ -65,19 +65,20 @@ impl PodBuilder {
 
     /// Another uid.
     pub fn uid(mut self, uid: &str) -> Self {
-        self.0.uid = uid.to_owned();
+        self.0.uid = uid.into();
         self
     }
 
     /// Runs on this node.
     pub fn node(mut self, name: &str) -> Self {
-        self.0.node = Some(name.to_owned());
+        self.0.node = Some(name.into());
         self
     }
 
     /// Declares a port.
     pub fn port(mut self, name: &str, port: u16, protocol: Protocol) -> Self {
-        self.0.ports.push(ContainerPort { name: Some(name.to_owned()), port, protocol });
+        let port = ContainerPort { name: Some(name.to_owned()), port, protocol };
+        self.0.ports = self.0.ports.iter().cloned().chain([port]).collect();
         self
     }
 

@@ -42,7 +42,7 @@ fn an_address_that_was_given_to_another_at_once_is_that_ones() {
         "{between}"
     );
     let first = after.inventory.find_pod_by_uid("uid-shop-web", Timestamp::now()).unwrap();
-    assert_eq!(first.pod().name, "web", "by its cgroup the first is told apart");
+    assert_eq!(&*first.pod().name, "web", "by its cgroup the first is told apart");
     // The other way round: the new one is told before the old one's end.
     scene.server.apply(pod("shop/third", WEB));
     let both = scene.until("two have it", |snapshot| name_at(snapshot, WEB).starts_with("unknown"));

@@ -2,7 +2,7 @@
 
 use flowlog::cluster::watch::{self, Access, Reach, Timing, Watch};
 use flowlog::cluster::{Loaded, Settings, Snapshot, Store};
-use flowlog::model::{Endpoint, Node, Party, Pod, Protocol, Verdict};
+use flowlog::model::{Container, Endpoint, Node, Party, Pod, Protocol, Verdict};
 use flowlog_tests::apiserver::ApiServer;
 use flowlog_tests::wait;
 use jiff::{SignedDuration, Timestamp};
@@ -149,7 +149,8 @@ pub(crate) fn facts(snapshot: &Snapshot) -> BTreeSet<String> {
     let pods = inventory.pods().map(|pod: &Arc<Pod>| {
         let mut pod = Pod::clone(pod);
         if pod.node.as_deref() != Some(NODE) {
-            pod.containers.iter_mut().for_each(|container| container.id = None);
+            let nameless = |container: &Container| Container { id: None, ..container.clone() };
+            pod.containers = pod.containers.iter().map(nameless).collect();
         }
         format!("{pod:?}")
     });

@@ -406,8 +406,8 @@ fn selecting(policies: &[Arc<Policy>], key: &str, turn: usize) -> Result<Arc<Pol
 /// The policies name none of this key, and every pod has it, in ten sorts.
 fn update_new_key(policies: &[Arc<Policy>], pods: &[Arc<Pod>], key: &str) -> Result<Update> {
     let labelled = |(place, pod): (usize, &Arc<Pod>)| {
-        let mut labels = pod.labels.clone();
-        labels.insert(key.to_owned(), (place % 10).to_string());
+        let mut labels = Arc::clone(&pod.labels);
+        Arc::make_mut(&mut labels).insert(key.to_owned(), (place % 10).to_string());
         Arc::new(Pod { labels, ..Pod::clone(pod) })
     };
     let labelled: Vec<Arc<Pod>> = pods.iter().enumerate().map(labelled).collect();

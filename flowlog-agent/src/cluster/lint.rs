@@ -283,7 +283,7 @@ fn judge(loaded: Loaded, mut seen: Seen) -> Linting {
         (std::mem::take(&mut seen.init_ports), std::mem::take(&mut seen.templates));
     let mut pods: Vec<Candidate> = pods.into_iter().map(|pod| candidate(pod, None, None)).collect();
     for one in &mut pods {
-        let own = init_ports.remove(&(one.pod.namespace.clone(), one.pod.name.clone()));
+        let own = init_ports.remove(&(one.pod.namespace.to_string(), one.pod.name.to_string()));
         one.init_ports = own.unwrap_or_default();
     }
     let made = |one: Template| candidate(one.pod, Some(one.title), Some(one.init_ports));

@@ -67,7 +67,7 @@ pub struct Objects {
     /// Policies in trial: nothing is known of them but what they say.
     pub(super) trial: Vec<Policy>,
     /// ReplicaSets and Jobs, and who owns them.
-    pub(super) owners: HashMap<Key, Option<Workload>>,
+    pub(super) owners: HashMap<Key, Option<Arc<Workload>>>,
     skipped: BTreeMap<String, usize>,
     seen: HashMap<Key, Place>,
     /// What a person should know of objects that can be read.

@@ -19,52 +19,57 @@ const TEMPLATE_HASHES: [(&str, &str); 2] =
 /// A pod, before its namespace and its owner's owner are looked up.
 #[derive(Debug)]
 pub(super) struct ReadPod {
-    pod: Pod,
-    controller: Option<Workload>,
+    pub(super) pod: Pod,
+    pub(super) controller: Option<Arc<Workload>>,
 }
 
 impl ReadPod {
     /// The owner that its object names.
     pub(super) fn owner(&self) -> Option<&Workload> {
-        self.controller.as_ref()
+        self.controller.as_deref()
+    }
+
+    /// Keeps its name and its namespace's once with those that are equal.
+    pub(super) fn share_name(&mut self, (namespace, name): &(Arc<str>, Arc<str>)) {
+        if (&self.pod.namespace, &self.pod.name) == (namespace, name) {
+            (self.pod.namespace, self.pod.name) = (Arc::clone(namespace), Arc::clone(name));
+        }
     }
 
     /// Fills in what other objects tell.
     pub(super) fn complete(
         self,
         namespaces: &HashMap<String, Arc<Labels>>,
-        owners: &HashMap<Key, Option<Workload>>,
+        owners: &HashMap<Key, Option<Arc<Workload>>>,
     ) -> Pod {
         let Self { mut pod, controller } = self;
         // Without the Namespace object its labels stay empty: not even the name that every one has.
-        pod.namespace_labels = namespaces.get(&pod.namespace).cloned().unwrap_or_default();
+        pod.namespace_labels = namespaces.get(&*pod.namespace).cloned().unwrap_or_default();
         pod.workload = controller.and_then(|owner| workload(owner, &pod, owners));
         pod
     }
 }
 
 /// The owner as people name it: a ReplicaSet's Deployment, a Job's CronJob.
-fn workload(owner: Workload, pod: &Pod, owners: &HashMap<Key, Option<Workload>>) -> Option<Workload> {
-    let Workload { kind, name } = owner;
+fn workload(
+    owner: Arc<Workload>,
+    pod: &Pod,
+    owners: &HashMap<Key, Option<Arc<Workload>>>,
+) -> Option<Arc<Workload>> {
     // A static pod's mirror is owned by its node.
-    if kind == "Node" {
+    if owner.kind == "Node" {
         return None;
     }
-    let key = Key { kind, namespace: pod.namespace.clone(), name, trial: false };
-    match owners.get(&key) {
-        Some(Some(above)) => return Some(above.clone()),
-        Some(None) => {}
-        None => {
-            if let Some(above) = find_above(&key, pod) {
-                return Some(above);
-            }
-        }
+    let (kind, name) = (owner.kind.clone(), owner.name.clone());
+    match owners.get(&Key { kind, namespace: pod.namespace.to_string(), name, trial: false }) {
+        Some(Some(above)) => Some(Arc::clone(above)),
+        Some(None) => Some(owner),
+        None => Some(find_above(&owner, pod).map_or(owner, Arc::new)),
     }
-    Some(Workload { kind: key.kind, name: key.name })
 }
 
 /// The ReplicaSet is not known: its name tells who made it.
-fn find_above(owner: &Key, pod: &Pod) -> Option<Workload> {
+fn find_above(owner: &Workload, pod: &Pod) -> Option<Workload> {
     if owner.kind != "ReplicaSet" {
         return None;
     }
@@ -84,10 +89,10 @@ pub(super) fn owner_key(kind: &str, metadata: &ObjectMeta) -> Key {
 }
 
 /// The owner that controls an object.
-pub(super) fn controller(metadata: &ObjectMeta) -> Option<Workload> {
+pub(super) fn controller(metadata: &ObjectMeta) -> Option<Arc<Workload>> {
     let mut owners = metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true))?;
-    Some(Workload { kind: owner.kind.clone(), name: owner.name.clone() })
+    Some(Arc::new(Workload { kind: owner.kind.clone(), name: owner.name.clone() }))
 }
 
 /// Where the API's mirror of a static pod tells the uid that the kubelet runs it under.
@@ -97,10 +102,10 @@ pub(super) const MIRROR: &str = "kubernetes.io/config.mirror";
 
 /// The uid of a static pod. Who may write annotations may write any: it is believed of a mirror that its node controls, as
 /// kubelets make them.
-fn static_uid(metadata: &ObjectMeta, controller: Option<&Workload>, node: Option<&str>) -> Option<String> {
+fn static_uid(metadata: &ObjectMeta, controller: Option<&Workload>, node: Option<&str>) -> Option<Arc<str>> {
     let annotations = metadata.annotations.as_ref().filter(|all| all.contains_key(MIRROR))?;
     let owner = controller.filter(|owner| owner.kind == "Node" && Some(&*owner.name) == node);
-    owner.and_then(|_| annotations.get(STATIC_UID)).cloned()
+    owner.and_then(|_| annotations.get(STATIC_UID)).map(|uid| uid.as_str().into())
 }
 
 pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
@@ -108,20 +113,20 @@ pub(super) fn read_pod(pod: core::Pod) -> Result<ReadPod, FieldError> {
     let controller = controller(&metadata);
     let spec = spec.unwrap_or_default();
     let status = status.unwrap_or_default();
-    let static_uid = static_uid(&metadata, controller.as_ref(), spec.node_name.as_deref());
+    let static_uid = static_uid(&metadata, controller.as_deref(), spec.node_name.as_deref());
     let pod = Pod {
         ips: pod_ips(&status)?,
-        containers: containers(&spec, &status),
-        ports: ports(&spec)?,
-        namespace: metadata.namespace.unwrap_or_else(|| defaults::NAMESPACE.to_owned()),
-        name: metadata.name.unwrap_or_default(),
-        uid: metadata.uid.unwrap_or_default(),
+        containers: containers(&spec, &status).into(),
+        ports: ports(&spec)?.into(),
+        namespace: metadata.namespace.as_deref().unwrap_or(defaults::NAMESPACE).into(),
+        name: metadata.name.unwrap_or_default().into(),
+        uid: metadata.uid.unwrap_or_default().into(),
         static_uid,
-        labels: metadata.labels.unwrap_or_default(),
+        labels: Arc::new(metadata.labels.unwrap_or_default()),
         namespace_labels: Arc::default(),
         workload: None,
-        service_account: spec.service_account_name,
-        node: spec.node_name.filter(|name| !name.is_empty()),
+        service_account: spec.service_account_name.map(Arc::from),
+        node: spec.node_name.filter(|name| !name.is_empty()).map(Arc::from),
         host_network: spec.host_network.unwrap_or_default(),
         terminated: matches!(status.phase.as_deref(), Some("Succeeded" | "Failed")),
     };

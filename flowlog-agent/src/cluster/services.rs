@@ -7,6 +7,7 @@ use crate::inventory::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::api::discovery::v1 as discovery;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// The label that ties a slice to its service.
 const SERVICE_NAME: &str = "kubernetes.io/service-name";
@@ -116,6 +117,8 @@ pub(super) fn read_slice(slice: discovery::EndpointSlice) -> InPart<Option<Slice
             read.endpoints.extend(ip.map(|ip| read_endpoint(ip, endpoint)));
         }
     }
+    read.ports.shrink_to_fit();
+    read.endpoints.shrink_to_fit();
     (Some(read), first)
 }
 
@@ -137,6 +140,6 @@ fn read_endpoint(ip: IpAddr, endpoint: discovery::Endpoint) -> SliceEndpoint {
         ready: conditions.ready.unwrap_or(true),
         serving: conditions.serving.unwrap_or(true),
         terminating: conditions.terminating.unwrap_or(false),
-        pod_uid: target.and_then(|target| target.uid),
+        pod_uid: target.and_then(|target| target.uid).map(Arc::from),
     }
 }

@@ -21,7 +21,7 @@ pub enum Change {
     /// A pod that is new, or in the place of the one of its name.
     Pod(Arc<Pod>),
     /// The pod of this namespace and name went.
-    PodGone(String, String),
+    PodGone(Arc<str>, Arc<str>),
     /// The labels of a namespace, its name among them; none where its object went.
     Namespace(String, Arc<Labels>),
     /// A policy that is new, or in the place of the one of its name.
@@ -39,11 +39,11 @@ pub enum Change {
     /// A service that has addresses, new or in the place of the one of its name.
     Service(Arc<ServiceSpec>),
     /// The service of this namespace and name went, or has no address any more.
-    ServiceGone(String, String),
+    ServiceGone(Arc<str>, Arc<str>),
     /// An EndpointSlice that is new, or in the place of the one of its name.
     Slice(Arc<Slice>),
     /// The EndpointSlice of this namespace and name went, or belongs to no service any more.
-    SliceGone(String, String),
+    SliceGone(Arc<str>, Arc<str>),
     /// All ranges of addresses that no node tells.
     Ranges(Vec<IpNet>),
 }
@@ -174,7 +174,7 @@ impl Next {
                 }
             }
             Change::Namespace(name, labels) => {
-                let there = self.inventory.pods().filter(|pod| pod.namespace == name);
+                let there = self.inventory.pods().filter(|pod| *pod.namespace == name);
                 let labelled =
                     |pod: &Arc<Pod>| Pod { namespace_labels: Arc::clone(&labels), ..Pod::clone(pod) };
                 let there: Vec<Arc<Pod>> = there.map(|pod| Arc::new(labelled(pod))).collect();

@@ -73,7 +73,7 @@ fn each_change_is_what_a_fresh_load_would_say() {
         name: "db".to_owned(),
         rule: None,
     };
-    let gone = |name: &str| Change::PodGone("shop".to_owned(), name.to_owned());
+    let gone = |name: &str| Change::PodGone("shop".into(), name.into());
     let rows: Vec<(&str, Change, &str, Decision)> = vec![
         ("a policy", Change::Policy(read_policy(&policy("db", ONLY_WEB))), WEB, Allow),
         ("a pod", Change::Pod(read_pod(&pod("new", NEW, "other"))), NEW, Deny),

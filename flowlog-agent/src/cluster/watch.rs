@@ -4,6 +4,7 @@
 //! store and out as a snapshot, whole. All of that has a thread of its own: reading ten thousand pods does not hold up
 //! a flow. Whoever judges takes the newest snapshot when it suits, and never waits.
 
+mod alike;
 mod cut;
 mod follow;
 mod gather;
@@ -175,12 +176,12 @@ pub fn start(
     let now = Timestamp::now();
     let scope = settings.inventory.scope;
     let mut store = Store::start(settings, Loaded::default(), now)?;
-    let mut gather = Gather::new(node.to_owned(), Standings::new(now), trial).within(scope);
+    let node: Arc<str> = node.into();
+    let mut gather = Gather::new(Arc::clone(&node), Standings::new(now), trial).within(scope);
     let Gathered { changes, .. } = gather.take();
     let newest = Newest(Arc::new(Mutex::new(store.apply_as(changes, gather.standings.standing(), now))));
     let (stop, stopped) = oneshot::channel();
     let pulses = Pulses::new();
-    let node = node.to_owned();
     let watch = Watch { newest: newest.clone(), pulses: pulses.clone(), taken: 0, shown: None, _stop: stop };
     thread::Builder::new()
         .name("flowlog-watch".to_owned())
@@ -193,11 +194,12 @@ pub fn start(
                 for (row, pulse) in pulses.iter() {
                     let (client, timing, again) = (client.clone(), timing.clone(), timing.again);
                     let fields = row.fields(scope, &node);
-                    let (told, heard) = (tell.clone(), Arc::clone(pulse));
+                    let (told, heard, node) = (tell.clone(), Arc::clone(pulse), Arc::clone(&node));
                     let follow = move || {
                         let (client, timing) = (client.clone(), timing.clone());
                         Follower::new(row, client, timing, told.clone(), Arc::clone(&heard))
                             .selecting(fields.clone())
+                            .on_node(Arc::clone(&node))
                             .follow()
                     };
                     tokio::spawn(supervise(row, follow, again, tell.clone(), Arc::clone(pulse)));

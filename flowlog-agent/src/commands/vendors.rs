@@ -179,7 +179,8 @@ fn group<'a>(catalog: &Catalog, pods: impl Iterator<Item = &'a Arc<Pod>>) -> Vec
             let image = Image::parse(&container.image)
                 .map_or_else(|_| container.image.clone(), |image| image.to_string());
             let key = (Reverse(provenance.origin), provenance.vendor);
-            let alike = (pod.namespace.clone(), workload.clone(), place, container.name.to_string(), image);
+            let alike =
+                (pod.namespace.to_string(), workload.clone(), place, container.name.to_string(), image);
             let (count, clues) = found.entry(key).or_default().entry(alike).or_default();
             *count += 1;
             *clues = provenance.clues;

@@ -9,6 +9,7 @@ use crate::model::shared::Sharded;
 use crate::model::{Node, Pod, normalise};
 use foldhash::HashSet;
 use jiff::Timestamp;
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ pub(super) struct AddressIndex {
     keep: Keep,
     holders: Sharded<IpAddr, Held>,
     /// In the order in which they ended.
-    former: Sharded<IpAddr, Arc<Vec<Former>>>,
+    former: Sharded<IpAddr, Arc<SmallVec<[Former; 1]>>>,
     /// The same by number, with their end: which is to be forgotten next.
     ended: Sharded<u64, (IpAddr, Timestamp)>,
     /// No lower number is there.

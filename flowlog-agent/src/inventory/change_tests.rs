@@ -34,10 +34,10 @@ fn change() -> impl Strategy<Value = Change> {
     let pod = (0..4_usize, addresses(), flags, 0..3_usize).prop_map(
         |(number, ips, (is_second, terminated, host_network, unnamed), node)| {
             // A pod of the same name may be another one.
-            let uid = if unnamed { String::new() } else { format!("uid-{number}-{is_second}") };
-            let (namespace, name) = ("a".to_owned(), format!("p{number}"));
-            let node = Some(NODES[node].to_owned());
-            let labels = Labels::from([("second".to_owned(), is_second.to_string())]);
+            let uid = if unnamed { "".into() } else { format!("uid-{number}-{is_second}").into() };
+            let (namespace, name) = ("a".into(), format!("p{number}").into());
+            let node = Some(NODES[node].into());
+            let labels = Arc::new(Labels::from([("second".to_owned(), is_second.to_string())]));
             Change::Pod(Box::new(Pod {
                 namespace,
                 name,
@@ -77,7 +77,7 @@ fn services() -> (ServiceSpec, Slice) {
         ready: true,
         serving: true,
         terminating: false,
-        pod_uid: (number % 2 == 0).then(|| format!("uid-{}-true", number % 4)),
+        pod_uid: (number % 2 == 0).then(|| format!("uid-{}-true", number % 4).into()),
     };
     let slice = Slice {
         namespace: "a".to_owned(),

@@ -3,6 +3,7 @@
 //! Bounded by count (the oldest leave first) and by age. A departed pod is never taken for a live one:
 //! whoever asks is told when it went.
 
+use super::keys::{ByIdentity, Named};
 use crate::model::shared::Sharded;
 use crate::model::{Pod, normalise};
 use foldhash::HashSet;
@@ -40,16 +41,16 @@ pub(super) struct Departed {
     /// No lower number is there.
     oldest: u64,
     next: u64,
-    by_identity: Sharded<Identity, u64>,
+    by_identity: Sharded<ByIdentity, u64>,
 }
 
 /// A pod is its uid; one written by hand without a uid is its namespace and name.
-type Identity = (String, String);
+pub(super) type Identity<'a> = (&'a str, &'a str);
 
-pub(super) fn identity(pod: &Pod) -> Identity {
+pub(super) fn identity(pod: &Pod) -> Identity<'_> {
     match pod.uid.is_empty() {
-        true => (pod.namespace.clone(), pod.name.clone()),
-        false => (String::new(), pod.uid.clone()),
+        true => (&pod.namespace, &pod.name),
+        false => ("", &pod.uid),
     }
 }
 
@@ -64,7 +65,7 @@ impl Departed {
         let number = self.next;
         self.next += 1;
         self.gone.insert(number, Gone { pod: Arc::clone(pod), since: now });
-        self.by_identity.insert(identity(pod), number);
+        self.by_identity.insert(ByIdentity(Arc::clone(pod)), number);
     }
 
     /// Forgets a pod: it came back. The addresses that it had are handed to `freed`.
@@ -72,7 +73,7 @@ impl Departed {
         if self.gone.len() == 0 {
             return;
         }
-        if let Some(number) = self.by_identity.get(&identity(pod)).copied() {
+        if let Some(number) = self.by_identity.get(&Named(identity(pod))).copied() {
             self.forget(number, freed);
         }
     }
@@ -91,12 +92,12 @@ impl Departed {
 
     fn forget(&mut self, number: u64, freed: &mut HashSet<IpAddr>) {
         let Some(gone) = self.gone.remove(&number) else { return };
-        self.by_identity.remove(&identity(&gone.pod));
+        self.by_identity.remove(&Named(identity(&gone.pod)));
         freed.extend(addresses(&gone.pod).iter().copied().map(normalise));
     }
 
     pub(super) fn find_by_uid(&self, uid: &str, at: Timestamp) -> Option<(&Arc<Pod>, Timestamp)> {
-        self.recent(*self.by_identity.get(&(String::new(), uid.to_owned()))?, at)
+        self.recent(*self.by_identity.get(&Named(("", uid)))?, at)
     }
 
     pub(super) fn len(&self) -> usize {

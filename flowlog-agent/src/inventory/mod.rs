@@ -10,6 +10,7 @@ mod builder;
 #[cfg(test)]
 mod change_tests;
 mod departed;
+mod keys;
 mod names;
 mod neighbours;
 mod ranges;
@@ -34,6 +35,7 @@ use departed::{Departed, addresses, identity};
 use foldhash::HashSet;
 use ipnet::IpNet;
 use jiff::Timestamp;
+use keys::{ByName, ByUid, Named};
 use neighbours::Neighbours;
 use ranges::Blocks;
 use services::ServiceIndex;
@@ -109,11 +111,10 @@ pub struct Range {
 #[derive(Clone, Debug, Default)]
 pub struct Inventory {
     settings: Arc<Settings>,
-    /// By namespace and name.
-    pods: Sharded<(String, String), Arc<Pod>>,
-    by_uid: Sharded<String, Arc<Pod>>,
+    pods: Sharded<ByName, ()>,
+    by_uid: Sharded<ByUid, ()>,
     /// Mirrors of static pods, by the uid that they tell.
-    by_static_uid: Sharded<String, SmallVec<[Arc<Pod>; 1]>>,
+    by_static_uid: Sharded<Arc<str>, SmallVec<[Arc<Pod>; 1]>>,
     nodes: Sharded<String, KnownNode>,
     addresses: AddressIndex,
     services: ServiceIndex,
@@ -179,7 +180,7 @@ impl Inventory {
 
     /// The pod of this name.
     pub fn find_pod(&self, namespace: &str, name: &str) -> Option<&Arc<Pod>> {
-        self.pods.get(&(namespace.to_owned(), name.to_owned()))
+        self.pods.get_key(&Named((namespace, name))).map(|ByName(pod)| pod)
     }
 
     /// Puts a node in the place of the one of its name. Its ranges count from [`Self::settle_ranges`] on.
@@ -290,12 +291,14 @@ impl Inventory {
             is_same
         });
         self.departed.remove(pod, &mut self.changed);
-        self.pods.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(pod));
+        self.pods.insert(ByName(Arc::clone(pod)), ());
         if let Some(uid) = uid(pod) {
-            self.by_uid.insert(uid.to_owned(), Arc::clone(pod));
+            // The key is the pod itself: that of before would stay.
+            self.by_uid.remove(uid);
+            self.by_uid.insert(ByUid(Arc::clone(pod)), ());
         }
         if let Some(uid) = static_uid(pod)
-            && let Some(mirrors) = self.by_static_uid.entry(uid.to_owned(), SmallVec::new)
+            && let Some(mirrors) = self.by_static_uid.entry(Arc::clone(uid), SmallVec::new)
         {
             mirrors.push(Arc::clone(pod));
         }
@@ -317,18 +320,18 @@ impl Inventory {
 
     /// Takes a pod out, which departed at `now`, unless the same one follows: that one has its addresses then.
     fn take_pod_out(&mut self, pod: &Arc<Pod>, after: Option<&Arc<Pod>>, now: Timestamp) {
-        self.pods.remove(&(pod.namespace.clone(), pod.name.clone()));
+        self.pods.remove(&Named((&pod.namespace, &pod.name)));
         if let Some(uid) = uid(pod)
-            && self.by_uid.get(uid).is_some_and(|other| Arc::ptr_eq(other, pod))
+            && self.by_uid.get_key(uid).is_some_and(|ByUid(other)| Arc::ptr_eq(other, pod))
         {
             self.by_uid.remove(uid);
         }
         if let Some(uid) = static_uid(pod)
-            && let Some(mirrors) = self.by_static_uid.get_mut(uid)
+            && let Some(mirrors) = self.by_static_uid.get_mut(&**uid)
         {
             mirrors.retain(|other| !Arc::ptr_eq(other, pod));
             if mirrors.is_empty() {
-                self.by_static_uid.remove(uid);
+                self.by_static_uid.remove(&**uid);
             }
         }
         self.note_neighbours(pod, Neighbours::remove);
@@ -352,7 +355,7 @@ impl Inventory {
 
     fn host(&mut self, pod: &Arc<Pod>, now: Timestamp, change: impl FnOnce(&mut Vec<Arc<Pod>>)) {
         let Some(name) = &pod.node else { return };
-        if let Some(known) = self.nodes.entry(name.clone(), KnownNode::default) {
+        if let Some(known) = self.nodes.entry(name.to_string(), KnownNode::default) {
             change(Arc::make_mut(&mut known.hosted));
         }
         self.show_node(name, now);
@@ -411,7 +414,7 @@ impl Inventory {
         let ranges = of_nodes.chain(told).map(|range| (range.block, range)).collect();
         self.ranges = Arc::new(ranges);
         let mut neighbours = Neighbours::default();
-        let all = self.pods.iter().flat_map(|(_, pod)| addresses(pod));
+        let all = self.pods.iter().flat_map(|(ByName(pod), ())| addresses(pod));
         all.filter(|ip| self.ranges.find(**ip).is_none()).for_each(|ip| neighbours.add(*ip));
         self.neighbours = Arc::new(neighbours);
     }
@@ -427,7 +430,7 @@ impl Inventory {
 
     /// The pod that a slice refers to, if it has the address, or had it and nobody else has; else whoever has it.
     fn backend(&self, ip: IpAddr, uid: Option<&str>, now: Timestamp) -> Endpoint {
-        let referred = uid.and_then(|uid| self.by_uid.get(uid));
+        let referred = uid.and_then(|uid| self.by_uid.get_key(uid)).map(|ByUid(pod)| pod);
         let is_its = |pod: &&Arc<Pod>| addresses(pod).contains(&ip);
         match (referred.filter(is_its), self.addresses.find(ip)) {
             (Some(pod), _) => Endpoint::Pod(Arc::clone(pod)),
@@ -447,7 +450,7 @@ impl Inventory {
 
     /// All live pods, terminated ones included, in no order.
     pub fn pods(&self) -> impl Iterator<Item = &Arc<Pod>> {
-        self.pods.iter().map(|(_, pod)| pod)
+        self.pods.iter().map(|(ByName(pod), ())| pod)
     }
 
     /// How many there are.
@@ -467,7 +470,7 @@ impl Inventory {
 
     /// The pod with this uid, at `at`: one that went too long before is not found.
     pub fn find_pod_by_uid(&self, uid: &str, at: Timestamp) -> Option<Found<'_>> {
-        if let Some(pod) = self.by_uid.get(uid) {
+        if let Some(ByUid(pod)) = self.by_uid.get_key(uid) {
             return Some(Found::Live(pod));
         }
         if let Some((pod, since)) = self.departed.find_by_uid(uid, at) {
@@ -619,8 +622,8 @@ fn uid(pod: &Pod) -> Option<&str> {
     Some(&*pod.uid).filter(|uid| !uid.is_empty())
 }
 
-fn static_uid(pod: &Pod) -> Option<&str> {
-    uid(pod).and(pod.static_uid.as_deref())
+fn static_uid(pod: &Pod) -> Option<&Arc<str>> {
+    uid(pod).and(pod.static_uid.as_ref())
 }
 
 fn unknown(reason: String) -> Endpoint {

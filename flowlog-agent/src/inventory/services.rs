@@ -76,7 +76,7 @@ pub struct SliceEndpoint {
     /// Terminates; absent counts as false.
     pub terminating: bool,
     /// Uid of the pod that it refers to, if any.
-    pub pod_uid: Option<String>,
+    pub pod_uid: Option<Arc<str>>,
 }
 
 /// The dialed port of a service, with its backends of each family.
@@ -91,7 +91,7 @@ struct Frontend {
 #[derive(Clone, Debug)]
 struct Backends {
     list: Arc<[Backend]>,
-    uids: Arc<[Option<String>]>,
+    uids: Arc<[Option<Arc<str>>]>,
 }
 
 impl Default for Backends {
@@ -103,7 +103,7 @@ impl Default for Backends {
 impl Backends {
     /// The same, with whoever has the address now.
     fn asked_again(&self, ip: IpAddr, who: &Who<'_>) -> Self {
-        let ask = |(backend, uid): (&Backend, &Option<String>)| match backend.ip == ip {
+        let ask = |(backend, uid): (&Backend, &Option<Arc<str>>)| match backend.ip == ip {
             true => Backend { endpoint: who(ip, uid.as_deref()), ..backend.clone() },
             false => backend.clone(),
         };
@@ -407,7 +407,7 @@ fn named(spec: &ServiceSpec, port_name: Option<String>) -> Service {
 struct Candidate {
     ip: IpAddr,
     backend: Backend,
-    uid: Option<String>,
+    uid: Option<Arc<str>>,
     ready: bool,
     last_resort: bool,
 }

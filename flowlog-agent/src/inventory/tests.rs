@@ -6,6 +6,26 @@ use crate::model::{Endpoint, Protocol, ServiceNote, Target};
 use crate::testkit::{at, ip, node, pod};
 use Protocol::{Tcp, Udp};
 use jiff::SignedDuration;
+use std::sync::Arc;
+
+/// Of two pods that claim one uid the last counts, and it alone once it is the only one.
+#[test]
+fn a_uid_leads_to_the_pod_that_told_it_last() {
+    let [one, two] = ["shop/one", "shop/two"].map(|path| pod(path).uid("u").build());
+    let mut inventory = builder().build(None, at(0));
+    let found = |inventory: &Inventory| {
+        inventory.find_pod_by_uid("u", at(1)).map(|found| found.pod().name.to_string())
+    };
+    inventory.put_pod(&one, at(0));
+    inventory.put_pod(&two, at(0));
+    assert_eq!(found(&inventory).as_deref(), Some("two"));
+    inventory.remove_pod("shop", "one", at(1));
+    assert_eq!(found(&inventory).as_deref(), Some("two"));
+    let live = |inventory: &Inventory| matches!(inventory.find_pod_by_uid("u", at(1)), Some(Found::Live(_)));
+    assert!(live(&inventory));
+    inventory.remove_pod("shop", "two", at(1));
+    assert!(!live(&inventory));
+}
 
 fn builder() -> Builder {
     Inventory::builder(&Settings::default())
@@ -209,7 +229,7 @@ fn a_node_is_known_by_its_address_then() {
 
 #[test]
 fn a_slice_that_names_a_pod_that_went_leads_to_it_while_nobody_else_has_its_address() {
-    let endpoint = SliceEndpoint { pod_uid: Some("old".to_owned()), ..ready("10.1.0.7") };
+    let endpoint = SliceEndpoint { pod_uid: Some("old".into()), ..ready("10.1.0.7") };
     let mut inventory = builder()
         .pod(pod("a/old").ip("10.1.0.7").uid("old").build())
         .service(service("web", &["10.96.0.1"], vec![service_port("http", 80, Tcp)]))
@@ -340,7 +360,7 @@ fn a_service_address_leads_to_what_kube_proxy_would_choose_from() {
 #[test]
 fn a_backend_is_the_pod_that_its_slice_refers_to() {
     let twins = |uid: Option<&str>| {
-        let endpoint = SliceEndpoint { pod_uid: uid.map(str::to_owned), ..ready("10.1.0.5") };
+        let endpoint = SliceEndpoint { pod_uid: uid.map(Arc::from), ..ready("10.1.0.5") };
         let inventory = builder()
             .pod(pod("a/one").ip("10.1.0.5").uid("one").build())
             .pod(pod("a/two").ip("10.1.0.5").uid("two").build())
@@ -359,7 +379,7 @@ fn a_backend_is_the_pod_that_its_slice_refers_to() {
 #[test]
 fn a_static_pod_is_found_by_the_uid_that_its_cgroup_names() {
     let mut mirror = (*pod("kube-system/etcd-n1").uid("mirror").build()).clone();
-    mirror.static_uid = Some("0123456789abcdef0123456789abcdef".to_owned());
+    mirror.static_uid = Some("0123456789abcdef0123456789abcdef".into());
     let inventory = builder().pod(mirror).build(None, at(0));
     for uid in ["mirror", "0123456789abcdef0123456789abcdef"] {
         let found = inventory.find_pod_by_uid(uid, at(0)).map(|found| found.pod().name.clone());
@@ -385,8 +405,8 @@ fn that_a_service_has_no_endpoint_is_not_said_while_some_may_not_be_read() {
 fn a_static_uid_never_stands_in_the_place_of_another_pods_own() {
     let with = |path: &str, uid: &str, told: &str| {
         let mut pod = (*pod(path).uid(uid).build()).clone();
-        pod.static_uid = Some(told.to_owned());
-        std::sync::Arc::new(pod)
+        pod.static_uid = Some(told.into());
+        Arc::new(pod)
     };
     let (forged, mirror) = (with("z/forged", "f", "victim"), with("kube-system/etcd-n1", "mirror", "hash"));
     let mut inventory = builder().pod(pod("a/victim").uid("victim").build()).pod(mirror).build(None, at(0));

@@ -30,7 +30,7 @@ pub struct Workload {
 }
 
 /// One container of a pod, as spec and status tell it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Container {
     /// Name in the pod.
     pub name: Arc<str>,
@@ -43,7 +43,7 @@ pub struct Container {
 }
 
 /// A port that a container declares; only containers that stay (app containers and sidecars) are listed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ContainerPort {
     /// The port's name, if it has one.
     pub name: Option<String>,
@@ -53,35 +53,34 @@ pub struct ContainerPort {
     pub protocol: Protocol,
 }
 
-/// A pod, cut down to what flowlog reads.
+/// A pod, cut down to what flowlog reads. What the pods of one workload have alike they can share.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Pod {
     /// Namespace.
-    pub namespace: String,
+    pub namespace: Arc<str>,
     /// Name.
-    pub name: String,
+    pub name: Arc<str>,
     /// `metadata.uid`.
-    pub uid: String,
+    pub uid: Arc<str>,
     /// Annotation `kubernetes.io/config.hash` of a mirror that its node controls: the uid under which the kubelet runs a
-    /// static pod, and names its
-    /// cgroups; the API's mirror of it has another.
-    pub static_uid: Option<String>,
+    /// static pod, and names its cgroups; the API's mirror of it has another.
+    pub static_uid: Option<Arc<str>>,
     /// The pod's labels.
-    pub labels: Labels,
+    pub labels: Arc<Labels>,
     /// Labels of its namespace, `kubernetes.io/metadata.name` included.
     pub namespace_labels: Arc<Labels>,
     /// Who owns it; absent for a pod that nobody owns.
-    pub workload: Option<Workload>,
+    pub workload: Option<Arc<Workload>>,
     /// `status.podIPs`, IPv4-mapped addresses normalised.
     pub ips: Vec<IpAddr>,
     /// App containers, init containers and ephemeral containers.
-    pub containers: Vec<Container>,
+    pub containers: Arc<[Container]>,
     /// Ports of app containers and of sidecars (init containers with `restartPolicy: Always`).
-    pub ports: Vec<ContainerPort>,
+    pub ports: Arc<[ContainerPort]>,
     /// `spec.serviceAccountName`.
-    pub service_account: Option<String>,
+    pub service_account: Option<Arc<str>>,
     /// `spec.nodeName`.
-    pub node: Option<String>,
+    pub node: Option<Arc<str>>,
     /// `spec.hostNetwork`: the pod is its node, no policy selects it.
     pub host_network: bool,
     /// Phase Succeeded or Failed: its address may belong to another pod by now.

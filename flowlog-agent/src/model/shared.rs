@@ -3,8 +3,7 @@
 //! While nobody shares a page it is changed in place, so that loading copies nothing.
 
 use foldhash::fast::RandomState;
-use foldhash::{HashMap, HashMapExt};
-use std::borrow::Borrow;
+use hashbrown::{Equivalent, HashMap};
 use std::hash::{BuildHasher, Hash};
 use std::sync::Arc;
 
@@ -57,13 +56,16 @@ impl<T: Clone + Default> Paged<T> {
 /// Shards of a map: with 50,000 entries some 200 each.
 const SHARDS: usize = 256;
 
-type Shard<K, V> = Option<Arc<HashMap<K, V>>>;
+type Shard<K, V> = HashMap<K, V, RandomState>;
+
+/// None for a shard that is empty still.
+type Slot<K, V> = Option<Arc<Shard<K, V>>>;
 
 /// A map by key.
 #[derive(Clone, Debug)]
 pub(crate) struct Sharded<K, V> {
     hasher: RandomState,
-    shards: Arc<[Shard<K, V>]>,
+    shards: Arc<[Slot<K, V>]>,
     len: usize,
 }
 
@@ -80,24 +82,18 @@ impl<K: Eq + Hash + Clone, V: Clone> Sharded<K, V> {
         usize::try_from(hash >> 56).unwrap_or_default()
     }
 
-    pub(crate) fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(crate) fn get<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&V> {
         self.shards.get(self.place(key))?.as_ref()?.get(key)
     }
 
     /// The key as it is kept: what it shares can be shared further.
-    pub(crate) fn get_key<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&K>
-    where
-        K: Borrow<Q>,
-    {
+    pub(crate) fn get_key<Q: Hash + Equivalent<K> + ?Sized>(&self, key: &Q) -> Option<&K> {
         Some(self.shards.get(self.place(key))?.as_ref()?.get_key_value(key)?.0)
     }
 
-    fn shard(&mut self, place: usize) -> Option<&mut HashMap<K, V>> {
+    fn shard(&mut self, place: usize) -> Option<&mut Shard<K, V>> {
         let slot = Arc::make_mut(&mut self.shards).get_mut(place)?;
-        Some(Arc::make_mut(slot.get_or_insert_with(|| Arc::new(HashMap::new()))))
+        Some(Arc::make_mut(slot.get_or_insert_with(Arc::default)))
     }
 
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
@@ -115,19 +111,13 @@ impl<K: Eq + Hash + Clone, V: Clone> Sharded<K, V> {
         Some(self.shard(place)?.entry(key).or_insert_with(make))
     }
 
-    pub(crate) fn get_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(crate) fn get_mut<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<&mut V> {
         self.get(key)?;
         let place = self.place(key);
         self.shard(place)?.get_mut(key)
     }
 
-    pub(crate) fn remove<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(crate) fn remove<Q: Hash + Equivalent<K> + ?Sized>(&mut self, key: &Q) -> Option<V> {
         self.get(key)?;
         let place = self.place(key);
         let gone = self.shard(place)?.remove(key);

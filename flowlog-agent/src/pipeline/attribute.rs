@@ -413,7 +413,7 @@ mod tests {
             Attributed::OutOfScope => return "out of scope".to_owned(),
         };
         let name = |endpoint: &Endpoint| match endpoint {
-            Endpoint::Pod(pod) => pod.name.clone(),
+            Endpoint::Pod(pod) => pod.name.to_string(),
             Endpoint::Unknown { .. } => "unknown".to_owned(),
             other => format!("{other:?}"),
         };

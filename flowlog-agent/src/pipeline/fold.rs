@@ -37,7 +37,7 @@ pub(super) struct Intervals {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum End {
     /// By uid; a pod's two addresses are told apart by family.
-    Pod(String, bool),
+    Pod(Arc<str>, bool),
     Service(String, String, bool),
     Address(Option<IpAddr>),
 }
@@ -433,7 +433,7 @@ fn end_of(party: &Party) -> End {
     match &party.endpoint {
         Endpoint::Pod(pod) => End::Pod(pod.uid.clone(), v6),
         Endpoint::Service(service) => End::Service(service.namespace.clone(), service.name.clone(), v6),
-        Endpoint::Unknown { pod_uid: Some(uid), .. } => End::Pod(uid.clone(), v6),
+        Endpoint::Unknown { pod_uid: Some(uid), .. } => End::Pod(uid.as_str().into(), v6),
         Endpoint::Node(_) | Endpoint::External(_) | Endpoint::Local | Endpoint::Unknown { .. } => {
             End::Address(party.ip)
         }

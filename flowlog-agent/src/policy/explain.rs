@@ -174,7 +174,7 @@ impl PolicySet {
             .policies()
             .filter_map(|policy| match &**policy {
                 Policy::NetworkPolicy(policy) => (tier == Tier::Namespace
-                    && policy.namespace == pod.namespace)
+                    && policy.namespace == *pod.namespace)
                     .then(|| self.explain_network_policy(policy, side, pod)),
                 Policy::Cluster(policy) => {
                     (policy.tier == tier).then(|| self.explain_cluster_policy(policy, side, pod))
@@ -364,7 +364,7 @@ fn explain_pods(
         return (format!("selects {name}"), Vec::new());
     }
     let mut labels = match namespaces {
-        Namespaces::Own(own) if *own != pod.namespace => {
+        Namespaces::Own(own) if *own != *pod.namespace => {
             let why = format!("looks in namespace {own} alone, and {name} is in {}", pod.namespace);
             return (why, wanted(pods, &pod.labels, &name));
         }

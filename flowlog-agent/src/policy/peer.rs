@@ -97,7 +97,7 @@ fn node_matches(selector: &Selector, party: &Party) -> Match {
 impl Namespaces {
     pub(super) fn matches(&self, pod: &Pod) -> Match {
         match self {
-            Self::Own(name) => (pod.namespace == *name).into(),
+            Self::Own(name) => (*pod.namespace == **name).into(),
             Self::Selected(selector) if pod.namespace_labels.contains_key(NAMESPACE_NAME) => {
                 selector.matches(&pod.namespace_labels)
             }

@@ -804,12 +804,11 @@ impl<'a> EndPart<'a> {
         short: &Shortening,
     ) -> Self {
         // Elsewhere than at the local end it is not known which container took part, unless there is only one.
-        let known = match (container, pod.containers.as_slice()) {
+        let known = match (container, &*pod.containers) {
             (Some(name), all) => all.iter().find(|one| &*one.name == name),
             (None, [only]) => Some(only),
             (None, _) => None,
         };
-        let optional = |text: &'a Option<String>| text.as_deref().map(|text| short.name(text));
         Self {
             kind: EndKind::Pod,
             namespace: Some(short.name(&pod.namespace)),
@@ -828,9 +827,9 @@ impl<'a> EndPart<'a> {
             ),
             container: container.or(known.map(|one| &*one.name)).map(|name| short.name(name)),
             image: known.filter(|one| !one.image.is_empty()).map(|one| short.name(&one.image)),
-            image_digest: known.and_then(|one| optional(&one.image_digest)),
-            service_account: optional(&pod.service_account),
-            node: optional(&pod.node),
+            image_digest: known.and_then(|one| one.image_digest.as_deref()).map(|digest| short.name(digest)),
+            service_account: pod.service_account.as_deref().map(|name| short.name(name)),
+            node: pod.node.as_deref().map(|name| short.name(name)),
             host_network: pod.host_network,
             ..self
         }

@@ -35,15 +35,16 @@ fn pod(name: &str) -> Pod {
         namespace: "shop".into(),
         name: name.into(),
         uid: "0c5f9a4e-7d1b-4a7e-9a53-2f5f0f9f9f01".into(),
-        labels: labels(&[("app", "web"), ("pod-template-hash", "6d4cf56db6")]),
+        labels: Arc::new(labels(&[("app", "web"), ("pod-template-hash", "6d4cf56db6")])),
         namespace_labels: Arc::new(labels(&[("kubernetes.io/metadata.name", "shop")])),
-        workload: Some(Workload { kind: "Deployment".into(), name: "web".into() }),
+        workload: Some(Arc::new(Workload { kind: "Deployment".into(), name: "web".into() })),
         containers: vec![Container {
             name: "web".into(),
             id: None,
             image: "docker.io/library/nginx:1.29".into(),
             image_digest: Some(format!("sha256:{}", "0".repeat(64))),
-        }],
+        }]
+        .into(),
         service_account: Some("web".into()),
         node: Some("worker-1".into()),
         ..Pod::default()
@@ -142,15 +143,16 @@ fn full(text: &str) -> Flow {
         namespace: text.into(),
         name: text.into(),
         uid: text.into(),
-        labels: labels(&[("app", text), (text, text)]),
+        labels: Arc::new(labels(&[("app", text), (text, text)])),
         namespace_labels: Arc::new(labels(&[("team", text)])),
-        workload: Some(Workload { kind: text.into(), name: text.into() }),
+        workload: Some(Arc::new(Workload { kind: text.into(), name: text.into() })),
         containers: vec![Container {
             name: text.into(),
             id: None,
             image: text.into(),
             image_digest: Some(text.into()),
-        }],
+        }]
+        .into(),
         service_account: Some(text.into()),
         node: Some(text.into()),
         host_network: true,
@@ -363,7 +365,8 @@ fn alike() -> Vec<Flow> {
         containers: vec![
             Container { name: "web".into(), ..Container::default() },
             Container { name: "sidecar".into(), ..Container::default() },
-        ],
+        ]
+        .into(),
         ..Pod::clone(pod)
     };
     let as_pod = |pod: Pod, ip: &str, port| Party {
@@ -530,7 +533,7 @@ fn every_kind_of_end_is_named() {
 fn a_container_is_claimed_only_where_it_is_known() {
     let sidecar = Container { name: "proxy".into(), ..Container::default() };
     let mut two = pod("web-1");
-    two.containers.push(sidecar);
+    two.containers = two.containers.iter().cloned().chain([sidecar]).collect();
     let party = |port| Party { endpoint: Endpoint::Pod(Arc::new(two.clone())), ip: None, port: Some(port) };
     let line = read_flow(&Flow { source: party(1), destination: party(2), ..flow() });
     assert_eq!(line["source"]["container"], "web", "the process's own");
@@ -641,7 +644,8 @@ fn the_attempts_of_a_stop_record_balance() {
 #[test]
 fn a_long_line_gives_up_labels_first_and_says_so() {
     let many = (0..200).map(|n| (format!("label-{n}"), "x".repeat(40))).collect::<Labels>();
-    let long = Pod { labels: many.clone(), ..pod("web-1") };
+    let many = Arc::new(many);
+    let long = Pod { labels: Arc::clone(&many), ..pod("web-1") };
     let party = |pod: &Pod| Party { endpoint: Endpoint::Pod(Arc::new(pod.clone())), ip: None, port: None };
 
     let line = read_flow(&Flow { source: party(&long), ..flow() });
@@ -649,7 +653,7 @@ fn a_long_line_gives_up_labels_first_and_says_so() {
     assert_eq!(line["source"].get("labels"), None);
     assert_eq!(line["source"]["namespace_labels"], json!({"kubernetes.io/metadata.name": "shop"}));
 
-    let long = Pod { namespace_labels: Arc::new(many), ..long };
+    let long = Pod { namespace_labels: many, ..long };
     let line = read_flow(&Flow { source: party(&long), ..flow() });
     assert_eq!(truncated(&line), ["labels", "namespace_labels"]);
 

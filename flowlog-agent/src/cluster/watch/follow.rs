@@ -13,6 +13,7 @@ mod probe;
 
 pub use probe::Followed;
 
+use super::alike::Alike;
 use super::health::{Cause, Pulse};
 use super::items::{Items, MOST_BYTES};
 use super::kinds::{Kind, Row};
@@ -163,6 +164,7 @@ pub(super) struct Follower {
     timing: Timing,
     tell: Sender<Told>,
     pulse: Arc<Pulse>,
+    alike: Alike,
     backoff: Backoff,
     /// The last version that was seen; none while all is to be listed.
     version: Option<String>,
@@ -203,6 +205,7 @@ impl Follower {
             timing,
             tell,
             pulse,
+            alike: Alike::default(),
             version: None,
             seen: None,
             stored: false,
@@ -221,6 +224,11 @@ impl Follower {
     /// Not all objects of the kind, but those with these fields.
     pub(super) fn selecting(self, fields: Option<String>) -> Self {
         Self { fields, ..self }
+    }
+
+    /// Of the pods, this node's keep what leads to their containers.
+    pub(super) fn on_node(self, node: Arc<str>) -> Self {
+        Self { alike: Alike::new(node), ..self }
     }
 
     /// Until nobody listens any more.
@@ -484,9 +492,9 @@ impl Follower {
     async fn page(&mut self, query: &str, found: &mut Vec<Read>) -> Result<Page, Trouble> {
         let kind = self.row.kind;
         let mut body = self.ask(query, "PartialObjectMetadataList").await?.into_body();
-        let (mut items, mut nameless) = (Items::default(), false);
+        let (mut items, mut nameless, alike) = (Items::default(), false, &mut self.alike);
         let mut item = |bytes: &[u8]| match std::str::from_utf8(bytes).ok().and_then(identify) {
-            Some((text, id, _)) => found.push(read(kind, id, text)),
+            Some((text, id, _)) => found.push(alike.share(read(kind, id, text))),
             None => nameless = true,
         };
         while let Some(bytes) = next_bytes(&mut body, self.timing.list).await? {
@@ -603,12 +611,12 @@ impl Follower {
                 let (text, id, version) = identify(text).ok_or_else(nameless)?;
                 match (&mut *found, event.kind) {
                     (Some(found), "DELETED") => found.retain(|other: &Read| other.id != id),
-                    (Some(found), _) => found.push(read(kind, id, text)),
+                    (Some(found), _) => found.push(self.alike.share(read(kind, id, text))),
                     (None, event) => {
                         let version = version.ok_or_else(nameless)?;
                         let told = match event {
                             "DELETED" => Told::Gone(kind, id),
-                            _ => Told::Put(kind, Box::new(read(kind, id, text))),
+                            _ => Told::Put(kind, Box::new(self.alike.share(read(kind, id, text)))),
                         };
                         self.say(told).await?;
                         self.advance(version);

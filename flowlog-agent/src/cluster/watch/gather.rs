@@ -4,6 +4,7 @@
 use super::super::Change;
 use super::super::objects::Key;
 use super::super::pods::ReadPod;
+use super::alike::Pool;
 use super::follow::{State, Told};
 use super::kinds::Kind;
 use super::read::{Id, Object, Read};
@@ -19,16 +20,17 @@ use std::sync::Arc;
 /// What is put together of what is watched.
 pub(super) struct Gather {
     /// This node: what concerns its pods is urgent.
-    node: String,
+    node: Arc<str>,
     scope: Scope,
     pub(super) standings: Standings,
     /// Objects that are there, by kind, where the store does not tell.
     present: HashMap<Kind, HashSet<Id>>,
     namespaces: HashMap<String, Arc<Labels>>,
     /// Pods that came before their namespace: without its labels no rule could be held against them.
-    early: HashMap<String, HashMap<String, ReadPod>>,
+    early: HashMap<Arc<str>, HashMap<Arc<str>, ReadPod>>,
     /// Jobs that somebody owns.
-    jobs: HashMap<Key, Option<Workload>>,
+    jobs: HashMap<Key, Option<Arc<Workload>>>,
+    workloads: Pool<Workload>,
     /// Pods of Jobs, by the Job, and the other way round: who owns it may be told later.
     of_job: HashMap<Key, HashSet<Id>>,
     job_of: HashMap<Id, Key>,
@@ -52,7 +54,7 @@ pub(super) struct Gathered {
 }
 
 impl Gather {
-    pub(super) fn new(node: String, standings: Standings, given_trial: Vec<Arc<Policy>>) -> Self {
+    pub(super) fn new(node: Arc<str>, standings: Standings, given_trial: Vec<Arc<Policy>>) -> Self {
         let changes = match given_trial.is_empty() {
             true => Vec::new(),
             false => vec![Change::Trial(given_trial.clone())],
@@ -65,6 +67,7 @@ impl Gather {
             namespaces: HashMap::default(),
             early: HashMap::default(),
             jobs: HashMap::default(),
+            workloads: Pool::default(),
             of_job: HashMap::default(),
             job_of: HashMap::default(),
             ranges: BTreeMap::new(),
@@ -94,7 +97,7 @@ impl Gather {
 
     /// Hands over what was gathered.
     pub(super) fn take(&mut self) -> Gathered {
-        self.touched.clear();
+        self.touched = HashSet::default();
         self.urgent = false;
         let restated = std::mem::take(&mut self.restated);
         Gathered { changes: std::mem::take(&mut self.changes), restated }
@@ -146,9 +149,12 @@ impl Gather {
 
     fn put(&mut self, kind: Kind, read: Read, first: bool, inventory: &Inventory) {
         let Read { id, object, problem } = read;
+        let problem = problem.map(|problem| *problem);
         self.restated |= self.standings.set_problem(kind, &id, problem, object.is_none());
         let Some(object) = object else { return self.remove_object(kind, &id, inventory) };
-        self.present.entry(kind).or_default().insert(id.clone());
+        let present = self.present.entry(kind).or_default();
+        let id = present.get(&id).cloned().unwrap_or(id);
+        present.insert(id.clone());
         match object {
             Object::Namespace(labels) => self.put_namespace(&id.1, labels, inventory),
             Object::Node(node) => self.changes.push(Change::Node(node)),
@@ -158,7 +164,7 @@ impl Gather {
             Object::Slice(Some(slice)) => self.changes.push(Change::Slice(slice)),
             Object::Slice(None) => self.changes.push(Change::SliceGone(id.0, id.1)),
             Object::Ranges(ranges) => {
-                self.ranges.insert(id.1, ranges);
+                self.ranges.insert(id.1.to_string(), ranges);
                 self.tell_ranges();
             }
             Object::Job(owner) => self.put_job(job(&id), owner, inventory),
@@ -191,22 +197,22 @@ impl Gather {
         let (namespace, name) = id.clone();
         match kind {
             // Pods that are told to be gone a moment later keep the labels that they were judged by.
-            Kind::Namespace => drop(self.namespaces.remove(&name)),
-            Kind::Node => self.changes.push(Change::NodeGone(name)),
+            Kind::Namespace => drop(self.namespaces.remove(&*name)),
+            Kind::Node => self.changes.push(Change::NodeGone(name.to_string())),
             Kind::Pod => self.remove_pod(id, inventory),
             Kind::Service => self.changes.push(Change::ServiceGone(namespace, name)),
             Kind::EndpointSlice => self.changes.push(Change::SliceGone(namespace, name)),
             Kind::ServiceCidr => {
-                self.ranges.remove(&name);
+                self.ranges.remove(&*name);
                 self.tell_ranges();
             }
             Kind::Job => self.put_job(job(id), None, inventory),
-            Kind::NetworkPolicy => self.remove_policy(PolicyKind::NetworkPolicy, Some(namespace), name),
-            Kind::AdminNetworkPolicy => self.remove_policy(PolicyKind::AdminNetworkPolicy, None, name),
+            Kind::NetworkPolicy => self.remove_policy(PolicyKind::NetworkPolicy, Some(&namespace), &name),
+            Kind::AdminNetworkPolicy => self.remove_policy(PolicyKind::AdminNetworkPolicy, None, &name),
             Kind::BaselineAdminNetworkPolicy => {
-                self.remove_policy(PolicyKind::BaselineAdminNetworkPolicy, None, name);
+                self.remove_policy(PolicyKind::BaselineAdminNetworkPolicy, None, &name);
             }
-            Kind::ClusterNetworkPolicy => self.remove_policy(PolicyKind::ClusterNetworkPolicy, None, name),
+            Kind::ClusterNetworkPolicy => self.remove_policy(PolicyKind::ClusterNetworkPolicy, None, &name),
         }
     }
 
@@ -216,14 +222,16 @@ impl Gather {
             self.changes.push(Change::Namespace(name.to_owned(), labels));
             self.urgent = true;
         }
-        for (pod, read) in self.early.remove(name).into_iter().flatten() {
-            self.put_pod((name.to_owned(), pod), read, inventory);
+        for (_, read) in self.early.remove(name).into_iter().flatten() {
+            let id = (Arc::clone(&read.pod.namespace), Arc::clone(&read.pod.name));
+            self.put_pod(id, read, inventory);
         }
     }
 
-    fn put_pod(&mut self, id: Id, pod: ReadPod, inventory: &Inventory) {
+    fn put_pod(&mut self, id: Id, mut pod: ReadPod, inventory: &Inventory) {
+        pod.share_name(&id);
         self.leave_job(&id);
-        if !self.namespaces.contains_key(&id.0) && self.holds() {
+        if !self.namespaces.contains_key(&*id.0) && self.holds() {
             if inventory.find_pod(&id.0, &id.1).is_some() {
                 // Its namespace's object went before it: what it was is not known any more.
                 self.changes.push(Change::PodGone(id.0.clone(), id.1.clone()));
@@ -233,18 +241,12 @@ impl Gather {
             return;
         }
         if let Some(job) = pod.owner().filter(|owner| owner.kind == "Job") {
-            let job = job_key(id.0.clone(), job.name.clone());
+            let job = job_key(id.0.to_string(), job.name.clone());
             self.of_job.entry(job.clone()).or_default().insert(id.clone());
             self.job_of.insert(id.clone(), job);
         }
         let mut pod = pod.complete(&self.namespaces, &self.jobs);
-        if pod.node.as_deref() != Some(&self.node) {
-            // Only the cgroups of this node lead to a container by its id.
-            pod.containers.iter_mut().for_each(|container| container.id = None);
-        }
-        pod.containers.shrink_to_fit();
-        pod.ips.shrink_to_fit();
-        pod.ports.shrink_to_fit();
+        pod.workload = pod.workload.map(|workload| self.workloads.keep(&workload));
         let same = inventory.find_pod(&id.0, &id.1).is_some_and(|before| **before == pod);
         if same && !self.touched.contains(&id) {
             return;
@@ -280,9 +282,9 @@ impl Gather {
     }
 
     /// Its pods are its owner's, or its own where nobody owns it, or it went.
-    fn put_job(&mut self, job: Key, owner: Option<Workload>, inventory: &Inventory) {
-        let whose =
-            owner.clone().unwrap_or_else(|| Workload { kind: job.kind.clone(), name: job.name.clone() });
+    fn put_job(&mut self, job: Key, owner: Option<Arc<Workload>>, inventory: &Inventory) {
+        let itself = || Arc::new(Workload { kind: job.kind.clone(), name: job.name.clone() });
+        let whose = owner.clone().unwrap_or_else(itself);
         for id in self.of_job.get(&job).into_iter().flatten() {
             let pending = self.changes.iter_mut().rev().find_map(|change| match change {
                 Change::Pod(pod) if (&pod.namespace, &pod.name) == (&id.0, &id.1) => Some(pod),
@@ -290,13 +292,13 @@ impl Gather {
             });
             let is_other = |pod: &&Arc<Pod>| pod.workload.as_ref() != Some(&whose);
             if let Some(pod) = pending {
-                Arc::make_mut(pod).workload = Some(whose.clone());
+                Arc::make_mut(pod).workload = Some(Arc::clone(&whose));
             } else if let Some(pod) = inventory.find_pod(&id.0, &id.1).filter(is_other)
                 && !self.touched.contains(id)
             {
                 // The labels may have changed with what is handed over together with this.
-                let labels = self.namespaces.get(&id.0).unwrap_or(&pod.namespace_labels);
-                let (workload, namespace_labels) = (Some(whose.clone()), Arc::clone(labels));
+                let labels = self.namespaces.get(&*id.0).unwrap_or(&pod.namespace_labels);
+                let (workload, namespace_labels) = (Some(Arc::clone(&whose)), Arc::clone(labels));
                 self.changes.push(Change::Pod(Arc::new(Pod {
                     workload,
                     namespace_labels,
@@ -311,7 +313,8 @@ impl Gather {
         }
     }
 
-    fn remove_policy(&mut self, kind: PolicyKind, namespace: Option<String>, name: String) {
+    fn remove_policy(&mut self, kind: PolicyKind, namespace: Option<&str>, name: &str) {
+        let (namespace, name) = (namespace.map(str::to_owned), name.to_owned());
         let reference = PolicyRef { kind, namespace, name, rule: None };
         self.urgent = true;
         self.leave_trial(&reference);
@@ -335,7 +338,7 @@ impl Gather {
 }
 
 fn job(id: &Id) -> Key {
-    job_key(id.0.clone(), id.1.clone())
+    job_key(id.0.to_string(), id.1.to_string())
 }
 
 fn job_key(namespace: String, name: String) -> Key {

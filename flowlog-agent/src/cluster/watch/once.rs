@@ -6,7 +6,7 @@
 use super::follow::{Follower, State, Told};
 use super::gather::{Gather, Gathered};
 use super::kinds::{KINDS, Kind, Needed};
-use super::read::Object;
+use super::read::{Id, Object};
 use super::standing::{self, Standings};
 use super::{Reach, TOLD, Timing, WatchError};
 use crate::cluster::{Loaded, NoAddress, Problem, Settings, Snapshot, Store};
@@ -25,13 +25,13 @@ pub struct Reading {
     pub unread: BTreeMap<&'static str, String>,
     /// Objects that are not understood.
     pub problems: Vec<Problem>,
-    without_address: HashMap<(String, String), NoAddress>,
+    without_address: HashMap<Id, NoAddress>,
 }
 
 impl Reading {
     /// Why the service of this name has no address, where it is one of those.
     pub fn find_without_address(&self, namespace: &str, name: &str) -> Option<&NoAddress> {
-        self.without_address.get(&(namespace.to_owned(), name.to_owned()))
+        self.without_address.get(&(namespace.into(), name.into()))
     }
 }
 
@@ -49,7 +49,7 @@ pub async fn read(
     let mut store = Store::start(settings, Loaded::default(), now)?;
     let empty = store.snapshot();
     // No node is this one: none of its pods is any nearer than others.
-    let mut gather = Gather::new(String::new(), Standings::new(now), trial);
+    let mut gather = Gather::new(Arc::default(), Standings::new(now), trial);
     // Until it is heard of otherwise.
     let failed = || KINDS.iter().map(|row| (row.kind, "reading it failed".to_owned()));
     let (mut lost, mut without_address): (BTreeMap<Kind, String>, _) = (failed().collect(), HashMap::new());

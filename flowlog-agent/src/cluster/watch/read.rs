@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Namespace, empty for what has none, and name.
-pub(super) type Id = (String, String);
+pub(super) type Id = (Arc<str>, Arc<str>);
 
 /// An object, and what is wrong with it.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Read {
     pub(super) id: Id,
     /// Absent where nothing of it can be used.
     pub(super) object: Option<Object>,
-    pub(super) problem: Option<Problem>,
+    pub(super) problem: Option<Box<Problem>>,
 }
 
 /// What the store takes of an object.
@@ -45,7 +45,7 @@ pub(super) enum Object {
     Slice(Option<Arc<Slice>>),
     Ranges(Vec<IpNet>),
     /// Who owns the Job.
-    Job(Option<Workload>),
+    Job(Option<Arc<Workload>>),
     Policy(Arc<Policy>, Option<Timestamp>),
     /// A policy in trial by its annotation.
     Trial(Arc<Policy>),
@@ -69,7 +69,7 @@ pub(super) struct HeadMeta {
 impl Head {
     pub(super) fn id(self) -> (Id, Option<String>) {
         let HeadMeta { name, namespace, resource_version } = self.metadata;
-        ((namespace.unwrap_or_default(), name.unwrap_or_default()), resource_version)
+        ((namespace.unwrap_or_default().into(), name.unwrap_or_default().into()), resource_version)
     }
 }
 
@@ -88,7 +88,7 @@ pub(super) fn read(kind: Kind, id: Id, text: &str) -> Read {
         Ok(object) => Read { id, object: Some(object), problem: None },
         Err(error) => {
             let problem = problem(row, &id, error);
-            Read { id, object: None, problem: Some(problem) }
+            Read { id, object: None, problem: Some(Box::new(problem)) }
         }
     }
 }
@@ -105,10 +105,13 @@ fn read_job(text: &str) -> Result<Object, FieldError> {
 }
 
 fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, FieldError> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-        let field = Some(error.path().to_string()).filter(|path| path != ".");
-        FieldError { field, what: error.into_inner().to_string() }
+    // Where it goes wrong is asked for once it does: keeping track of that all along is half as much work again.
+    serde_json::from_str(text).or_else(|_| {
+        let mut reader = serde_json::Deserializer::from_str(text);
+        serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            let field = Some(error.path().to_string()).filter(|path| path != ".");
+            FieldError { field, what: error.into_inner().to_string() }
+        })
     })
 }
 
@@ -116,7 +119,9 @@ fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, FieldError> {
 fn read_whole(row: &'static Row, id: Id, text: &str) -> Read {
     let mut value: Value = match parse(text) {
         Ok(value) => value,
-        Err(error) => return Read { problem: Some(problem(row, &id, error)), object: None, id },
+        Err(error) => {
+            return Read { problem: Some(Box::new(problem(row, &id, error))), object: None, id };
+        }
     };
     if let Value::Object(fields) = &mut value {
         // The items of a list do not repeat what they are.
@@ -130,13 +135,14 @@ fn read_whole(row: &'static Row, id: Id, text: &str) -> Read {
     objects.add(&Place { file: PathBuf::from(SOURCE), document: 0 }, value, &mut problems);
     let noted = objects.notes().first().cloned();
     let whole = problems.is_empty();
-    let problem = problems.into_iter().next().or(noted).map(|problem| Problem { document: None, ..problem });
+    let problem = problems.into_iter().next().or(noted);
+    let problem = problem.map(|problem| Box::new(Problem { document: None, ..problem }));
     Read { object: taken(row.kind, objects, &id, whole), id, problem }
 }
 
 fn taken(kind: Kind, mut objects: Objects, id: &Id, whole: bool) -> Option<Object> {
     match kind {
-        Kind::Namespace => objects.namespaces.remove(&id.1).map(Object::Namespace),
+        Kind::Namespace => objects.namespaces.remove(&*id.1).map(Object::Namespace),
         Kind::Node => objects.nodes.pop().map(|node| Object::Node(Box::new(node))),
         Kind::Service => match objects.services.pop() {
             Some(spec) => Some(Object::Service(Arc::new(spec))),
@@ -159,7 +165,7 @@ fn taken(kind: Kind, mut objects: Objects, id: &Id, whole: bool) -> Option<Objec
 
 fn problem(row: &Row, id: &Id, error: FieldError) -> Problem {
     let (namespace, name) = id;
-    let title = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+    let title = if namespace.is_empty() { name.to_string() } else { format!("{namespace}/{name}") };
     Problem {
         file: PathBuf::from(SOURCE),
         object: Some(format!("{} {title}", row.name)),

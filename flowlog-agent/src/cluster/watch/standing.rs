@@ -84,7 +84,7 @@ impl Standings {
 
     /// The one node that is asked for is not there: by another name, so would be its pods.
     pub(super) fn set_no_node(&mut self, node: &str) -> bool {
-        let id = (String::new(), node.to_owned());
+        let id = (Arc::from(""), node.into());
         let what = "there is no node of this name: give the node's name in the cluster (--node)".to_owned();
         self.set_problem(Kind::Node, &id, Some(problem(Some(format!("Node {node}")), what)), true)
     }

@@ -259,7 +259,7 @@ fn explain(args: &Asked) -> anyhow::Result<Explained> {
 
 fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<Pod>> {
     let (namespace, name) = name.split_once('/')?;
-    let pods = || snapshot.inventory.pods().filter(|pod| pod.namespace == namespace);
+    let pods = || snapshot.inventory.pods().filter(|pod| *pod.namespace == *namespace);
     let of_workload = |pod: &&Arc<Pod>| pod.workload.as_ref().is_some_and(|workload| workload.name == name);
     // Any pod of a workload stands for the others: the first by name, so that it is the same one tomorrow.
     let any = || {
@@ -268,7 +268,7 @@ fn find_pod<'a>(snapshot: &'a Snapshot, name: &str) -> Option<&'a Arc<Pod>> {
             .filter(|pod| !pod.terminated && !pod.ips.is_empty())
             .min_by_key(|pod| &pod.name)
     };
-    pods().find(|pod| pod.name == name).or_else(any)
+    pods().find(|pod| *pod.name == *name).or_else(any)
 }
 
 /// The addresses of what is named.

@@ -298,5 +298,6 @@ mod tests {
         assert_eq!(table.find(&1), Some(0));
         table.keep(2, answer());
         assert_eq!((table.find(&1), table.find(&2)), (None, Some(0)));
+        assert_eq!(table.kept.len(), 1, "what gave way is gone");
     }
 }

@@ -49,7 +49,7 @@ pub(super) struct Index {
     labels: Interned<Arc<Labels>, Bits>,
     ports: Interned<Arc<[Declared]>, ()>,
     subjects: Interned<SubjectKey, Subject>,
-    in_namespace: Sharded<String, Arc<Vec<u32>>>,
+    in_namespace: Sharded<Arc<str>, Arc<Vec<u32>>>,
     /// Those of [`NOISE_LABELS`] that some pod selector names, or named: by these pods are told apart, too.
     keys: Arc<HashSet<String>>,
     /// Names of namespaces and ports, by number.
@@ -89,7 +89,7 @@ struct Held {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct SpaceKey {
-    name: String,
+    name: Arc<str>,
     labels: Arc<Labels>,
 }
 
@@ -189,7 +189,7 @@ impl Index {
     pub(super) fn of_namespace(&self, pod: &Arc<Pod>, direction: Direction) -> &[Arc<Compiled>] {
         match self.find_subject(pod) {
             Some(subject) => &subject.lists(direction, self).namespace,
-            None => self.by_namespace.get(&pod.namespace).map_or(&[], |list| list.as_slice()),
+            None => self.by_namespace.get(&*pod.namespace).map_or(&[], |list| list.as_slice()),
         }
     }
 
@@ -318,7 +318,7 @@ impl Index {
 
     fn take_ports(&mut self, pod: &Pod) -> Option<u32> {
         let mut declared = Vec::new();
-        for port in &pod.ports {
+        for port in &*pod.ports {
             if let Some(name) = &port.name {
                 declared.push(Declared { name: self.word(name), protocol: port.protocol, port: port.port });
             }
@@ -488,7 +488,7 @@ impl Index {
         };
         match policies.first().and_then(|policy| policy.whole.namespace.as_ref()) {
             Some(namespace) => {
-                let there = self.in_namespace.get(namespace);
+                let there = self.in_namespace.get(namespace.as_str());
                 there.into_iter().flat_map(|list| list.iter().copied()).filter(selected).collect()
             }
             None => self.subjects.iter().map(|(number, ..)| number).filter(selected).collect(),
@@ -509,7 +509,7 @@ impl Index {
 
     fn lists(&self, key: SubjectKey, direction: Direction) -> Lists {
         let says = |policy: &&Arc<Compiled>| policy.rules(direction).acts && self.selects(policy, key);
-        let namespace = self.spaces.key(key.space).and_then(|space| self.by_namespace.get(&space.name));
+        let namespace = self.spaces.key(key.space).and_then(|space| self.by_namespace.get(&*space.name));
         let namespace: Box<[_]> =
             namespace.into_iter().flat_map(|list| list.iter()).filter(says).cloned().collect();
         let tier = |tier: Tier| -> Box<[Arc<Compiled>]> {

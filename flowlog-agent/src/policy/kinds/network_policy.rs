@@ -84,7 +84,7 @@ impl NetworkPolicy {
             Isolation::Rules(_) => Match::Yes,
             Isolation::Undetermined(reason) => Match::Unknown(reason.clone()),
         };
-        Match::from(pod.namespace == self.namespace).and(|| self.subject.matches(&pod.labels)).and(|| named)
+        Match::from(*pod.namespace == self.namespace).and(|| self.subject.matches(&pod.labels)).and(|| named)
     }
 }
 

@@ -26,7 +26,7 @@ impl NotUnderstood {
 
     /// One without a namespace may have a say about every pod.
     pub(crate) fn may_select(&self, pod: &Pod) -> bool {
-        self.namespace.as_ref().is_none_or(|namespace| *namespace == pod.namespace)
+        self.namespace.as_ref().is_none_or(|namespace| *namespace == *pod.namespace)
     }
 
     pub(crate) fn selects(&self, pod: &Pod) -> Match {

@@ -206,7 +206,7 @@ fn dialed(policies: &[Policy], direction: Direction, destination: &Party) -> BTr
         Port::Of { protocol, numbers: Numbers::Range(first, _) } => Some((*protocol, *first)),
         _ => None,
     });
-    let declared = destination.endpoint.as_pod().into_iter().flat_map(|pod| &pod.ports);
+    let declared = destination.endpoint.as_pod().into_iter().flat_map(|pod| &*pod.ports);
     let declared = declared.filter(|port| port.name.is_some()).map(|port| (port.protocol, port.port));
     ranges.chain(declared).chain([(Protocol::Tcp, 80)]).collect()
 }

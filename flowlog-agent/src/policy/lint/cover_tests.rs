@@ -102,8 +102,8 @@ fn world() -> Vec<Party> {
             protocol,
         });
         let pod = Pod {
-            namespace: (*name).to_owned(),
-            labels: labels(&[("a", own)]),
+            namespace: (*name).into(),
+            labels: Arc::new(labels(&[("a", own)])),
             namespace_labels: Arc::new(labels(&[("a", space), (NAME, Some(name))])),
             ports: declared.into(),
             ..Pod::default()

@@ -298,7 +298,7 @@ impl Estate {
 
     /// Whether these are the pods of the whole cluster: each has pods in `kube-system`.
     fn is_whole(&self) -> bool {
-        self.pods.iter().any(|one| one.pod.namespace == SYSTEM)
+        self.pods.iter().any(|one| *one.pod.namespace == *SYSTEM)
     }
 
     /// Whether these are all namespaces: each cluster has `kube-system`.
@@ -308,7 +308,7 @@ impl Estate {
 
     /// Whether some pod of this namespace is known.
     fn knows(&self, namespace: &str) -> bool {
-        self.candidates().any(|one| one.pod.namespace == namespace)
+        self.candidates().any(|one| *one.pod.namespace == *namespace)
     }
 }
 

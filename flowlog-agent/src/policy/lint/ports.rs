@@ -125,7 +125,7 @@ fn undeclared(
     let has_name = |port: &ContainerPort| port.name.as_deref() == Some(name);
     let declares =
         |port: &ContainerPort| has_name(port) && protocol.is_none_or(|wanted| wanted == port.protocol);
-    let declared = || pods.iter().flat_map(|one| &one.pod.ports);
+    let declared = || pods.iter().flat_map(|one| &*one.pod.ports);
     if declared().any(declares) {
         return None;
     }

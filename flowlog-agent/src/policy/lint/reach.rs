@@ -165,7 +165,7 @@ fn selected(verb: &str, namespaces: &Namespaces, pods: &Selector, estate: &Estat
             None,
         );
     }
-    let sets: Vec<&Labels> = there.iter().map(|one| &one.pod.labels).collect();
+    let sets: Vec<&Labels> = there.iter().map(|one| &*one.pod.labels).collect();
     let why = near::why_none(pods, &sets, "pod");
     let message = format!("{verb} none of {} in {place}: {}", count(sets.len(), "pod", "pods"), why.message);
     let help = match verb {
@@ -210,7 +210,7 @@ fn unseen(
     estate: &Estate,
     verb: &str,
 ) -> Found {
-    let sets: Vec<&Labels> = there.iter().map(|one| &one.pod.labels).collect();
+    let sets: Vec<&Labels> = there.iter().map(|one| &*one.pod.labels).collect();
     let why = near::why_none(pods, &sets, "pod");
     match why.near {
         Some(near) => {

@@ -216,7 +216,9 @@ impl Cluster {
         // Snapshots before share what does not change.
         self.set = self.set.clone();
         match change {
-            Change::Pod(number, labels, ports) => self.put_pod(*number, labels.clone(), ports.clone()),
+            Change::Pod(number, labels, ports) => {
+                self.put_pod(*number, Arc::new(labels.clone()), ports.clone().into());
+            }
             Change::NoPod(number) => {
                 if let Some(pod) = self.pods.remove(number) {
                     self.set.remove_pod(&pod);
@@ -251,17 +253,17 @@ impl Cluster {
         }
     }
 
-    fn put_pod(&mut self, number: usize, labels: Labels, ports: Vec<ContainerPort>) {
+    fn put_pod(&mut self, number: usize, labels: Arc<Labels>, ports: Arc<[ContainerPort]>) {
         let namespace = number % NAMESPACES.len();
         let pod = Arc::new(Pod {
-            namespace: NAMESPACES[namespace].to_owned(),
-            name: format!("pod-{number}"),
-            uid: format!("uid-{number}"),
+            namespace: NAMESPACES[namespace].into(),
+            name: format!("pod-{number}").into(),
+            uid: format!("uid-{number}").into(),
             labels,
             namespace_labels: self.namespaces.get(&namespace).cloned().unwrap_or_default(),
             ips: vec![ip(&format!("10.1.0.{number}")), ip(&format!("fd00::{number}"))],
             ports,
-            node: Some(format!("n{}", number % 2)),
+            node: Some(format!("n{}", number % 2).into()),
             ..Pod::default()
         });
         if let Some(before) = self.pods.insert(number, Arc::clone(&pod)) {

@@ -198,7 +198,7 @@ fn a_host_network_pod_in_the_place_of_another_gets_its_own_answer() {
         (there, set.rule_with(&query(&db, &host), cache).0.basis)
     };
     let before = decisions(&pod, &mut cache);
-    Arc::get_mut(&mut pod).unwrap().node = Some("n2".to_owned());
+    Arc::get_mut(&mut pod).unwrap().node = Some("n2".into());
     let after = decisions(&pod, &mut cache);
     assert_eq!(
         (format!("{before:?}"), format!("{after:?}")),

@@ -18,13 +18,11 @@ impl Spine {
         } else {
             // Behind the address that was dialed stands also what was not taken this time.
             let whole = Tried { taken: None, ..tried.clone() };
-            let mut answers = std::mem::take(&mut self.answers);
-            let view = self.view(tried.last);
+            let (view, answers) = self.view_and_answers(tried.last);
             let whole = match view.attribute(&whole) {
-                Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, &whole, *ends)),
+                Attributed::Ends(ends) => Some(judge(view.snapshot, answers, &whole, *ends)),
                 Attributed::NotYet(_) | Attributed::OutOfScope => None,
             };
-            self.answers = answers;
             whole.filter(judged::is_good).map(|whole| whole.class)
         };
         self.judged.decide(kind, class);
@@ -166,15 +164,13 @@ impl Spine {
 
     /// Kinds of which what is declared now makes another flow are told again.
     pub(super) fn judge_repeats(&mut self, now: Timestamp) {
-        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
-        let mut answers = std::mem::take(&mut self.answers);
-        let view = self.view(now);
+        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::stand_in());
+        let (view, answers) = self.view_and_answers(now);
         repeats.judge_anew(|tried| match view.attribute_at(tried, now) {
-            Attributed::Ends(ends) => Some(judge(view.snapshot, &mut answers, tried, *ends)),
+            Attributed::Ends(ends) => Some(judge(view.snapshot, answers, tried, *ends)),
             Attributed::NotYet(_) | Attributed::OutOfScope => None,
         });
         self.repeats = repeats;
-        self.answers = answers;
     }
 
     /// What an agent before has counted is judged by what is known by now.
@@ -182,17 +178,15 @@ impl Spine {
         if !self.repeats.has_found() {
             return;
         }
-        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::new(false));
-        let mut answers = std::mem::take(&mut self.answers);
-        let view = self.view(now);
+        let mut repeats = std::mem::replace(&mut self.repeats, Repeats::stand_in());
+        let (view, answers) = self.view_and_answers(now);
         repeats.judge_found(|tried| match view.attribute_at(tried, now) {
             Attributed::Ends(ends) | Attributed::NotYet(ends) => {
-                Some(judge(view.snapshot, &mut answers, tried, *ends))
+                Some(judge(view.snapshot, answers, tried, *ends))
             }
             Attributed::OutOfScope => None,
         });
         self.repeats = repeats;
-        self.answers = answers;
     }
 }
 

@@ -27,6 +27,7 @@ mod waiting;
 
 use crate::capture::{
     Batch, Capture, Cgroups, Conntrack, Gaps, HookStatus, KernelCounts, PinOrigin, Pinned, Repeat, clock,
+    heap,
 };
 use crate::cluster::Snapshot;
 use crate::cluster::watch::News;
@@ -158,6 +159,8 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
             spine.forget_judged(&mut capture);
             if worth_telling {
                 spine.tell_agent(event, now);
+                // A kind was read as a whole just now, or the cluster changed for a minute.
+                heap::give_back();
             }
         }
         let turned = Instant::now();
@@ -547,6 +550,13 @@ impl Spine {
         let Self { snapshot, cgroups, node, host_processes, repeats, naming, .. } = self;
         let (host_processes, names) = (*host_processes, &naming.names);
         View { snapshot, cgroups, node, host_processes, now, repeats, names }
+    }
+
+    /// The same, and what policies answered before.
+    fn view_and_answers(&mut self, now: Timestamp) -> (View<'_>, &mut policy::Cache) {
+        let Self { snapshot, cgroups, node, host_processes, repeats, naming, answers, .. } = self;
+        let (host_processes, names) = (*host_processes, &naming.names);
+        (View { snapshot, cgroups, node, host_processes, now, repeats, names }, answers)
     }
 
     /// Once a second.

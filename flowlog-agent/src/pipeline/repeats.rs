@@ -101,12 +101,21 @@ pub(super) struct Repeats {
 
 impl Repeats {
     pub(super) fn new(on: bool) -> Self {
+        Self::of(on, MOST_GONE)
+    }
+
+    /// One in which nothing is counted, in the place of that which is being looked through.
+    pub(super) fn stand_in() -> Self {
+        Self::of(false, 1)
+    }
+
+    fn of(on: bool, most_gone: usize) -> Self {
         Self {
             on,
             ledger: None,
             counted: HashMap::new(),
             between: HashMap::new(),
-            gone: LruCache::new(NonZeroUsize::new(MOST_GONE).unwrap_or(NonZeroUsize::MIN)),
+            gone: LruCache::new(NonZeroUsize::new(most_gone).unwrap_or(NonZeroUsize::MIN)),
             wanted: Vec::new(),
             unwanted: Vec::new(),
             begun: Vec::new(),

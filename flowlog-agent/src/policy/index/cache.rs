@@ -83,6 +83,10 @@ impl Question {
     }
 }
 
+/// A piece of a question's hash, so that a set is looked through without a look at the answers, and the number of what is
+/// kept. All zero where it is free, so that memory comes only with its use.
+type Place = (u32, u32);
+
 /// A question and its answer.
 #[derive(Debug)]
 struct Kept<K> {
@@ -94,9 +98,9 @@ struct Kept<K> {
 #[derive(Debug)]
 struct Table<K> {
     hasher: RandomState,
-    /// Of every place a piece of its question's hash, so that a set is looked through without a look at the answers.
-    tags: Box<[u32]>,
-    places: Box<[Option<Kept<K>>]>,
+    places: Box<[Place]>,
+    /// In the order in which they came: a table takes memory as it fills.
+    kept: Vec<Kept<K>>,
     ways: usize,
     /// Whose turn it is to give way.
     turn: usize,
@@ -108,8 +112,8 @@ impl<K: Copy + Eq + Hash> Table<K> {
         let places = (places / ways).max(1) * ways;
         Self {
             hasher: RandomState::default(),
-            tags: vec![0; places].into(),
-            places: std::iter::repeat_with(|| None).take(places).collect(),
+            places: vec![(0, 0); places].into(),
+            kept: Vec::new(),
             ways,
             turn: 0,
         }
@@ -123,31 +127,42 @@ impl<K: Copy + Eq + Hash> Table<K> {
         (set * self.ways, u32::try_from(hash >> 32).unwrap_or_default() | 1)
     }
 
+    /// The number of what is kept.
     fn find(&self, key: &K) -> Option<usize> {
         let (first, tag) = self.set_of(key);
-        let tags = self.tags.get(first..first + self.ways)?;
-        let mut alike = (first..).zip(tags).filter(|(_, other)| **other == tag).map(|(place, _)| place);
-        alike.find(|place| matches!(self.places.get(*place), Some(Some(kept)) if kept.key == *key))
+        let set = self.places.get(first..first + self.ways)?;
+        let mut alike = set.iter().filter(|(other, _)| *other == tag).map(|(_, number)| index(*number));
+        alike.find(|number| self.kept.get(*number).is_some_and(|kept| kept.key == *key))
     }
 
-    /// Keeps the answer of a question that has none; tells where.
+    /// Keeps the answer of a question that has none; tells its number.
     fn keep(&mut self, key: K, answer: (Ruling, Ruling)) -> usize {
         let (first, tag) = self.set_of(&key);
-        let tags = self.tags.iter().skip(first).take(self.ways);
-        let way = tags.take_while(|tag| **tag != 0).count();
+        let set = self.places.iter().skip(first).take(self.ways);
+        let way = set.take_while(|(tag, _)| *tag != 0).count();
         let way = if way < self.ways { way } else { self.turn % self.ways };
         self.turn = self.turn.wrapping_add(1);
-        let place = first + way;
-        if let (Some(slot), Some(kept)) = (self.tags.get_mut(place), self.places.get_mut(place)) {
-            *slot = tag;
-            *kept = Some(Kept { key, answer });
+        let Some((slot, number)) = self.places.get_mut(first + way) else { return usize::MAX };
+        if *slot == 0 {
+            // There are no more than places.
+            *number = u32::try_from(self.kept.len()).unwrap_or(u32::MAX);
         }
-        place
+        *slot = tag;
+        let (number, kept) = (index(*number), Kept { key, answer });
+        match self.kept.get_mut(number) {
+            Some(before) => *before = kept,
+            None => self.kept.push(kept),
+        }
+        number
     }
 
-    fn answer(&self, place: usize) -> Option<&(Ruling, Ruling)> {
-        Some(&self.places.get(place)?.as_ref()?.answer)
+    fn answer(&self, number: usize) -> Option<&(Ruling, Ruling)> {
+        Some(&self.kept.get(number)?.answer)
     }
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 /// Answers to what was asked before: at most so many, a new one takes the place of an old one.
@@ -261,7 +276,7 @@ mod tests {
         for (name, source, destination, is_kept) in rows {
             let mut cache = Cache::new(1);
             asked(&set, source, destination, &mut cache);
-            assert_eq!(cache.questions.places.iter().flatten().count(), usize::from(is_kept), "{name}");
+            assert_eq!(cache.questions.kept.len(), usize::from(is_kept), "{name}");
             assert_eq!(cache.counts(), (0, 1), "{name}");
             // The question alone is enough where it was kept.
             cache.alike = Table::new(1);

@@ -3,6 +3,7 @@
 //! The other kinds are rare or small, and are read whole.
 
 use super::super::pods::{MIRROR, STATIC_UID};
+use super::read::{Head, HeadMeta};
 use k8s_openapi::api::core::v1 as core;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use serde::Deserialize;
@@ -28,6 +29,7 @@ struct CutMeta {
     labels: Option<BTreeMap<String, String>>,
     annotations: Option<CutAnnotations>,
     owner_references: Option<Vec<OwnerReference>>,
+    resource_version: Option<String>,
 }
 
 /// What tells of a static pod's mirror; no other is read.
@@ -89,9 +91,18 @@ struct CutContainerStatus {
     image_id: String,
 }
 
+impl CutPod {
+    /// What every object has.
+    pub(super) fn take_head(&mut self) -> Head {
+        let CutMeta { namespace, name, resource_version, .. } = &mut self.metadata;
+        let (namespace, name, resource_version) = (namespace.clone(), name.clone(), resource_version.take());
+        Head { metadata: HeadMeta { name, namespace, resource_version } }
+    }
+}
+
 impl From<CutPod> for core::Pod {
     fn from(cut: CutPod) -> Self {
-        let CutMeta { namespace, name, uid, labels, annotations, owner_references } = cut.metadata;
+        let CutMeta { namespace, name, uid, labels, annotations, owner_references, .. } = cut.metadata;
         let annotations = annotations.map(|CutAnnotations { config_hash, config_mirror }| {
             let read = [(STATIC_UID, config_hash), (MIRROR, config_mirror)];
             read.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect()

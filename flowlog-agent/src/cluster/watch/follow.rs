@@ -17,7 +17,7 @@ use super::alike::Alike;
 use super::health::{Cause, Pulse};
 use super::items::{Items, MOST_BYTES};
 use super::kinds::{Kind, Row};
-use super::read::{Head, Id, Read, read};
+use super::read::{Id, Read, identify, read};
 use super::served::{self, Served};
 use super::timing::{Backoff, Timing, between};
 use http::header::{ACCEPT, RETRY_AFTER, USER_AGENT};
@@ -493,8 +493,9 @@ impl Follower {
         let kind = self.row.kind;
         let mut body = self.ask(query, "PartialObjectMetadataList").await?.into_body();
         let (mut items, mut nameless, alike) = (Items::default(), false, &mut self.alike);
-        let mut item = |bytes: &[u8]| match std::str::from_utf8(bytes).ok().and_then(identify) {
-            Some((text, id, _)) => found.push(alike.share(read(kind, id, text))),
+        let mut item = |bytes: &[u8]| match std::str::from_utf8(bytes).ok().and_then(|text| read(kind, text))
+        {
+            Some((read, _)) => found.push(alike.share(read)),
             None => nameless = true,
         };
         while let Some(bytes) = next_bytes(&mut body, self.timing.list).await? {
@@ -608,16 +609,17 @@ impl Follower {
             }
             "ADDED" | "MODIFIED" | "DELETED" => {
                 let nameless = || Trouble::Garbled("an object without a name or version".to_owned());
-                let (text, id, version) = identify(text).ok_or_else(nameless)?;
-                match (&mut *found, event.kind) {
-                    (Some(found), "DELETED") => found.retain(|other: &Read| other.id != id),
-                    (Some(found), _) => found.push(self.alike.share(read(kind, id, text))),
-                    (None, event) => {
+                let (told, version) = match event.kind {
+                    "DELETED" => identify(text).map(|(id, version)| (Told::Gone(kind, id), version)),
+                    _ => read(kind, text)
+                        .map(|(read, version)| (Told::Put(kind, Box::new(self.alike.share(read))), version)),
+                }
+                .ok_or_else(nameless)?;
+                match (&mut *found, told) {
+                    (Some(found), Told::Gone(_, id)) => found.retain(|other: &Read| other.id != id),
+                    (Some(found), Told::Put(_, read)) => found.push(*read),
+                    (_, told) => {
                         let version = version.ok_or_else(nameless)?;
-                        let told = match event {
-                            "DELETED" => Told::Gone(kind, id),
-                            _ => Told::Put(kind, Box::new(self.alike.share(read(kind, id, text)))),
-                        };
                         self.say(told).await?;
                         self.advance(version);
                         self.is_well();
@@ -715,12 +717,6 @@ async fn words(mut body: Body, patience: Duration, most: usize) -> Vec<u8> {
         }
     }
     words
-}
-
-/// An object's text, and who it is.
-fn identify(text: &str) -> Option<(&str, Id, Option<String>)> {
-    let (id, version) = serde_json::from_str::<Head>(text).ok()?.id();
-    (!id.1.is_empty()).then_some((text, id, version.filter(|version| !version.is_empty())))
 }
 
 /// As a query's parts, each with an `&` before it.

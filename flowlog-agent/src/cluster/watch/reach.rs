@@ -97,6 +97,9 @@ const KEEPALIVE: Duration = Duration::from_secs(30);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_RETRIES: u32 = 3;
 
+/// Bytes that are read at a time: two events of a pod.
+const READ_BYTES: usize = 16 << 10;
+
 /// The way to an API server.
 #[derive(Clone, Debug)]
 pub struct Reach {
@@ -173,7 +176,9 @@ impl Reach {
         http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
         http.set_keepalive_retries(Some(KEEPALIVE_RETRIES));
         let https = self.config.rustls_https_connector_with_connector(http).map_err(ReachError::Client)?;
-        let plain = hyper_util::client::legacy::Client::builder(TokioExecutor::new()).build(https);
+        // By default a connection that a list came by reads into 400 KiB at a time from then on, for one event.
+        let mut builder = hyper_util::client::legacy::Client::builder(TokioExecutor::new());
+        let plain = builder.http1_read_buf_exact_size(READ_BYTES).build(https);
         // Kube's own stack tells each failure as an error of its own; here a kind tells of its state when it changes.
         let service = ServiceBuilder::new()
             .layer(self.config.base_uri_layer())

@@ -67,34 +67,49 @@ pub(super) struct HeadMeta {
 }
 
 impl Head {
-    pub(super) fn id(self) -> (Id, Option<String>) {
+    /// Who it is, and of which version; none where it has no name.
+    fn id(self) -> Option<(Id, Option<String>)> {
         let HeadMeta { name, namespace, resource_version } = self.metadata;
-        ((namespace.unwrap_or_default().into(), name.unwrap_or_default().into()), resource_version)
+        let name = name.filter(|name| !name.is_empty())?;
+        let id = (namespace.unwrap_or_default().into(), name.into());
+        Some((id, resource_version.filter(|version| !version.is_empty())))
     }
+}
+
+/// Who an object is, and of which version.
+pub(super) fn identify(text: &str) -> Option<(Id, Option<String>)> {
+    serde_json::from_str::<Head>(text).ok()?.id()
 }
 
 /// Where problems of watched objects are said to be.
 pub(super) const SOURCE: &str = "API server";
 
-/// Reads an object of a kind.
-pub(super) fn read(kind: Kind, id: Id, text: &str) -> Read {
+/// Reads an object of a kind, and its version; none where it has no name.
+pub(super) fn read(kind: Kind, text: &str) -> Option<(Read, Option<String>)> {
     let row = kind.row();
-    let read = match kind {
-        Kind::Pod => read_pod(text),
-        Kind::Job => read_job(text),
-        _ => return read_whole(row, id, text),
+    // Most of what comes are pods: their text is gone through once.
+    let mut cut = (kind == Kind::Pod).then(|| parse::<CutPod>(text));
+    let head = match &mut cut {
+        Some(Ok(cut)) => cut.take_head().id(),
+        _ => identify(text),
     };
-    match read {
+    let (id, version) = head?;
+    let read = match cut {
+        Some(cut) => cut.and_then(read_pod),
+        None if kind == Kind::Job => read_job(text),
+        None => return Some((read_whole(row, id, text), version)),
+    };
+    let read = match read {
         Ok(object) => Read { id, object: Some(object), problem: None },
         Err(error) => {
             let problem = problem(row, &id, error);
             Read { id, object: None, problem: Some(Box::new(problem)) }
         }
-    }
+    };
+    Some((read, version))
 }
 
-fn read_pod(text: &str) -> Result<Object, FieldError> {
-    let cut: CutPod = parse(text)?;
+fn read_pod(cut: CutPod) -> Result<Object, FieldError> {
     Ok(Object::Pod(Box::new(pods::read_pod(core::Pod::from(cut))?)))
 }
 

@@ -12,6 +12,7 @@ pub mod confine;
 mod conntrack;
 pub mod decode;
 mod existing;
+pub mod heap;
 pub mod hooks;
 pub mod host;
 mod judged;

@@ -131,26 +131,31 @@ pub(super) fn start(
     Ok((agent, lines))
 }
 
-/// Changes the cluster as long as it is to, pods above all; once a second a policy comes. Answers when each of these did.
+/// Changes the cluster as long as it is to, pods above all, and leaves it as large as it was; once a second a policy comes,
+/// and goes half a second later. Answers when each of these came.
 fn change(args: &ClusterArgs, server: &ApiServer, interrupt: &Interrupt) -> Result<Vec<Timestamp>> {
     let (began, mut applied) = (Instant::now(), Vec::new());
+    let mut lives = vec![0_u32; usize::try_from(args.pods).context("so many pods")?];
     for number in 0..args.changes.saturating_mul(args.seconds) {
         interrupt.check()?;
         let due = Duration::from_secs_f64(f64::from(number) / f64::from(args.changes));
         std::thread::park_timeout(due.saturating_sub(began.elapsed()));
         let which = number.wrapping_mul(7_919) % args.pods;
+        let Some(life) = usize::try_from(which).ok().and_then(|which| lives.get_mut(which)) else { continue };
         match number % args.changes {
             0 => {
                 applied.push(Timestamp::now());
-                server.apply(policy(0, &format!("new-{number}"), which));
+                server.apply(policy(0, "new", which));
             }
+            rest if rest == args.changes / 2 => server.delete("networkpolicies", &namespace(0), "new"),
             1 => server.apply(slice(which % args.services, args.pods, number)),
             // Most changes of a cluster are states of pods; some pods are replaced.
             rest if rest % 10 == 2 => {
                 server.delete("pods", &namespace(which), &format!("pod-{which}"));
-                server.apply(pod(which, number));
+                *life += 1;
+                server.apply(pod(which, *life * 2));
             }
-            _ => server.apply(pod(which, number % 2)),
+            _ => server.apply(pod(which, *life * 2 + number % 2)),
         }
     }
     Ok(applied)
@@ -162,8 +167,8 @@ fn took_ms(first: u32, applied: &[Timestamp], log: &str) -> Vec<f64> {
     let made: Vec<(u64, Timestamp)> = lines
         .filter_map(|line| Some((line["policies"].as_u64()?, line["timestamp"].as_str()?.parse().ok()?)))
         .collect();
-    let took = applied.iter().zip(1..).filter_map(|(at, more)| {
-        let (_, made) = made.iter().find(|(policies, _)| *policies >= u64::from(first) + more)?;
+    let took = applied.iter().filter_map(|at| {
+        let (_, made) = made.iter().find(|(policies, made)| *policies > u64::from(first) && made >= at)?;
         Some(rounded(made.duration_since(*at).as_secs_f64() * 1e3 + TURN_MS))
     });
     took.collect()
@@ -215,9 +220,10 @@ pub(super) fn node(which: u32) -> Value {
     })
 }
 
-/// As large as a real one: 7.5 kB, of which managed fields are 44 %.
+/// As large as a real one: 7.5 kB, of which managed fields are 44 %. Of two states, ready and not, from an even one on, it is
+/// the same pod; the next ones are another of its name.
 pub(super) fn pod(which: u32, state: u32) -> Value {
-    let (app, place) = (which % 1_500, which / PODS_A_NODE);
+    let (app, place, life) = (which % 1_500, which / PODS_A_NODE, state / 2);
     let ip = address(10, (place << 8) + which % PODS_A_NODE + 2);
     let fields: Map<String, Value> = (0..62)
         .map(|field| (format!("f:field-of-some-manager-{field}"), json!({".": {}, "f:value": {}})))
@@ -228,7 +234,7 @@ pub(super) fn pod(which: u32, state: u32) -> Value {
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
-            "namespace": namespace(which), "name": format!("pod-{which}"), "uid": format!("0000{which:08}-{state:08}"),
+            "namespace": namespace(which), "name": format!("pod-{which}"), "uid": format!("0000{which:08}-{life:08}"),
             "labels": {"app": format!("app-{app}"), "app.kubernetes.io/name": format!("app-{app}"), "pod-template-hash": "5d9f7c",
                 "app.kubernetes.io/version": format!("1.{}", app % 9), "tier": if which.is_multiple_of(3) { "front" } else { "back" }},
             "ownerReferences": [{"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": format!("app-{app}-5d9f7c"), "uid": "r",
@@ -246,7 +252,7 @@ pub(super) fn pod(which: u32, state: u32) -> Value {
         "status": {
             "phase": "Running", "podIP": ip, "podIPs": [{"ip": ip}], "hostIP": address(172, place), "qosClass": "Burstable",
             "conditions": [{"type": "Ready", "status": if state.is_multiple_of(2) { "True" } else { "False" }}],
-            "containerStatuses": [{"name": "main", "containerID": format!("containerd://{which:056x}{state:08x}"),
+            "containerStatuses": [{"name": "main", "containerID": format!("containerd://{which:056x}{life:08x}"),
                 "image": format!("registry.example/app-{app}:1.2.3"), "ready": true, "restartCount": 0,
                 "imageID": format!("registry.example/app-{app}@sha256:{app:064x}")}],
         },
@@ -310,7 +316,8 @@ mod tests {
     fn a_policy_is_in_force_with_the_first_snapshot_that_counts_it() {
         let at = |ms: i64| Timestamp::from_millisecond(1_800_000_000_000 + ms).unwrap();
         let line = |ms, policies: u32| format!("{{\"timestamp\":\"{}\",\"policies\":{policies}}}\n", at(ms));
-        let log = [line(5, 7), line(30, 8), "no JSON\n".to_owned(), line(60, 9)].concat();
+        let log =
+            [line(5, 7), line(30, 8), line(35, 7), "no JSON\n".to_owned(), line(55, 7), line(60, 8)].concat();
         assert_eq!(took_ms(7, &[at(10), at(50)], &log), [40.0, 30.0]);
     }
 }

@@ -2,9 +2,9 @@
 
 use crate::stage::{API, Family, NODE, Net, SOON, Stage, deny_ingress, do_step, end, small, told};
 use flowlog_tests::apiserver::{ApiServer, Drop};
+use flowlog_tests::token::MountedToken;
 use flowlog_tests::{Agent, Outcome, Step, agent, wait};
 use serde_json::{Value, json};
-use std::os::unix::fs::symlink;
 use std::path::Path;
 
 fn server(objects: &[Value]) -> ApiServer {
@@ -110,7 +110,7 @@ fn it_starts_while_the_api_server_is_away() {
     end(agent);
 }
 
-/// As the kubelet does it: `token` leads to `..data/token`, and `..data` to a folder that is another one then.
+/// As the kubelet does it.
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn a_token_that_is_renewed_is_read_while_it_is_confined() {
@@ -120,23 +120,14 @@ fn a_token_that_is_renewed_is_read_while_it_is_confined() {
     let _api = stage.serve_api();
     let server = server(&objects);
     let folder = tempfile::tempdir().unwrap();
-    let within = |name: &str| folder.path().join(name);
-    let write = |of: &str, text: &str| {
-        std::fs::create_dir(within(of)).unwrap();
-        std::fs::write(within(of).join("token"), text).unwrap();
-        symlink(of, within("..data_tmp")).unwrap();
-        std::fs::rename(within("..data_tmp"), within("..data")).unwrap();
-    };
-    write("..first", "first");
-    symlink("..data/token", within("token")).unwrap();
+    let token = MountedToken::new(folder.path(), "first").unwrap();
     server.want_token("first");
     let agent = start(&stage, &server, folder.path(), &[]);
     let start = told(&agent, &json!({"kind": "agent", "agent": {"event": "start"}}));
     assert_eq!(start["agent"]["confinement"]["system_calls"], true, "{start}");
     let flow = json!({"kind": "flow", "source": {"pod": "client"}, "destination": {"pod": "api"}});
     until(&stage, net, &agent, "the pods are known", &flow);
-    write("..second", "second");
-    std::fs::remove_dir_all(within("..first")).unwrap();
+    token.renew("second").unwrap();
     server.want_token("second");
     server.drop_watches(Drop::Clean);
     let refused = |line: &Value| line["agent"]["snapshot"]["problems"].to_string().contains("401");

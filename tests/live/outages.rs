@@ -7,10 +7,10 @@ use crate::served::deny;
 use flowlog::cluster::Snapshot;
 use flowlog::model::Decision;
 use flowlog_tests::apiserver::{ApiServer, Drop, Fault, Request, Which, of};
+use flowlog_tests::token::MountedToken;
 use flowlog_tests::wait;
 use jiff::Timestamp;
 use serde_json::json;
-use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 pub(crate) fn server() -> ApiServer {
@@ -246,27 +246,16 @@ fn the_agent_starts_while_the_server_is_away() {
     scene.as_loaded();
 }
 
-/// A kubelet renews a token by another folder in the place of the one that holds it: `token` leads to `..data/token`, and
-/// `..data` to that folder.
+/// As a kubelet renews it: by another folder in the place of the one that holds it.
 #[test]
 fn a_token_that_was_renewed_is_taken() {
     let server = server();
     server.want_token("second");
     let folder = tempfile::tempdir().unwrap();
-    let within = |name: &str| folder.path().join(name);
-    let write = |of: &str, text: &str| {
-        std::fs::create_dir(within(of)).unwrap();
-        std::fs::write(within(of).join("token"), text).unwrap();
-        symlink(of, within("..data_tmp")).unwrap();
-        std::fs::rename(within("..data_tmp"), within("..data")).unwrap();
-    };
-    write("..first", "first");
-    let token = within("token");
-    symlink("..data/token", &token).unwrap();
-    let watch = follow(&server, folder.path(), &json!({"tokenFile": token}), quick());
+    let token = MountedToken::new(folder.path(), "first").unwrap();
+    let watch = follow(&server, folder.path(), &json!({"tokenFile": token.path()}), quick());
     wait::until("the first is refused", SOON, || Ok(problems(&watch.snapshot()).contains("401"))).unwrap();
-    write("..second", "second");
-    std::fs::remove_dir_all(within("..first")).unwrap();
+    token.renew("second").unwrap();
     let patience = Duration::from_secs(70);
     wait::until("the second is read", patience, || Ok(is_synced(&watch.snapshot()))).unwrap();
 }

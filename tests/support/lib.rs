@@ -17,6 +17,7 @@ pub mod program;
 pub mod random;
 pub mod scenario;
 pub mod services;
+pub mod token;
 pub mod traffic;
 pub mod wait;
 pub mod world;

@@ -714,3 +714,32 @@ fn in_a_pod_its_service_account_is_the_way_to_the_cluster() {
     let said = inside(&["policy", "explain", "--live", "--from", "web", "--to", "svc/db", "--port", "5432"]);
     assert!(said.stdout.starts_with("ALLOW: pod shop/web (10.1.0.1) to service shop/db"), "{said:?}");
 }
+
+/// By what owns a pod, too; what could not be read is said, where it takes part.
+#[test]
+fn vendors_of_the_live_cluster_are_told() {
+    let mut owned = pod("shop", "db-1", "10.1.0.7");
+    owned["metadata"]["ownerReferences"] = json!([{"apiVersion": "postgresql.cnpg.io/v1", "kind": "Cluster", "name": "db",
+        "uid": "c", "controller": true}]);
+    owned["spec"]["containers"][0]["image"] = "registry.example.com/postgres:17".into();
+    let scene = Scene::of(&[namespace("shop"), owned]);
+    let args = ["vendors", "--kubeconfig", "kubeconfig"];
+    let told = "EDB (third party, database): 1 workload, 1 container\n  shop/Cluster/db app  registry.example.com/postgres:17\n    \
+        owner's group postgresql.cnpg.io matches postgresql.cnpg.io (medium)\n";
+    let said = scene.flowlog(&args);
+    assert_eq!((said.code, &*said.stdout, &*said.stderr), (Some(0), told, ""));
+    scene.server.forbid("networkpolicies", "*");
+    scene.server.forbid("namespaces", "*");
+    let said = scene.flowlog(&args);
+    assert_eq!((said.code, &*said.stdout), (Some(0), told), "{said:?}");
+    assert!(
+        said.stderr.starts_with("flowlog: Namespace could not be read: 403 Forbidden"),
+        "{}",
+        said.stderr
+    );
+    assert!(!said.stderr.contains("NetworkPolicy"), "{}", said.stderr);
+    scene.server.forbid("pods", "*");
+    let said = scene.flowlog(&args);
+    assert_eq!((said.code, &*said.stdout), (Some(2), ""));
+    assert!(said.stderr.contains("Pod could not be read: 403 Forbidden"), "{}", said.stderr);
+}

@@ -75,7 +75,8 @@ fn find_above(owner: &Workload, pod: &Pod) -> Option<Workload> {
     }
     TEMPLATE_HASHES.iter().find_map(|(label, kind)| {
         let name = owner.name.strip_suffix(pod.labels.get(*label)?.as_str())?.strip_suffix('-')?;
-        (!name.is_empty()).then(|| Workload { kind: (*kind).to_owned(), name: name.to_owned() })
+        let group = owner.group.clone();
+        (!name.is_empty()).then(|| Workload { kind: (*kind).to_owned(), name: name.to_owned(), group })
     })
 }
 
@@ -92,7 +93,8 @@ pub(super) fn owner_key(kind: &str, metadata: &ObjectMeta) -> Key {
 pub(super) fn controller(metadata: &ObjectMeta) -> Option<Arc<Workload>> {
     let mut owners = metadata.owner_references.iter().flatten();
     let owner = owners.find(|owner| owner.controller == Some(true))?;
-    Some(Arc::new(Workload { kind: owner.kind.clone(), name: owner.name.clone() }))
+    let group = owner.api_version.split_once('/').map_or("", |(group, _)| group).to_owned();
+    Some(Arc::new(Workload { kind: owner.kind.clone(), name: owner.name.clone(), group }))
 }
 
 /// Where the API's mirror of a static pod tells the uid that the kubelet runs it under.

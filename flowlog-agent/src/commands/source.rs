@@ -2,8 +2,9 @@
 
 use super::Called;
 use crate::cluster::watch::{self, Access, Reach, Reading, Timing};
-use crate::cluster::{self, Folders, Settings};
+use crate::cluster::{self, Folders, Problem, Settings};
 use anyhow::{Context as _, bail};
+use std::io::Write as _;
 use std::path::PathBuf;
 use tokio::runtime::{Builder, Runtime};
 
@@ -22,9 +23,6 @@ pub(super) struct SourceArgs {
     /// The same by this context of the kubeconfig; default: its current one.
     #[arg(long, env = "FLOWLOG_CONTEXT", value_name = "NAME")]
     context: Option<String>,
-    /// Folder with policies in trial: what they would make of it is told, too.
-    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
-    trial_policies: Option<PathBuf>,
 }
 
 /// What a question is put to.
@@ -43,14 +41,15 @@ pub(super) struct Live {
 }
 
 impl SourceArgs {
-    pub(super) fn source(&self, called: Called) -> anyhow::Result<Source> {
-        let Self { manifests, live, kubeconfig, context, trial_policies } = self.clone();
+    /// `trial` is a folder with policies in trial.
+    pub(super) fn source(&self, called: Called, trial: Option<PathBuf>) -> anyhow::Result<Source> {
+        let Self { manifests, live, kubeconfig, context } = self.clone();
         match manifests {
-            Some(manifests) => Ok(Source::Folders(Folders { manifests, trial: trial_policies })),
+            Some(manifests) => Ok(Source::Folders(Folders { manifests, trial })),
             None if live || kubeconfig.is_some() || context.is_some() || called == Called::Plugin => {
                 let runtime = runtime()?;
                 let reach = runtime.block_on(Reach::find(&Access::User { file: kubeconfig, context }))?;
-                Ok(Source::Live(Box::new(Live { runtime, reach, trial: trial_policies })))
+                Ok(Source::Live(Box::new(Live { runtime, reach, trial })))
             }
             None => bail!(
                 "no cluster: give a folder with its objects (--manifests DIR), or --live for the one that kubectl would \
@@ -79,5 +78,20 @@ impl Live {
         let timing = Timing::default();
         let read = watch::read_once(&self.reach, Settings::default(), trial, &timing);
         Ok(self.runtime.block_on(read)?)
+    }
+}
+
+/// What could not be read of the kinds that take part, beside the answer: where that hangs on it, it says so itself.
+pub(super) fn tell_unread(read: &Reading, takes_part: impl Fn(&str) -> bool) {
+    let kinds = read.unread.iter().filter(|(kind, _)| takes_part(kind));
+    let kinds = kinds.map(|(kind, why)| format!("{kind} could not be read: {why}"));
+    let is_about = |problem: &&Problem| {
+        let kind = problem.object.as_deref().and_then(|object| object.split(' ').next());
+        kind.is_none_or(&takes_part)
+    };
+    let objects = read.problems.iter().filter(is_about).map(|problem| format!("not understood: {problem}"));
+    for line in kinds.chain(objects) {
+        // Where stderr is gone, the answer is not.
+        let _ = writeln!(std::io::stderr(), "flowlog: {}", line.replace(char::is_control, "\u{fffd}"));
     }
 }

@@ -1,6 +1,6 @@
 //! `flowlog vendors`: whose software runs in a cluster, and why it is thought to be.
 
-use super::source::{Source, SourceArgs};
+use super::source::{self, Source, SourceArgs};
 use super::{Called, answer};
 use crate::cluster::{self, Settings, Store};
 use crate::model::{Clue, Confidence, Origin, Pod, Provenance, Signal};
@@ -137,15 +137,16 @@ fn test(images: &[String], told: &ToldArgs) -> anyhow::Result<ExitCode> {
 
 fn list(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let catalog = args.told.catalog()?;
-    let snapshot = match args.source.source(called)? {
+    let snapshot = match args.source.source(called, None)? {
         Source::Folders(folders) => {
             Store::start(Settings::default(), cluster::load(&folders)?, Timestamp::UNIX_EPOCH)?.snapshot()
         }
         Source::Live(live) => {
             let read = live.read()?;
             if let Some(why) = read.unread.get("Pod") {
-                anyhow::bail!("pods could not be read: {why}");
+                anyhow::bail!("Pod could not be read: {why}");
             }
+            source::tell_unread(&read, |kind| matches!(kind, "Pod" | "Namespace" | "Job"));
             read.snapshot
         }
     };
@@ -222,6 +223,7 @@ fn signal(signal: Signal) -> &'static str {
         Signal::Image => "image",
         Signal::Ownership => "label",
         Signal::Namespace => "namespace",
+        Signal::Group => "owner's group",
         Signal::Chart => "chart",
         Signal::MirroredPath => "image's path",
         Signal::Name => "name",

@@ -27,6 +27,8 @@ pub struct Workload {
     pub kind: String,
     /// Name of the owner.
     pub name: String,
+    /// API group of the kind (`apps`); empty for the core group.
+    pub group: String,
 }
 
 /// One container of a pod, as spec and status tell it.

@@ -42,6 +42,8 @@ pub enum Signal {
     Ownership,
     /// The namespace.
     Namespace,
+    /// The API group of the custom resource that owns the pod.
+    Group,
     /// The Helm chart (label `helm.sh/chart`).
     Chart,
     /// A registry's name within the image's path, as mirrors have it.

@@ -37,7 +37,11 @@ fn pod(name: &str) -> Pod {
         uid: "0c5f9a4e-7d1b-4a7e-9a53-2f5f0f9f9f01".into(),
         labels: Arc::new(labels(&[("app", "web"), ("pod-template-hash", "6d4cf56db6")])),
         namespace_labels: Arc::new(labels(&[("kubernetes.io/metadata.name", "shop")])),
-        workload: Some(Arc::new(Workload { kind: "Deployment".into(), name: "web".into() })),
+        workload: Some(Arc::new(Workload {
+            kind: "Deployment".into(),
+            name: "web".into(),
+            group: "apps".into(),
+        })),
         containers: vec![Container {
             name: "web".into(),
             id: None,
@@ -145,7 +149,7 @@ fn full(text: &str) -> Flow {
         uid: text.into(),
         labels: Arc::new(labels(&[("app", text), (text, text)])),
         namespace_labels: Arc::new(labels(&[("team", text)])),
-        workload: Some(Arc::new(Workload { kind: text.into(), name: text.into() })),
+        workload: Some(Arc::new(Workload { kind: text.into(), name: text.into(), group: text.into() })),
         containers: vec![Container {
             name: text.into(),
             id: None,

@@ -90,8 +90,7 @@ pub struct Vendor {
     pub(super) charts: Vec<String>,
     pub(super) names: Vec<String>,
     domains: Vec<String>,
-    /// API groups of custom resources that own pods.
-    pub groups: Vec<String>,
+    groups: Vec<String>,
 }
 
 /// A rule, and whether the user wrote it.
@@ -261,13 +260,22 @@ impl Catalog {
     /// The vendor that runs the service of this domain name.
     pub fn find_by_domain(&self, name: &str) -> Option<&Vendor> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        let is_below = |domain: &str| {
-            name.strip_suffix(domain).is_some_and(|before| before.is_empty() || before.ends_with('.'))
+        self.find_above(&name, |vendor| &vendor.domains).map(|(vendor, _)| vendor)
+    }
+
+    /// The vendor whose custom resources are of this API group, and by which of its groups.
+    pub(super) fn find_by_group(&self, group: &str) -> Option<(&Vendor, &str)> {
+        self.find_above(group, |vendor| &vendor.groups)
+    }
+
+    /// By the longest of the names that are this one, or above it.
+    fn find_above(&self, name: &str, names: impl Fn(&Vendor) -> &Vec<String>) -> Option<(&Vendor, &str)> {
+        let is_above = |above: &str| {
+            name.strip_suffix(above).is_some_and(|before| before.is_empty() || before.ends_with('.'))
         };
         let all =
-            self.vendors.iter().flat_map(|vendor| vendor.domains.iter().map(move |domain| (domain, vendor)));
-        let found = all.filter(|(domain, _)| is_below(domain));
-        found.max_by_key(|(domain, _)| domain.len()).map(|(_, vendor)| vendor)
+            self.vendors.iter().flat_map(|vendor| names(vendor).iter().map(move |name| (vendor, &**name)));
+        all.filter(|(_, above)| is_above(above)).max_by_key(|(_, above)| above.len())
     }
 }
 
@@ -297,17 +305,20 @@ mod tests {
     fn what_ships_is_whole() {
         let catalog = Catalog::built_in().unwrap();
         assert!(catalog.vendors().len() >= 60, "{}", catalog.vendors().len());
-        let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut seen: BTreeMap<(&str, &str), &str> = BTreeMap::new();
         for vendor in catalog.vendors() {
-            let images = vendor.images.iter().map(|rule| rule.about.written());
-            let all = images.chain(vendor.domains.iter().map(String::as_str));
-            for rule in all.chain(vendor.charts.iter().map(String::as_str)) {
+            let images = vendor.images.iter().map(|rule| ("image", rule.about.written()));
+            let lists = [("domain", &vendor.domains), ("group", &vendor.groups), ("chart", &vendor.charts)];
+            let others =
+                lists.into_iter().flat_map(|(list, rules)| rules.iter().map(move |rule| (list, &**rule)));
+            for rule in images.chain(others) {
                 let before = seen.insert(rule, &vendor.name);
-                assert_eq!(before, None, "{rule} is {}'s, too", vendor.name);
+                assert_eq!(before, None, "{rule:?} is {}'s, too", vendor.name);
             }
             let is_platform = vendor.origin == Origin::Platform;
             assert_eq!(vendor.category.is_none(), is_platform, "{}", vendor.name);
-            let by_labels = vendor.charts.len() + vendor.names.len() + vendor.namespaces.len();
+            let by_labels = [&vendor.charts, &vendor.names, &vendor.groups].map(Vec::len);
+            let by_labels = by_labels.iter().sum::<usize>() + vendor.namespaces.len();
             assert!(!is_platform || by_labels == 0, "{}: anybody can write labels", vendor.name);
         }
     }

@@ -30,6 +30,8 @@ pub struct Setting<'a> {
     pub labels: Option<&'a Labels>,
     /// The namespace's.
     pub namespace_labels: Option<&'a Labels>,
+    /// API group of what owns the pod; empty where nothing does, or the core group.
+    pub owner_group: &'a str,
 }
 
 /// Whose a pod is: its least trusted container's.
@@ -50,6 +52,7 @@ impl Catalog {
             namespace: &pod.namespace,
             labels: Some(&pod.labels),
             namespace_labels: Some(&pod.namespace_labels),
+            owner_group: pod.workload.as_ref().map_or("", |workload| &workload.group),
         };
         let containers: Vec<Provenance> =
             pod.containers.iter().map(|container| self.classify(&container.image, setting)).collect();
@@ -70,6 +73,7 @@ impl Catalog {
         }
         self.by_ownership(setting, &mut clues);
         self.by_namespace(setting.namespace, &mut clues);
+        self.by_owner(setting.owner_group, &mut clues);
         if let Some(labels) = setting.labels {
             self.by_labels(labels, &mut clues);
         }
@@ -155,6 +159,17 @@ impl Catalog {
                 rule: rule.about.clone(),
             }));
         }
+    }
+
+    fn by_owner(&self, group: &str, clues: &mut Vec<Clue>) {
+        clues.extend(self.find_by_group(group).map(|(vendor, rule)| Clue {
+            origin: vendor.origin,
+            vendor: Some(Arc::clone(&vendor.name)),
+            signal: Signal::Group,
+            confidence: Confidence::Medium,
+            value: group.to_owned(),
+            rule: rule.to_owned(),
+        }));
     }
 
     fn by_labels(&self, labels: &Labels, clues: &mut Vec<Clue>) {

@@ -1,5 +1,5 @@
 use super::{Catalog, Setting, chart_name};
-use crate::model::{Confidence, Labels, Origin, Provenance, Signal};
+use crate::model::{Confidence, Container, Labels, Origin, Provenance, Signal, Workload};
 use crate::testkit::pod;
 
 const USERS: &str = "
@@ -105,7 +105,7 @@ fn labels_and_namespaces_tell_where_images_do_not() {
     ];
     for (image, pairs, namespace, expected) in rows {
         let labels = labels(pairs);
-        let setting = Setting { namespace, labels: Some(&labels), namespace_labels: None };
+        let setting = Setting { namespace, labels: Some(&labels), ..Setting::default() };
         assert_eq!(told(&catalog.classify(image, setting)), expected, "{image} {pairs:?} {namespace}");
     }
     let of_namespace = labels(&[("tier", "own-eu")]);
@@ -134,7 +134,7 @@ fn a_pod_is_whose_least_trusted_container_is() {
         let pod = std::sync::Arc::make_mut(&mut made);
         pod.containers = images
             .iter()
-            .map(|image| crate::model::Container { image: (*image).to_owned(), ..Default::default() })
+            .map(|image| Container { image: (*image).to_owned(), ..Default::default() })
             .collect();
         let found = catalog.classify_pod(pod);
         (found.origin, found.vendor.map(|vendor| vendor.to_string()), found.containers.len())
@@ -170,5 +170,26 @@ fn a_charts_label_is_its_name_and_version() {
         ("", ""),
     ] {
         assert_eq!(chart_name(label), name, "{label}");
+    }
+}
+
+#[test]
+fn a_pod_that_a_custom_resource_owns_is_whose_api_group_that_is() {
+    let private = "123456789012.dkr.ecr.us-east-1.amazonaws.com/x/y";
+    let catalog = Catalog::built_in().unwrap();
+    for (group, expected) in [
+        ("postgresql.cnpg.io", "third EDB by Group, Medium"),
+        ("core.strimzi.io", "third Strimzi by Group, Medium"),
+        ("actions.github.com", "third GitHub by Group, Medium"),
+        ("notstrimzi.io", "unknown"),
+        ("apps", "unknown"),
+        ("", "unknown"),
+    ] {
+        let mut made = pod("a/b").build();
+        let pod = std::sync::Arc::make_mut(&mut made);
+        let workload = Workload { kind: "Own".to_owned(), name: "own".to_owned(), group: group.to_owned() };
+        pod.workload = Some(workload.into());
+        pod.containers = [Container { image: private.to_owned(), ..Container::default() }].into();
+        assert_eq!(told(&catalog.classify_pod(pod).containers[0]), expected, "{group}");
     }
 }

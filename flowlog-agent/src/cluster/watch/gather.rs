@@ -283,7 +283,8 @@ impl Gather {
 
     /// Its pods are its owner's, or its own where nobody owns it, or it went.
     fn put_job(&mut self, job: Key, owner: Option<Arc<Workload>>, inventory: &Inventory) {
-        let itself = || Arc::new(Workload { kind: job.kind.clone(), name: job.name.clone() });
+        let group = || "batch".to_owned();
+        let itself = || Arc::new(Workload { kind: job.kind.clone(), name: job.name.clone(), group: group() });
         let whose = owner.clone().unwrap_or_else(itself);
         for id in self.of_job.get(&job).into_iter().flatten() {
             let pending = self.changes.iter_mut().rev().find_map(|change| match change {

@@ -1,9 +1,8 @@
 //! `flowlog policy explain`: what the policies say of one connection, and why, in words or as JSON.
 
 use super::super::answer;
-use super::super::source::{Source, SourceArgs};
+use super::super::source::{self, Source, SourceArgs};
 use super::{Called, put};
-use crate::cluster::watch::Reading;
 use crate::cluster::{self, NoAddress, Settings, Snapshot, Store};
 use crate::model::{Basis, Decision, Endpoint, Party, Pod, Protocol, ServiceNote, Target};
 use crate::policy::{PolicyTrace, RuleTrace, SideTrace, Trace, Tried};
@@ -12,8 +11,8 @@ use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -23,6 +22,9 @@ use std::sync::Arc;
 pub(super) struct Args {
     #[command(flatten)]
     source: SourceArgs,
+    /// Folder with policies in trial: what they would make of it is told, too.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
     /// Namespace of names that are written without one; default: that of the context, none for a folder.
     #[arg(long, short, value_name = "NS")]
     namespace: Option<String>,
@@ -104,7 +106,7 @@ struct Asked {
 
 /// Explain one connection.
 pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
-    let asked = match args.source.source(called)? {
+    let asked = match args.source.source(called, args.trial_policies.clone())? {
         Source::Folders(folders) => {
             let end = |written: &str| in_namespace(written, args.namespace.as_deref());
             let (from, to) = (end(&args.from), end(&args.to));
@@ -120,7 +122,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
             let end = |written: &str| in_namespace(written, Some(namespace));
             let (from, to) = (end(&args.from), end(&args.to));
             let read = live.read()?;
-            tell_unread(&read);
+            source::tell_unread(&read, |_| true);
             refuse_without_address(&to, |namespace, name| read.find_without_address(namespace, name))?;
             Asked { snapshot: read.snapshot, from, to, dialed: args.port, unread: read.unread }
         }
@@ -133,16 +135,6 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         }
         super::Output::Text => answer::show(&styled(&text(&explained))),
     })
-}
-
-/// What could not be read, beside the answer: where that hangs on it, it says so itself.
-fn tell_unread(read: &Reading) {
-    let kinds = read.unread.iter().map(|(kind, why)| format!("{kind} could not be read: {why}"));
-    let objects = read.problems.iter().map(|problem| format!("not understood: {problem}"));
-    for line in kinds.chain(objects) {
-        // Where stderr is gone, the answer is not.
-        let _ = writeln!(std::io::stderr(), "flowlog: {}", line.replace(char::is_control, "\u{fffd}"));
-    }
 }
 
 /// A name with its namespace, where one is given for those without.

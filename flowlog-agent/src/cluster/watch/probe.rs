@@ -79,8 +79,8 @@ pub async fn probe(reach: &Reach, node: Option<&str>, timing: &Timing) -> Result
     for (row, answer) in asked {
         let followed = answer.await.unwrap_or_else(|error| Followed::Fails(error.to_string()));
         let (group, version) = row.api_version.split_once('/').unwrap_or(("", row.api_version));
-        let plural = row.path.rsplit('/').next().unwrap_or_default();
-        found.kinds.push(ProbedKind { name: row.name, plural, group, version, needed: row.needed, followed });
+        let (name, plural) = (row.name, row.plural());
+        found.kinds.push(ProbedKind { name, plural, group, version, needed: row.needed, followed });
     }
     if let Some(name) = node {
         found.node = Some(any.named(name).await.and_then(|text| read_node(&text)));

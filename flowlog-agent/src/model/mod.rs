@@ -4,8 +4,11 @@
 //! that says so, never a zero or an empty string.
 
 pub mod address;
+pub mod assessment;
 pub mod class;
+pub mod edge;
 pub mod endpoint;
+pub mod finding;
 pub mod flow;
 pub mod ledger;
 pub mod loss;
@@ -18,11 +21,17 @@ pub mod vendor;
 pub mod verdict;
 
 pub use address::{normalise, normalise_block};
+pub use assessment::{
+    ASSESSMENT_VERSION, Actor, Assessment, DriftSummary, Gone, ImageChange, ImageState, InputProblem, Inputs,
+    Limit, Link, ObjectsRead, Reach, ReachPort, RecordsRead, Role, ScanRead, VendorSummary, Vulnerabilities,
+};
 pub use class::{Class, Severity};
+pub use edge::{Edge, Observations, Place, RecordRef, Told, Traits};
 pub use endpoint::{
     Backend, Container, ContainerPort, Endpoint, External, Labels, NOISE_LABELS, Node, Party, Pod, Service,
     ServiceNote, Target, Workload,
 };
+pub use finding::{Drift, Finding, FindingId, Proof, Remedy, Subject, Suppression};
 pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, IcmpMessage, Process, RoundTrip};
 pub use ledger::{Ledger, Mark, Receipts};
 pub use loss::{Loss, LossCause, LossStage};

@@ -2,12 +2,12 @@
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The answer to "does the declared policy let this connection open?".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Decision {
     /// Both directions allow it.
@@ -33,7 +33,7 @@ impl Decision {
 }
 
 /// What a direction's decision rests on (`policy-semantics`, "Basis").
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Named rules allow or deny it.
@@ -52,7 +52,7 @@ pub enum Basis {
 }
 
 /// Where in the fixed order a decision fell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
     /// AdminNetworkPolicy, ClusterNetworkPolicy of tier Admin.
@@ -66,7 +66,7 @@ pub enum Tier {
 }
 
 /// Kind of a policy object, spelled as the API does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum PolicyKind {
     /// networking.k8s.io/v1 NetworkPolicy.
     NetworkPolicy,
@@ -79,7 +79,7 @@ pub enum PolicyKind {
 }
 
 /// A policy that took part in a decision.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyRef {
     /// Kind of the object.
     pub kind: PolicyKind,

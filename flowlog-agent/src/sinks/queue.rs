@@ -121,7 +121,7 @@ impl Queue {
             Content::Flow { class, .. } => match class.severity() {
                 Severity::Info => 6,
                 Severity::Low => 7,
-                Severity::Medium | Severity::High => 8,
+                Severity::Medium | Severity::High | Severity::Critical => 8,
             },
             Content::Loss(_) | Content::Agent => 8,
         };

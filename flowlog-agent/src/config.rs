@@ -3,6 +3,8 @@
 //! A flag (or its environment variable) beats the file, the file beats the default. What is wrong is named
 //! with where it came from. Names of hooks and outputs are checked by the rooms that know them.
 
+pub mod assessment;
+
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
 use std::collections::{BTreeMap, BTreeSet};

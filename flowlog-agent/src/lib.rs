@@ -4,11 +4,13 @@ pub mod capture;
 pub mod cluster;
 pub mod commands;
 pub mod config;
+pub mod findings;
 pub mod inventory;
 pub mod model;
 pub mod pipeline;
 pub mod policy;
 pub mod record;
+pub mod scan;
 pub mod sinks;
 pub mod telemetry;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::documents::Document;
 use super::objects::{self, FieldError, Key, Objects};
 use super::places::{self, Tree};
 use super::{ClusterError, Folders, Loaded, Problem, manifests, pods};
-use crate::model::{ContainerPort, PolicyRef};
+use crate::model::{ContainerPort, PolicyKind, PolicyRef};
 use crate::policy::Policy;
 use crate::policy::lint::{
     self as checks, Candidate, Estate, Finding, IGNORE, Linted, Severity, Unchecked, Written,
@@ -71,6 +71,15 @@ pub struct Placed {
     pub message: String,
     /// What to do.
     pub help: String,
+}
+
+impl Placed {
+    /// The policy that it is about, where it is about one whose kind and name can be read.
+    pub fn policy(&self) -> Option<PolicyRef> {
+        let kind = self.kind.as_deref()?;
+        let kind = PolicyKind::ALL.into_iter().find(|known| format!("{known:?}") == kind)?;
+        Some(PolicyRef { kind, namespace: self.namespace.clone(), name: self.name.clone()?, rule: None })
+    }
 }
 
 /// Looks through the folders. Policies in trial are looked at among the declared ones, as they would stand.

@@ -161,6 +161,9 @@ pub struct Actor {
     /// Its containers' images, by their place in `images`.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub images: Vec<usize>,
+    /// The names of those containers, in the same order.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub containers: Vec<String>,
     /// Policies that select it for egress; absent where objects were not given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub egress_policies: Option<Vec<PolicyRef>>,

@@ -167,6 +167,11 @@ pub enum Proof {
         /// What about it.
         what: String,
     },
+    /// What the cluster's objects say.
+    Inventory {
+        /// What they say.
+        what: String,
+    },
     /// What is not there: no policy selects it, no report has it.
     Absence {
         /// What is missing.

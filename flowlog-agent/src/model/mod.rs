@@ -15,6 +15,7 @@ pub mod loss;
 pub mod name;
 pub mod observation;
 pub mod outcome;
+pub mod scan;
 pub(crate) mod shared;
 pub mod tally;
 pub mod vendor;
@@ -38,6 +39,7 @@ pub use loss::{Loss, LossCause, LossStage};
 pub use name::{Name, NameSource, Names};
 pub use observation::{DnsAnswer, Fact, Observation, Task};
 pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
+pub use scan::{ImageScan, ScannedContainer};
 pub use tally::{Part, Tally};
 pub use vendor::{Clue, Confidence, Origin, Provenance, Signal};
 pub use verdict::{

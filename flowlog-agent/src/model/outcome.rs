@@ -34,6 +34,25 @@ pub enum State {
     Unknown,
 }
 
+impl State {
+    /// The name in a record.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+            Self::Rejected => "rejected",
+            Self::Dropped => "dropped",
+            Self::Pending => "pending",
+            Self::Sent => "sent",
+            Self::Answered => "answered",
+            Self::Received => "received",
+            Self::Aborted => "aborted",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// One observed fact that a state rests on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -78,6 +78,16 @@ pub enum PolicyKind {
     ClusterNetworkPolicy,
 }
 
+impl PolicyKind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::NetworkPolicy,
+        Self::AdminNetworkPolicy,
+        Self::BaselineAdminNetworkPolicy,
+        Self::ClusterNetworkPolicy,
+    ];
+}
+
 /// A policy that took part in a decision.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub struct PolicyRef {

@@ -6,12 +6,15 @@
 mod catalog;
 mod image;
 mod pattern;
+mod selector;
+mod sensitive;
 
 pub use catalog::{Catalog, CatalogError, Vendor};
 pub use image::{Image, ImageError};
+pub use pattern::glob;
+pub use sensitive::{Sensitive, SensitiveError};
 
 use crate::model::{Clue, Confidence, Labels, Origin, Pod, Provenance, Signal};
-use pattern::glob;
 use std::sync::Arc;
 
 /// Registries of many accounts, by whose names they call images.
@@ -63,6 +66,12 @@ impl Catalog {
             vendor: least.and_then(|container| container.vendor.clone()),
             containers,
         }
+    }
+
+    /// Categories of the vendors whose software these are.
+    pub fn categories<'a>(&'a self, containers: &'a [Provenance]) -> impl Iterator<Item = &'a str> {
+        let vendors = containers.iter().filter_map(|container| container.vendor.as_deref());
+        vendors.filter_map(|name| self.find(name)?.category.as_deref())
     }
 
     /// Whose an image is, and with it a container that runs it there.

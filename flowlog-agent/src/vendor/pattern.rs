@@ -53,7 +53,7 @@ impl Pattern {
 }
 
 /// `*` stands for any letters, also none.
-pub(super) fn glob(pattern: &str, text: &str) -> bool {
+pub fn glob(pattern: &str, text: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == text };
     let Some(text) = text.strip_prefix(head) else { return false };
     let starts = text.char_indices().map(|(at, _)| at).chain([text.len()]);

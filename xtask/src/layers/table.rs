@@ -15,7 +15,7 @@ const fn room(name: &'static str, may_import: &'static [&'static str]) -> Room {
 const WIRE: &str = "flowlog_common";
 
 /// The floors, highest first. `lib.rs` declares all rooms and imports none.
-const ROOMS: [Room; 18] = [
+const ROOMS: [Room; 19] = [
     room("main", &["commands"]),
     room("lib", &[]),
     room(
@@ -28,6 +28,7 @@ const ROOMS: [Room; 18] = [
             "inventory",
             "policy",
             "vendor",
+            "scan",
             "record",
             "report",
             "capture",
@@ -60,6 +61,7 @@ const ROOMS: [Room; 18] = [
     room("inventory", &["model"]),
     room("policy", &["model"]),
     room("vendor", &["model"]),
+    room("scan", &["model"]),
     room("record", &["model"]),
     room("report", &["model"]),
     room("capture", &["model", WIRE]),
@@ -91,7 +93,7 @@ const LIBRARIES: [(&str, &[&str]); 11] = [
 const UNSAFE: &str = "capture";
 
 /// Rooms without clock, file, network, thread or process.
-const PURE: [&str; 7] = ["model", "inventory", "policy", "vendor", "findings", "record", "report"];
+const PURE: [&str; 8] = ["model", "inventory", "policy", "vendor", "scan", "findings", "record", "report"];
 
 /// What pure rooms may not name, as beginnings of paths.
 const IMPURE: [&[&str]; 12] = [

@@ -10,6 +10,7 @@ pub mod model;
 pub mod pipeline;
 pub mod policy;
 pub mod record;
+pub mod report;
 pub mod scan;
 pub mod sinks;
 pub mod telemetry;

@@ -2,6 +2,7 @@
 
 use crate::policy::lint;
 use crate::record;
+use crate::report;
 use crate::telemetry;
 use std::process::ExitCode;
 
@@ -14,6 +15,9 @@ pub(super) struct Args {
     /// Print the schema of what `flowlog policy lint` finds instead, or the table of its rules.
     #[arg(long)]
     lint: bool,
+    /// Print the schema of an assessment instead.
+    #[arg(long, conflicts_with_all = ["markdown", "lint", "metrics"])]
+    assessment: bool,
     /// Print the table of metrics for `docs/operating.md` instead.
     #[arg(long)]
     metrics: bool,
@@ -21,6 +25,9 @@ pub(super) struct Args {
 
 /// Print it.
 pub(super) fn run(args: Args) -> ExitCode {
+    if args.assessment {
+        return super::answer::print(&format!("{:#}\n", report::schema()));
+    }
     let answer = match (args.metrics, args.lint, args.markdown) {
         (true, ..) => telemetry::metric_table(),
         (_, false, false) => text(),

@@ -5,6 +5,8 @@
 mod answer;
 mod check;
 mod detach;
+mod edges;
+mod logs;
 mod plugin;
 mod policy;
 mod run;
@@ -60,6 +62,13 @@ kubectl get -A -o yaml \\\n      \
         flowlog vendors test datadog/agent:7 registry.example.com/app"
     )]
     Vendors(vendors::Args),
+    /// Sum up flow logs: one line for each kind of connection, which can be given in the place of the logs.
+    #[command(
+        hide = true,
+        after_help = "Exit code: 0 done, 2 it could not be done.\n\nExample:\n  \
+        flowlog edges --logs /var/log/flowlog --since 7d > edges.json"
+    )]
+    Edges(edges::Args),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]
     Schema(schema::Args),
@@ -93,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Detach(args) => detach::run(&args),
         Command::Policy(args) => policy::run(&args, called),
         Command::Vendors(args) => vendors::run(&args, called),
+        Command::Edges(args) => edges::run(&args),
         Command::Schema(args) => Ok(schema::run(args)),
     };
     result.unwrap_or_else(|error| refuse(&error))

@@ -5,10 +5,12 @@
 
 mod agent;
 mod community;
+mod edge;
 mod errno;
 mod fields;
 mod json;
 mod native;
+pub mod read;
 mod schema;
 mod shared;
 mod shorten;
@@ -18,6 +20,7 @@ pub use agent::{
     Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, PinCondition,
     PinState, SinkCounters, SnapshotState, Start, Stop,
 };
+pub use edge::edge_line;
 pub use native::Truncated;
 pub use schema::schema;
 

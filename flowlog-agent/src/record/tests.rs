@@ -18,11 +18,11 @@ fn time() -> Timestamp {
     TIME.parse().unwrap()
 }
 
-fn run() -> Run {
+pub(crate) fn run() -> Run {
     Run { node: "worker-1".into(), cluster: Some("prod".into()), id: "7f3a".into() }
 }
 
-fn encoder() -> Encoder {
+pub(crate) fn encoder() -> Encoder {
     Encoder::new(run(), Labelling::default())
 }
 
@@ -69,7 +69,7 @@ fn side(decision: Decision, basis: Basis, policies: Vec<PolicyRef>) -> Direction
     }
 }
 
-fn flow() -> Flow {
+pub(crate) fn flow() -> Flow {
     Flow {
         receipts: Receipts::untracked(),
         id: FlowId(0xabc),

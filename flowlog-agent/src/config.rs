@@ -84,6 +84,22 @@ pub struct Values {
     pub debug_socket: Option<PathBuf>,
     /// An `ipBlock` matches external addresses and nodes only, never pods, as some network plugins do.
     pub ip_block_external_only: Option<bool>,
+    /// A catalogue of yours: whose software is known by what, beside what ships.
+    pub vendors: Option<PathBuf>,
+    /// What is sensitive.
+    pub sensitive: Option<Sensitive>,
+}
+
+/// What is sensitive, as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sensitive {
+    /// Namespaces; `*` for any letters.
+    pub namespaces: Vec<String>,
+    /// Label selectors of pods, as `kubectl get -l` takes them.
+    pub selectors: Vec<String>,
+    /// Whether the rules that ship count: data stores and secret stores; they do where nothing is said.
+    pub shipped: Option<bool>,
 }
 
 /// What is read of the cluster's pods and nodes.
@@ -193,6 +209,11 @@ pub struct Settings {
     pub debug_socket: Option<PathBuf>,
     /// An `ipBlock` never matches pods.
     pub ip_block_external_only: bool,
+    /// A catalogue beside the one that ships.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vendors: Option<PathBuf>,
+    /// What is sensitive.
+    pub sensitive: Sensitive,
 }
 
 /// Why a configuration cannot be used.
@@ -601,6 +622,8 @@ impl Settings {
                 |values| &values.ip_block_external_only,
                 false,
             ),
+            vendors: layers.find("vendors", |values| &values.vendors).map(|(path, _)| path),
+            sensitive: layers.value("sensitive", |values| &values.sensitive, Sensitive::default()),
         })
     }
 }

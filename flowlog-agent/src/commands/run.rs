@@ -1,6 +1,7 @@
 //! `flowlog run`: capture, and write records until told to stop.
 
 use super::detach::{folder_parser, pin_folder};
+use super::vendors::read_catalog;
 use crate::capture::btf::VMLINUX;
 use crate::capture::hooks::PACKET_HOOKS;
 use crate::capture::host;
@@ -12,13 +13,14 @@ use crate::cluster::{self, Folders, Store};
 use crate::config::{self, ClusterScope, Overrides, Settings};
 use crate::inventory::{self, Scope};
 use crate::model::ledger::Left;
-use crate::pipeline::{self, Parts, Source};
+use crate::pipeline::{self, Classification, Parts, Source};
 use crate::policy::{BlockScope, Policy};
 use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
 use crate::sinks::{QueueLimits, Sinks};
 use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
+use crate::vendor::Sensitive;
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
 use std::path::{Path, PathBuf};
@@ -120,6 +122,9 @@ pub(super) struct Args {
     /// Answer the same and `/debug/snapshot` on this Unix socket, which root alone may use.
     #[arg(long, env = "FLOWLOG_DEBUG_SOCKET", value_name = "PATH")]
     debug_socket: Option<PathBuf>,
+    /// A catalogue of yours, which adds to the one that ships: your own images, mirrors, vendors.
+    #[arg(long, env = "FLOWLOG_VENDORS", value_name = "FILE")]
+    vendors: Option<PathBuf>,
     /// Show the kernel half's own debug lines (with `--log debug`).
     #[arg(long, env = "FLOWLOG_KERNEL_LOG")]
     kernel_log: bool,
@@ -173,6 +178,7 @@ impl Args {
             pin: self.pin.clone(),
             metrics_listen: self.metrics_listen.clone(),
             debug_socket: self.debug_socket.clone(),
+            vendors: self.vendors.clone(),
             ..Overrides::default()
         }
     }
@@ -183,6 +189,8 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    // What cannot be used is said before anything is attached; later its files are out of reach.
+    let classification = classification(&settings)?;
     let found = find_source(&settings).await?;
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
@@ -229,6 +237,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         conntrack,
         cgroups,
         source,
+        classification,
         encoder,
         sinks,
         start,
@@ -548,6 +557,14 @@ fn identity(settings: &Settings) -> anyhow::Result<Run> {
     let path = "/proc/sys/kernel/random/uuid";
     let id = std::fs::read_to_string(path).with_context(|| format!("read an id for this run from {path}"))?;
     Ok(Run { node: settings.node.clone(), cluster: settings.cluster.clone(), id: id.trim().to_owned() })
+}
+
+fn classification(settings: &Settings) -> anyhow::Result<Classification> {
+    let config::Sensitive { namespaces, selectors, shipped } = &settings.sensitive;
+    Ok(Classification {
+        catalog: read_catalog(settings.vendors.as_deref())?,
+        sensitive: Sensitive::new(namespaces, selectors, shipped.unwrap_or(true))?,
+    })
 }
 
 fn labelling(settings: &Settings) -> Labelling {

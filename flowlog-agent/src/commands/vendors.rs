@@ -12,7 +12,7 @@ use serde::Serialize;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -57,13 +57,18 @@ struct ToldArgs {
 
 impl ToldArgs {
     fn catalog(&self) -> anyhow::Result<Catalog> {
-        let mut catalog = Catalog::built_in().context("the catalogue that ships")?;
-        if let Some(path) = &self.vendors {
-            let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
-            catalog.extend(&text).with_context(|| path.display().to_string())?;
-        }
-        Ok(catalog)
+        read_catalog(self.vendors.as_deref())
     }
+}
+
+/// What ships, and what the user's file adds to it.
+pub(super) fn read_catalog(users: Option<&Path>) -> anyhow::Result<Catalog> {
+    let mut catalog = Catalog::built_in().context("the catalogue that ships")?;
+    if let Some(path) = users {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        catalog.extend(&text).with_context(|| path.display().to_string())?;
+    }
+    Ok(catalog)
 }
 
 /// Whose an image is.

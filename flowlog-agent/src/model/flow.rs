@@ -1,6 +1,6 @@
 //! An attempt with both ends named, its verdict, outcome and class.
 
-use super::{Class, Names, Outcome, Party, Protocol, Receipts, Service, ServiceNote, Verdict};
+use super::{Class, Names, Outcome, Party, Protocol, Receipts, Service, ServiceNote, Verdict, Whose};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -148,6 +148,10 @@ pub struct Flow {
     pub source: Party,
     /// Listener.
     pub destination: Party,
+    /// Whose software the opener is.
+    pub source_whose: Whose,
+    /// Whose the listener is.
+    pub destination_whose: Whose,
     /// Names by which the opener's pod knew the destination, where that is outside the cluster or not known.
     pub names: Names,
     /// What was dialed, where that differs from the destination.
@@ -164,4 +168,15 @@ pub struct Flow {
     pub attribution: Option<Attribution>,
     /// The duty to tell of the events that it was made of.
     pub receipts: Receipts,
+}
+
+impl Flow {
+    /// Name of the container at each end, where it is known: at the local one.
+    pub fn containers(&self) -> (Option<&str>, Option<&str>) {
+        let container = self.process.as_ref().and_then(|process| process.container.as_deref());
+        match self.direction {
+            Direction::Egress => (container, None),
+            Direction::Ingress => (None, container),
+        }
+    }
 }

@@ -41,7 +41,7 @@ pub use observation::{DnsAnswer, Fact, Observation, Task};
 pub use outcome::{Drop, DropPlace, Evidence, Outcome, State};
 pub use scan::{ImageScan, ScannedContainer};
 pub use tally::{Part, Tally};
-pub use vendor::{Clue, Confidence, Origin, Provenance, Signal};
+pub use vendor::{Clue, Confidence, Origin, Provenance, Signal, VendorSource, Whose};
 pub use verdict::{
     Basis, Decision, DirectionVerdict, Mixed, PolicyKind, PolicyRef, PolicyRefs, Tier, TrialVerdict, Verdict,
 };

@@ -73,6 +73,38 @@ pub struct Clue {
     pub rule: String,
 }
 
+/// What tells the vendor of an address outside the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum VendorSource {
+    /// The name by which the opener asked for the address: whoever made that answer may have lied, and hosts share addresses.
+    DnsName,
+    /// The address ranges that a cloud publishes. What runs there may be any of its customers'.
+    Range,
+    /// The autonomous system that announces the address: whose network it is, not whose service.
+    Asn,
+}
+
+/// Whose software stands at an end of a flow, as far as that is known, and how much harm could be done there.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Whose {
+    /// Whose it is; absent where nobody asked (a node, a service's address), or where nothing tells of an address outside.
+    pub origin: Option<Origin>,
+    /// The vendor, where there is one.
+    pub vendor: Option<Arc<str>>,
+    /// What tells the vendor, outside the cluster.
+    pub told_by: Option<VendorSource>,
+    /// The configuration, or a rule that ships, calls it sensitive.
+    pub sensitive: bool,
+}
+
+impl Whose {
+    /// Somebody else's.
+    pub fn is_third_party(&self) -> bool {
+        self.origin == Some(Origin::ThirdParty)
+    }
+}
+
 /// Whose it is: what the strongest clue says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Provenance {

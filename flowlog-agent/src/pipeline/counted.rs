@@ -132,12 +132,14 @@ impl Spine {
     }
 
     /// What was counted in the kernel has the names of now: its attempts were not seen one by one.
-    pub(super) fn name_anew(&self, flow: &mut Flow, now_ns: u64) {
+    pub(super) fn name_anew(&mut self, flow: &mut Flow, now_ns: u64) {
         let cgroup_id = flow.process.as_ref().map(|process| process.cgroup_id);
         if let (Direction::Egress, Some(cgroup_id), Some(ip)) =
             (flow.direction, cgroup_id, flow.destination.ip)
         {
-            flow.names = naming::names_for(flow, &self.view(flow.last).names_of(cgroup_id, ip, now_ns));
+            let names = self.view(flow.last).names_of(cgroup_id, ip, now_ns);
+            flow.names = naming::names_for(&flow.destination, &names);
+            flow.destination_whose = self.known.vendors.classify(&flow.destination, None, &flow.names);
         }
     }
 

@@ -349,6 +349,8 @@ fn add(folded: &mut Folded, mut flow: Flow) {
         sum.connect_ns = flow.connect_ns;
         sum.source.port = flow.source.port;
         sum.names = flow.names;
+        // What the names tell, outside the cluster.
+        sum.destination_whose = flow.destination_whose;
         // Not part of every key.
         sum.destination.port = flow.destination.port;
         sum.process = flow.process;

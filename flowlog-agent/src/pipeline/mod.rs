@@ -1,12 +1,13 @@
 //! The spine: the way of a flow, from what the hooks saw to a line in every sink.
 //!
-//! kernel hook → ring buffer → decode → [correlate] → **attribute** → **resolve** → **evaluate** → **judge** →
-//! [fold] → **record** → **sink**. The stages stand in this order in [`Spine`]; data goes forward only. One task
+//! kernel hook → ring buffer → decode → [correlate] → **attribute** → **resolve** → **evaluate** →
+//! **classify vendor** → **judge** → [fold] → **record** → **sink**. The stages stand in this order in [`Spine`]; data goes forward only. One task
 //! drives them all: at a few microseconds a flow, handing flows from task to task would cost more than the work.
 //! Sinks write in threads of their own and never hold the spine up.
 
 mod attribute;
 mod books;
+mod classify;
 mod conclude;
 mod correlate;
 mod counted;
@@ -33,14 +34,16 @@ use crate::cluster::Snapshot;
 use crate::cluster::watch::News;
 use crate::config::Settings;
 use crate::model::{
-    Attribution, Class, Direction, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Names, Node,
-    Observation, Process, Receipts, State,
+    Attribution, Class, Direction, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Node, Observation,
+    Process, Receipts, State,
 };
 use crate::policy;
 use crate::record::{AgentEvent, Counters, Encoder, Line, SnapshotState, Start, Stop};
 use crate::sinks::Sinks;
 use crate::telemetry::{Board, RateLimit, Registry};
 use attribute::{Attributed, Ends, View};
+pub use classify::Classification;
+use classify::Classifier;
 use correlate::{Correlator, Origin, Told, Tried};
 use exchanged::Exchanged;
 use fold::{Folder, Intervals};
@@ -94,6 +97,8 @@ pub struct Parts {
     pub cgroups: Cgroups,
     /// Where the cluster is read from.
     pub source: Source,
+    /// Whose software is known by what, and what is sensitive.
+    pub classification: Classification,
     /// Makes lines.
     pub encoder: Encoder,
     /// Where they go.
@@ -119,6 +124,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         conntrack,
         cgroups,
         mut source,
+        classification,
         encoder,
         sinks,
         start,
@@ -129,6 +135,7 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     let drain = settings.drain;
     let sees_syns = sees_syns(&capture);
     let mut spine = Spine::new(&settings, cgroups, source.snapshot(), encoder, sinks, sees_syns);
+    spine.known.vendors = Classifier::new(classification);
     spine.backends = Backends::new(conntrack);
     spine.meter = Meter::new(board, in_pod);
     spine.resume(&mut capture)?;
@@ -186,8 +193,7 @@ struct Spine {
     process_exe: bool,
     cgroups: Cgroups,
     snapshot: Arc<Snapshot>,
-    /// Answers of the policies, across snapshots.
-    answers: policy::Cache,
+    known: Answers,
     /// Cgroups or snapshot changed since attempts that wait were last looked at.
     changed: bool,
     correlate: Correlator,
@@ -224,6 +230,15 @@ struct Spine {
     decode_warning: RateLimit,
 }
 
+/// What was found out once and holds across snapshots.
+#[derive(Default)]
+struct Answers {
+    /// Answers of the policies.
+    policies: policy::Cache,
+    /// Whose software pods are.
+    vendors: Classifier,
+}
+
 impl Spine {
     fn new(
         settings: &Settings,
@@ -241,7 +256,7 @@ impl Spine {
             process_exe: settings.process_exe,
             cgroups,
             snapshot,
-            answers: policy::Cache::default(),
+            known: Answers::default(),
             changed: false,
             correlate: Correlator::new(sees_syns),
             backends: Backends::new(None),
@@ -308,7 +323,7 @@ impl Spine {
                 Attributed::Ends(ends) | Attributed::NotYet(ends) => ends,
                 Attributed::OutOfScope => self.view(now).with_unknown(&tried),
             };
-            let flow = judge(&self.snapshot, &mut self.answers, &tried, *ends);
+            let flow = judge(&self.snapshot, &mut self.known, &tried, *ends);
             self.repeats.take_over(&left, tried, fold::template(&flow), now_ns, now);
         }
         Ok(())
@@ -515,9 +530,9 @@ impl Spine {
         }
     }
 
-    /// Evaluate, judge, fold, record.
+    /// Evaluate, classify, judge, fold, record.
     fn follow(&mut self, tried: &mut Tried, ends: Ends, now_ns: u64) {
-        let mut flow = judge(&self.snapshot, &mut self.answers, tried, ends);
+        let mut flow = judge(&self.snapshot, &mut self.known, tried, ends);
         flow.receipts = tried.receipts.take();
         self.judge_kind(tried, &flow);
         if let Some(peer) = tried.peer {
@@ -552,11 +567,11 @@ impl Spine {
         View { snapshot, cgroups, node, host_processes, now, repeats, names }
     }
 
-    /// The same, and what policies answered before.
-    fn view_and_answers(&mut self, now: Timestamp) -> (View<'_>, &mut policy::Cache) {
-        let Self { snapshot, cgroups, node, host_processes, repeats, naming, answers, .. } = self;
+    /// The same, and what was found out before.
+    fn view_and_answers(&mut self, now: Timestamp) -> (View<'_>, &mut Answers) {
+        let Self { snapshot, cgroups, node, host_processes, repeats, naming, known, .. } = self;
         let (host_processes, names) = (*host_processes, &naming.names);
-        (View { snapshot, cgroups, node, host_processes, now, repeats, names }, answers)
+        (View { snapshot, cgroups, node, host_processes, now, repeats, names }, known)
     }
 
     /// Once a second.
@@ -585,6 +600,7 @@ impl Spine {
         if self.turns.is_multiple_of(SELDOM) {
             capture.set_clock()?;
             self.cgroups.expire(now);
+            self.known.vendors.forget_gone();
         }
         Ok(())
     }
@@ -660,13 +676,21 @@ impl Spine {
     }
 }
 
-/// Declared verdict × observed outcome.
-fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: Ends) -> Flow {
+/// Declared verdict × observed outcome, between ends whose software is known.
+fn judge(snapshot: &Snapshot, answers: &mut Answers, tried: &Tried, ends: Ends) -> Flow {
     let Ends { source, destination, target, .. } = &ends;
-    let verdict = snapshot.evaluate_with(answers, source, destination, target, tried.protocol, tried.time);
+    let Answers { policies, vendors } = answers;
+    let verdict = snapshot.evaluate_with(policies, source, destination, target, tried.protocol, tried.time);
+    let names = naming::names_for(destination, &tried.names);
+    let (at_source, at_destination) = match ends.direction {
+        Direction::Egress => (ends.container.as_deref(), None),
+        Direction::Ingress => (None, ends.container.as_deref()),
+    };
+    let source_whose = vendors.classify(source, at_source, &[]);
+    let destination_whose = vendors.classify(destination, at_destination, &names);
     let class = Class::of(&verdict, &tried.outcome);
     let totals = tried.closed.map(|totals| totals.as_opener(ends.direction));
-    let mut flow = Flow {
+    Flow {
         id: tried.id,
         direction: ends.direction,
         protocol: tried.protocol,
@@ -686,7 +710,9 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         connect_ns: tried.connect_ns,
         source: ends.source,
         destination: ends.destination,
-        names: Names::default(),
+        source_whose,
+        destination_whose,
+        names,
         dialed: ends.dialed,
         process: process_of(tried, ends.container),
         verdict,
@@ -694,9 +720,7 @@ fn judge(snapshot: &Snapshot, answers: &mut policy::Cache, tried: &Tried, ends: 
         class,
         attribution: ends.attribution,
         receipts: Receipts::default(),
-    };
-    flow.names = naming::names_for(&flow, &tried.names);
-    flow
+    }
 }
 
 /// Whether a SYN that leaves shows: by its outcome, or by being sent again.

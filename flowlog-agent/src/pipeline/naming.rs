@@ -5,7 +5,7 @@ use super::attribute::asker_of;
 use crate::capture::Cgroups;
 use crate::cluster::Snapshot;
 use crate::inventory::{Names, read_answer};
-use crate::model::{self, DnsAnswer, Endpoint, Flow};
+use crate::model::{self, DnsAnswer, Endpoint, Party};
 use jiff::Timestamp;
 use std::collections::VecDeque;
 
@@ -68,8 +68,8 @@ impl Naming {
 }
 
 /// The names that a flow tells: of a destination that has no better one.
-pub(super) fn names_for(flow: &Flow, names: &model::Names) -> model::Names {
-    match flow.destination.endpoint {
+pub(super) fn names_for(destination: &Party, names: &model::Names) -> model::Names {
+    match destination.endpoint {
         Endpoint::External(_) | Endpoint::Unknown { .. } => names.clone(),
         _ => model::Names::default(),
     }

@@ -9,7 +9,7 @@ use crate::capture::{Kind, LeftBehind, PeerCounts, Repeat, RepeatCounts, Slot, s
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
     Fact, Flow, FlowId, Names, Observation, Outcome, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
-    Task, Tier, TrialVerdict, Verdict,
+    Task, Tier, TrialVerdict, Verdict, Whose,
 };
 use jiff::Timestamp;
 use smallvec::{SmallVec, smallvec};
@@ -967,6 +967,8 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
         connect_ns: None,
         source: party(OPENER),
         destination: party(LISTENER),
+        source_whose: Whose::default(),
+        destination_whose: Whose::default(),
         names: Names::default(),
         dialed: None,
         process: None,

@@ -9,9 +9,9 @@ use super::shorten::Shortening;
 use super::{Labelling, Run};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence,
-    Flow, FlowId, IcmpMessage, Labels, Loss, LossCause, LossStage, Mixed, Name, NameSource, Outcome, Party,
-    Pod, PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, Severity, State, Tier, TrialVerdict,
-    Verdict,
+    Flow, FlowId, IcmpMessage, Labels, Loss, LossCause, LossStage, Mixed, Name, NameSource, Origin, Outcome,
+    Party, Pod, PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, Severity, State, Tier,
+    TrialVerdict, VendorSource, Verdict, Whose,
 };
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
@@ -322,6 +322,22 @@ pub(super) struct EndPart<'a> {
     /// Present and true for a pod on its node's network: no policy selects it.
     #[serde(skip_serializing_if = "is_false")]
     host_network: bool,
+    /// Whose software it is: that of the container where it is known, else that of the pod's least trusted container. Of
+    /// an address outside the cluster `third_party`, where its vendor is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-cardinality" = "low"))]
+    origin: Option<Origin>,
+    /// The vendor, where it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(example = &"Datadog", extend("x-cardinality" = "medium"))]
+    vendor: Option<&'a str>,
+    /// What tells the vendor of an address outside the cluster: evidence, not identity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-cardinality" = "low"))]
+    vendor_from: Option<VendorSource>,
+    /// Present and true where the configuration, or a rule that ships, calls it sensitive.
+    #[serde(skip_serializing_if = "is_false")]
+    sensitive: bool,
     /// Names by which the opener's pod knew the address before it opened, the one that was told last first: evidence, not
     /// identity.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -665,12 +681,14 @@ fn is_false(value: &bool) -> bool {
 
 impl<'a> FlowLine<'a> {
     pub(super) fn of(flow: &'a Flow, run: &'a Run, labelling: &'a Labelling, short: &Shortening) -> Self {
-        let (at_source, at_destination) = containers_of(flow);
+        let (at_source, at_destination) = flow.containers();
         let mut line = Self {
             head: Head::of("flow", flow.last, run, short),
             flow: FlowPart::of(flow),
-            source: EndPart::of(&flow.source, at_source, labelling, short),
+            source: EndPart::of(&flow.source, at_source, labelling, short)
+                .with_whose(&flow.source_whose, short),
             destination: EndPart::of(&flow.destination, at_destination, labelling, short)
+                .with_whose(&flow.destination_whose, short)
                 .with_names(&flow.names, short),
             dialed: flow.dialed.as_ref().map(|dialed| DialedPart::of(dialed, short)),
             process: flow.process.as_ref().map(|process| ProcessPart::of(process, short)),
@@ -683,15 +701,6 @@ impl<'a> FlowLine<'a> {
         };
         line.truncated = short.taken();
         line
-    }
-}
-
-/// Name of the container at each end, where it is known: at the local one.
-pub(super) fn containers_of(flow: &Flow) -> (Option<&str>, Option<&str>) {
-    let container = flow.process.as_ref().and_then(|process| process.container.as_deref());
-    match flow.direction {
-        Direction::Egress => (container, None),
-        Direction::Ingress => (None, container),
     }
 }
 
@@ -768,6 +777,16 @@ impl<'a> EndPart<'a> {
         }
     }
 
+    pub(super) fn with_whose(self, whose: &'a Whose, short: &Shortening) -> Self {
+        Self {
+            origin: whose.origin,
+            vendor: whose.vendor.as_deref().map(|vendor| short.name(vendor)),
+            vendor_from: whose.told_by,
+            sensitive: whose.sensitive,
+            ..self
+        }
+    }
+
     pub(super) fn with_names(self, names: &'a [Name], short: &Shortening) -> Self {
         Self { names: short.names(names).iter().map(|name| NamePart::of(name, short)).collect(), ..self }
     }
@@ -790,6 +809,10 @@ impl<'a> EndPart<'a> {
             service_account: None,
             node: None,
             host_network: false,
+            origin: None,
+            vendor: None,
+            vendor_from: None,
+            sensitive: false,
             names: Vec::new(),
             network: None,
             reason: None,

@@ -6,12 +6,11 @@
 
 use super::native::{
     AttributionPart, DialedPart, EndPart, FlowPart, Head, OutcomePart, ProcessPart, VerdictPart,
-    containers_of,
 };
 use super::shorten::Shortening;
 use super::{Labelling, Run, json, text};
 use crate::model::{
-    Basis, Decision, DirectionVerdict, Endpoint, Flow, Name, Party, Pod, PolicyRefs, Tier, Verdict,
+    Basis, Decision, DirectionVerdict, Endpoint, Flow, Name, Party, Pod, PolicyRefs, Tier, Verdict, Whose,
 };
 use foldhash::HashMap;
 use jiff::Timestamp;
@@ -36,8 +35,8 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 struct PodText {
     _held: Arc<Pod>,
-    /// By the container that took part, where it is known; most pods have one or two.
-    texts: Vec<(Option<String>, Box<str>)>,
+    /// By the container that took part, where it is known, and whose that is; most pods have one or two.
+    texts: Vec<(Option<String>, Whose, Box<str>)>,
 }
 
 #[derive(Clone, Debug)]
@@ -93,15 +92,16 @@ impl Shared {
     ) -> Result<(), Error> {
         let start = out.len();
         let short = &Shortening::none();
-        let (at_source, at_destination) = containers_of(flow);
+        let (at_source, at_destination) = flow.containers();
         json::append(out, &Head::of("flow", flow.last, run, short))?;
         // Its closing brace: the line goes on.
         out.pop();
         append(out, br#","flow":"#, &FlowPart::of(flow))?;
         out.extend_from_slice(br#","source":"#);
-        self.append_end(out, &flow.source, at_source, &[], labelling)?;
+        self.append_end(out, (&flow.source, at_source, &flow.source_whose), &[], labelling)?;
         out.extend_from_slice(br#","destination":"#);
-        self.append_end(out, &flow.destination, at_destination, &flow.names, labelling)?;
+        let destination = (&flow.destination, at_destination, &flow.destination_whose);
+        self.append_end(out, destination, &flow.names, labelling)?;
         if let Some(dialed) = &flow.dialed {
             append(out, br#","dialed":"#, &DialedPart::of(dialed, short))?;
         }
@@ -124,15 +124,14 @@ impl Shared {
     fn append_end(
         &mut self,
         out: &mut Vec<u8>,
-        party: &Party,
-        container: Option<&str>,
+        (party, container, whose): (&Party, Option<&str>, &Whose),
         names: &[Name],
         labelling: &Labelling,
     ) -> Result<(), Error> {
         let pod = party.endpoint.as_pod().filter(|_| names.is_empty());
         let Some(pod) = pod else {
             let short = &Shortening::none();
-            let end = EndPart::of(party, container, labelling, short);
+            let end = EndPart::of(party, container, labelling, short).with_whose(whose, short);
             return json::append(out, &end.with_names(names, short));
         };
         out.extend_from_slice(POD.as_bytes());
@@ -142,31 +141,39 @@ impl Shared {
         if let Some(port) = &party.port {
             append(out, br#","port":"#, port)?;
         }
-        out.extend_from_slice(self.pod(pod, container, labelling)?.as_bytes());
+        out.extend_from_slice(self.pod(pod, container, whose, labelling)?.as_bytes());
         Ok(())
     }
 
     /// What follows a pod's address.
-    fn pod(&mut self, pod: &Arc<Pod>, container: Option<&str>, labelling: &Labelling) -> Result<&str, Error> {
+    fn pod(
+        &mut self,
+        pod: &Arc<Pod>,
+        container: Option<&str>,
+        whose: &Whose,
+        labelling: &Labelling,
+    ) -> Result<&str, Error> {
         let key = Arc::as_ptr(pod).addr();
         if self.pods.len() >= MOST && !self.pods.contains_key(&key) {
             self.pods.clear();
         }
         let known =
             self.pods.entry(key).or_insert_with(|| PodText { _held: Arc::clone(pod), texts: Vec::new() });
-        let found = known.texts.iter().position(|(name, _)| name.as_deref() == container);
+        let is_it = |(name, of, _): &(Option<String>, Whose, _)| name.as_deref() == container && of == whose;
+        let found = known.texts.iter().position(is_it);
         let place = match found {
             Some(place) => place,
             None => {
                 let party = Party { endpoint: Endpoint::Pod(Arc::clone(pod)), ip: None, port: None };
-                let whole =
-                    serde_json::to_string(&EndPart::of(&party, container, labelling, &Shortening::none()))?;
+                let short = &Shortening::none();
+                let end = EndPart::of(&party, container, labelling, short).with_whose(whose, short);
+                let whole = serde_json::to_string(&end)?;
                 let rest = whole.strip_prefix(POD).unwrap_or_default();
-                known.texts.push((container.map(str::to_owned), rest.into()));
+                known.texts.push((container.map(str::to_owned), whose.clone(), rest.into()));
                 known.texts.len() - 1
             }
         };
-        Ok(known.texts.get(place).map_or("}", |(_, text)| text))
+        Ok(known.texts.get(place).map_or("}", |(.., text)| text))
     }
 
     fn append_verdict(&mut self, out: &mut Vec<u8>, verdict: &Verdict) -> Result<(), Error> {

@@ -1,9 +1,9 @@
 use super::*;
 use crate::model::{
     Attribution, Basis, Container, Decision, Dialed, Direction, DirectionVerdict, Drop, DropPlace, Endpoint,
-    Evidence, External, FlowId, Labels, LossCause, LossStage, Mixed, Name, NameSource, Names, Node, Outcome,
-    Party, Pod, PolicyKind, PolicyRef, Process, Protocol, RoundTrip, Service, ServiceNote, State, Tier,
-    TrialVerdict, Verdict, Workload,
+    Evidence, External, FlowId, Labels, LossCause, LossStage, Mixed, Name, NameSource, Names, Node, Origin,
+    Outcome, Party, Pod, PolicyKind, PolicyRef, Process, Protocol, RoundTrip, Service, ServiceNote, State,
+    Tier, TrialVerdict, VendorSource, Verdict, Whose, Workload,
 };
 use jiff::Timestamp;
 use proptest::prelude::*;
@@ -99,6 +99,8 @@ pub(crate) fn flow() -> Flow {
             ip: Some("66.35.250.204".parse().unwrap()),
             port: Some(80),
         },
+        source_whose: Whose::default(),
+        destination_whose: Whose::default(),
         names: Names::default(),
         dialed: None,
         process: Some(Process {
@@ -138,6 +140,15 @@ fn named_by(name: &str, age_ns: u64) -> Name {
         source: NameSource::DnsAnswer,
         age_ns,
         ttl_s: u32::MAX,
+    }
+}
+
+fn whose(vendor: &str) -> Whose {
+    Whose {
+        origin: Some(Origin::ThirdParty),
+        vendor: Some(vendor.into()),
+        told_by: Some(VendorSource::DnsName),
+        sensitive: true,
     }
 }
 
@@ -192,6 +203,8 @@ fn full(text: &str) -> Flow {
         connect_ns: Some(u64::MAX),
         source: end("a"),
         destination: end("b"),
+        source_whose: whose(text),
+        destination_whose: whose(text),
         names: vec![named_by(text, u64::MAX); 4].into(),
         dialed: Some(Dialed {
             ip,
@@ -400,6 +413,9 @@ fn alike() -> Vec<Flow> {
         of_two("sidecar"),
         of_two("unheard-of"),
         Flow { process: None, ..of_two("web") },
+        Flow { source_whose: whose("Datadog"), ..plain.clone() },
+        Flow { source_whose: Whose { sensitive: false, ..whose("Datadog") }, ..plain.clone() },
+        Flow { destination_whose: whose("Datadog"), ..plain.clone() },
         Flow { source: Party { ip: None, port: None, ..plain.source.clone() }, ..plain.clone() },
         verdict(|verdict| verdict.settling = true),
         verdict(|verdict| verdict.snapshot = 4),

@@ -1,6 +1,8 @@
 //! The real binary in a fresh directory: what it prints, what it refuses and how, its exit codes.
 
 #[cfg(test)]
+mod assess;
+#[cfg(test)]
 mod bin;
 #[cfg(test)]
 mod check;

@@ -5,16 +5,21 @@ use std::process::ExitCode;
 
 /// Print an answer. 0, also where the reader is gone; 2 where it could not be printed.
 pub(super) fn print(text: &str) -> ExitCode {
-    put(&mut io::stdout().lock(), text)
+    put(&mut io::stdout().lock(), text.as_bytes())
 }
 
 /// The same with styles, which only a terminal shows (and none where `NO_COLOR` is set).
 pub(super) fn show(text: &str) -> ExitCode {
-    put(&mut anstream::stdout().lock(), text)
+    put(&mut anstream::stdout().lock(), text.as_bytes())
 }
 
-fn put(out: &mut impl Write, text: &str) -> ExitCode {
-    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+/// The same of an answer in bytes.
+pub(super) fn bytes(bytes: &[u8]) -> ExitCode {
+    put(&mut io::stdout().lock(), bytes)
+}
+
+fn put(out: &mut impl Write, bytes: &[u8]) -> ExitCode {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

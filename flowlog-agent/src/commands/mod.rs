@@ -3,6 +3,7 @@
 //! 0: done, nothing to report; 1: something to report; 2: it could not be done.
 
 mod answer;
+mod assess;
 mod check;
 mod detach;
 mod edges;
@@ -69,6 +70,16 @@ kubectl get -A -o yaml \\\n      \
         flowlog edges --logs /var/log/flowlog --since 7d > edges.json"
     )]
     Edges(edges::Args),
+    /// Assess third-party risk: who reaches what, what they could reach, and what to do about it.
+    #[command(
+        after_help = "Exit code: 0 nothing at or above --fail-on that the baseline does not know, 1 findings, 2 it could not be \
+        made.\n\nExamples:\n  flowlog assess --manifests cluster --logs /var/log/flowlog\n  \
+        flowlog assess --live --logs flows.json --output html=report.html\n  \
+        flowlog assess --manifests deploy --logs recorded.json.zst --baseline baseline.json \\\n      \
+        --output markdown --output sarif=flowlog.sarif --fail-on medium\n  \
+        flowlog assess --live --logs flows.json --write-baseline baseline.json --fail-on never"
+    )]
+    Assess(Box<assess::Args>),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]
     Schema(schema::Args),
@@ -103,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Policy(args) => policy::run(&args, called),
         Command::Vendors(args) => vendors::run(&args, called),
         Command::Edges(args) => edges::run(&args),
+        Command::Assess(args) => assess::run(&args, called),
         Command::Schema(args) => Ok(schema::run(args)),
     };
     result.unwrap_or_else(|error| refuse(&error))

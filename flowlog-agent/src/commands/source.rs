@@ -43,18 +43,26 @@ pub(super) struct Live {
 impl SourceArgs {
     /// `trial` is a folder with policies in trial.
     pub(super) fn source(&self, called: Called, trial: Option<PathBuf>) -> anyhow::Result<Source> {
-        let Self { manifests, live, kubeconfig, context } = self.clone();
-        match manifests {
-            Some(manifests) => Ok(Source::Folders(Folders { manifests, trial })),
-            None if live || kubeconfig.is_some() || context.is_some() || called == Called::Plugin => {
-                let runtime = runtime()?;
-                let reach = runtime.block_on(Reach::find(&Access::User { file: kubeconfig, context }))?;
-                Ok(Source::Live(Box::new(Live { runtime, reach, trial })))
-            }
+        match self.find(called, trial)? {
+            Some(source) => Ok(source),
             None => bail!(
                 "no cluster: give a folder with its objects (--manifests DIR), or --live for the one that kubectl would \
                  ask (--kubeconfig FILE and --context NAME choose another)"
             ),
+        }
+    }
+
+    /// The same, where one is named.
+    pub(super) fn find(&self, called: Called, trial: Option<PathBuf>) -> anyhow::Result<Option<Source>> {
+        let Self { manifests, live, kubeconfig, context } = self.clone();
+        match manifests {
+            Some(manifests) => Ok(Some(Source::Folders(Folders { manifests, trial }))),
+            None if live || kubeconfig.is_some() || context.is_some() || called == Called::Plugin => {
+                let runtime = runtime()?;
+                let reach = runtime.block_on(Reach::find(&Access::User { file: kubeconfig, context }))?;
+                Ok(Some(Source::Live(Box::new(Live { runtime, reach, trial }))))
+            }
+            None => Ok(None),
         }
     }
 }
@@ -78,6 +86,18 @@ impl Live {
         let timing = Timing::default();
         let read = watch::read_once(&self.reach, Settings::default(), trial, &timing);
         Ok(self.runtime.block_on(read)?)
+    }
+
+    /// The objects of a kind that takes no part in verdicts, as they are; absent where the server does not have the kind.
+    pub(super) fn list(
+        &self,
+        group: &str,
+        version: &str,
+        kind: &str,
+        plural: &str,
+    ) -> anyhow::Result<Option<Vec<serde_json::Value>>> {
+        let listed = watch::list(&self.reach, group, version, kind, plural);
+        Ok(self.runtime.block_on(listed)?)
     }
 }
 

@@ -1,7 +1,10 @@
 //! Builders for tests: one line each, naming only what the case is about.
 
 use crate::cluster::{Loaded, Settings, Snapshot, Store, defaults};
-use crate::model::{ContainerPort, Endpoint, External, Labels, Node, Party, Pod, Protocol};
+use crate::model::{
+    Basis, Class, ContainerPort, Decision, Direction, Edge, Endpoint, External, Labels, Node, Party, Place,
+    Pod, Protocol, RecordRef, State, Told, Traits, Workload,
+};
 use crate::policy::kinds::{
     admin_network_policy, baseline_admin_network_policy, cluster_network_policy, network_policy,
 };
@@ -82,6 +85,14 @@ impl PodBuilder {
         self
     }
 
+    /// Owned by a workload `Kind/name`.
+    pub fn owner(mut self, path: &str) -> Self {
+        let (kind, name) = path.split_once('/').expect("Kind/name");
+        let workload = Workload { kind: kind.to_owned(), name: name.to_owned(), group: String::new() };
+        self.0.workload = Some(Arc::new(workload));
+        self
+    }
+
     /// In the node's own network.
     pub fn host_network(mut self) -> Self {
         self.0.host_network = true;
@@ -125,6 +136,116 @@ pub fn external(address: &str) -> Party {
 pub fn unknown(address: Option<&str>) -> Party {
     let endpoint = Endpoint::Unknown { reason: "nobody knows it".to_owned(), pod_uid: None };
     Party { endpoint, ip: address.map(ip), port: None }
+}
+
+/// The pods of a workload, `namespace/Kind/name`.
+pub fn workload(path: &str) -> Place {
+    let parts: Vec<Arc<str>> = path.split('/').map(Into::into).collect();
+    let [namespace, owner, name] = parts.try_into().expect("namespace/Kind/name");
+    Place::Workload { namespace, owner, name }
+}
+
+/// An address outside the cluster, as a place.
+pub fn outside(address: &str) -> Place {
+    Place::External { ip: Some(ip(address)), name: None, network: None }
+}
+
+/// One connection by TCP that no policy restricted and that was established, told by the opener's node.
+pub fn edge(source: Place, destination: Place, port: u16) -> EdgeBuilder {
+    let told = || Told { decision: Decision::Allow, basis: Basis::Unselected, policies: Arc::from([]) };
+    EdgeBuilder(Edge {
+        source,
+        destination,
+        source_traits: Arc::default(),
+        destination_traits: Arc::default(),
+        service: None,
+        direction: Direction::Egress,
+        protocol: Protocol::Tcp,
+        port: Some(port),
+        class: Class::Unrestricted,
+        state: State::Established,
+        decision: Decision::Allow,
+        egress: told(),
+        ingress: told(),
+        count: 1,
+        first: at(0),
+        last: at(0),
+        bytes_sent: 0,
+        bytes_received: 0,
+        example: RecordRef { file: "flows.json".into(), line: Some(1) },
+    })
+}
+
+/// An edge in the making.
+#[derive(Clone)]
+pub struct EdgeBuilder(Edge);
+
+impl EdgeBuilder {
+    /// Over UDP, answered.
+    pub fn udp(mut self) -> Self {
+        (self.0.protocol, self.0.state) = (Protocol::Udp, State::Answered);
+        self
+    }
+
+    /// So many attempts, from the tests' own zero to so many seconds after it.
+    pub fn times(mut self, count: u64, seconds: i64) -> Self {
+        (self.0.count, self.0.last) = (count, at(seconds));
+        self
+    }
+
+    /// Of another class.
+    pub fn class(mut self, class: Class) -> Self {
+        self.0.class = class;
+        self
+    }
+
+    /// Dialed by a service `namespace/name`.
+    pub fn service(mut self, path: &str) -> Self {
+        let (namespace, name) = path.split_once('/').expect("namespace/name");
+        self.0.service = Some((namespace.into(), name.into()));
+        self
+    }
+
+    /// Told by the listener's node.
+    pub fn ingress(mut self) -> Self {
+        self.0.direction = Direction::Ingress;
+        self
+    }
+
+    /// Labels of the ends, as records tell them.
+    pub fn labels(mut self, source: &[(&str, &str)], destination: &[(&str, &str)]) -> Self {
+        let traits = |place: &Place, labels: &[(&str, &str)]| {
+            let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
+            let namespace = place.namespace().map(ToString::to_string);
+            let of_namespace = namespace.map(|name| ("kubernetes.io/metadata.name".to_owned(), name));
+            Arc::new(Traits {
+                labels: Arc::new(labels.iter().map(own).collect()),
+                namespace_labels: Arc::new(of_namespace.into_iter().collect()),
+                ..Traits::default()
+            })
+        };
+        self.0.source_traits = traits(&self.0.source, source);
+        self.0.destination_traits = traits(&self.0.destination, destination);
+        self
+    }
+
+    /// What was said in both directions.
+    pub fn told(mut self, egress: Told, ingress: Told) -> Self {
+        self.0.decision = crate::policy::combine(egress.decision, ingress.decision);
+        (self.0.egress, self.0.ingress) = (egress, ingress);
+        self
+    }
+
+    /// Anything else.
+    pub fn with(mut self, change: impl FnOnce(&mut Edge)) -> Self {
+        change(&mut self.0);
+        self
+    }
+
+    /// The edge.
+    pub fn build(self) -> Edge {
+        self.0
+    }
 }
 
 /// A NetworkPolicy `namespace/name` with this `spec`, defaulted but not validated.

@@ -14,3 +14,5 @@ mod random;
 mod reasons;
 #[cfg(test)]
 mod shared;
+#[cfg(test)]
+mod suggest;

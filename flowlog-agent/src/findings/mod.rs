@@ -9,6 +9,7 @@ mod draft;
 mod estate;
 mod rules;
 mod settings;
+pub mod simulate;
 
 pub use assessing::assess;
 pub use baseline::{BASELINE_VERSION, Baseline, BaselineError};

@@ -28,7 +28,7 @@ pub use services::{ServicePort, ServiceSpec, Slice, SliceEndpoint, SlicePort};
 
 use crate::model::shared::Sharded;
 use crate::model::{
-    Endpoint, External, Node, Pod, Protocol, ServiceNote, Target, normalise, normalise_block,
+    Backend, Endpoint, External, Node, Pod, Protocol, ServiceNote, Target, normalise, normalise_block,
 };
 use address::{AddressIndex, Holder, Owner};
 use departed::{Departed, addresses, identity};
@@ -598,6 +598,28 @@ impl Inventory {
     /// The addresses of a service, in order; none where it is not there or has none.
     pub fn service_addresses(&self, namespace: &str, name: &str) -> Vec<IpAddr> {
         self.services.addresses_of(namespace, name)
+    }
+
+    /// What stands behind a port of a service, of both families.
+    pub fn service_backends(
+        &self,
+        namespace: &str,
+        name: &str,
+        port: u16,
+        protocol: Protocol,
+        at: Timestamp,
+    ) -> Vec<Backend> {
+        let mut found: Vec<Backend> = Vec::new();
+        for ip in self.service_addresses(namespace, name) {
+            if let Target::Service { service, backends, .. } = self.resolve(ip, port, protocol, at)
+                && (&*service.namespace, &*service.name) == (namespace, name)
+            {
+                found.extend(
+                    backends.iter().filter(|backend| !found.contains(backend)).cloned().collect::<Vec<_>>(),
+                );
+            }
+        }
+        found
     }
 
     /// Namespace and name of every service that has an address, in no order, once an address.

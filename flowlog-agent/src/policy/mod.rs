@@ -12,11 +12,13 @@ mod index;
 pub mod kinds;
 pub mod lint;
 mod matching;
+pub mod observed;
 mod peer;
 mod port;
 mod relation;
 mod ruling;
 mod selector;
+pub mod suggest;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -190,6 +192,11 @@ impl PolicySet {
     /// How many pods were added, and how many classes they form that no rule tells apart.
     pub fn sizes(&self) -> (usize, usize) {
         self.index.sizes()
+    }
+
+    /// Whether a policy may tell pods apart by this label, though it only numbers a roll-out.
+    fn tells_apart(&self, key: &str) -> bool {
+        self.index.names_noise(key)
     }
 
     /// Adds a policy, or takes it in place of the one of its name.

@@ -167,6 +167,16 @@ pub(in crate::policy) fn decide(set: &PolicySet, side: &Side<'_>) -> Answer {
     tally.answer()
 }
 
+/// Reads a text in which nothing is left to defaults.
+///
+/// # Errors
+/// It is no NetworkPolicy, and why.
+pub(in crate::policy) fn read_text(text: &str) -> Result<NetworkPolicy, String> {
+    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|error| error.to_string())?;
+    let object = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    Ok(read(&object))
+}
+
 /// Reads an object that has its defaults.
 pub fn read(object: &k8s_openapi::api::networking::v1::NetworkPolicy) -> NetworkPolicy {
     let namespace = object.metadata.namespace.clone().unwrap_or_default();

@@ -375,7 +375,7 @@ def check_plugin(out, agent):
         (["flowlog", "--help"], 0, "Usage: kubectl flowlog <COMMAND>"),
         (["flowlog", "run"], 2, "does not run from here"),
         (["flowlog", "policy", "explain", "--from=a", "--to=b", "--port=1"], 2, "there is no kubeconfig"),
-        (["__complete", "flowlog", ""], 0, "check\npolicy\nvendors\nassess\nhelp\n:4\n"),
+        (["__complete", "flowlog", ""], 0, "check\npolicy\nvendors\nassess\nsimulate\nhelp\n:4\n"),
         (["__complete", "flowlog", "policy", "ex"], 0, "explain\n:4\n"),
         (["__complete", "flowlog", "policy", "explain", "--man"], 0, "--manifests\n:4\n"),
         (["__complete", "flowlog", "policy", "explain", "--manifests", ""], 0, ":0\n"),
@@ -384,6 +384,62 @@ def check_plugin(out, agent):
         if found != code or part not in told + error:
             raise Wrong(f"kubectl {' '.join(words)}: {found}, without {part!r}:\n{told}{error}")
     print("plugin: kubectl finds it, starts it and completes its words")
+
+
+DEMO = HERE.parent / "tests" / "fixtures" / "clusters" / "demo" / "manifests"
+
+
+def flow(number, source, destination, port, protocol="tcp"):
+    """A line of a flow that went through."""
+    side = {"decision": "allow", "basis": "unselected"}
+    return json.dumps({
+        "v": 1, "seq": number, "kind": "flow", "time": "2026-11-30T08:00:00Z", "node": "demo-node", "run": "0123456789abcdef",
+        "flow": {"id": f"{number:032x}", "direction": "egress", "protocol": protocol, "count": 1,
+                 "first": "2026-11-30T08:00:00Z", "last": "2026-11-30T08:00:00Z"},
+        "source": source, "destination": {**destination, "port": port},
+        "verdict": {"decision": "allow", "egress": side, "ingress": side},
+        "outcome": {"state": "established"}, "class": "unrestricted",
+    })
+
+
+def of_pod(one):
+    """A pod of the manifests, as a record has it, owned by nobody."""
+    meta = one["metadata"]
+    return {"kind": "pod", "namespace": meta["namespace"], "pod": meta["name"], "labels": meta["labels"]}
+
+
+def check_suggestions(out, agent):
+    """What `policy suggest` prints, the API takes, and the names and labels in it are the words that they were."""
+    listed = [one for path in sorted(DEMO.glob("*.yaml")) for one in yaml.safe_load_all(path.read_text())]
+    listed = [inner for one in listed for inner in one.get("items", [one])]
+    pods = [of_pod(one) for one in listed if one["kind"] == "Pod"]
+    # Words that YAML takes for something else.
+    odd = [{"kind": "pod", "namespace": "on", "pod": word, "labels": {"app": word}}
+           for word in ["true", "1e3", "null", "2026-11-30", "0777", "no"]]
+    outside = [{"kind": "external", "ip": "198.51.100.7"}, {"kind": "external", "ip": "2001:db8::7"}]
+    ends = pods + odd
+    pairs = [(ends[place], (ends + outside)[(place * 3 + step) % (len(ends) + 2)]) for place in range(len(ends)) for step in range(4)]
+    lines = [flow(number, source, destination, 53 + number % 3, ["tcp", "udp"][number % 2])
+             for number, (source, destination) in enumerate(pairs) if source != destination]
+    logs = out / "suggest.json"
+    logs.write_text("\n".join(lines) + "\n")
+    count = 0
+    for words in [[], ["--manifests", DEMO], ["--per", "namespace", "--manifests", DEMO, "--external", "any"],
+                  ["--default-deny", "--manifests", DEMO, "--merge", "--direction", "egress", "--dns", "any"]]:
+        done = subprocess.run([agent, "policy", "suggest", "--logs", logs, *words], capture_output=True, text=True)
+        # 1: something cannot be said in a policy.
+        if done.returncode not in [0, 1] or not done.stdout:
+            raise Wrong(f"policy suggest {words}: {done.returncode}\n{done.stderr}")
+        found = objects(done.stdout)
+        validate(f"policy suggest {words}", found)
+        for one in found.values():
+            if one["apiVersion"] != "networking.k8s.io/v1" or len(one["metadata"]["name"]) > 63:
+                raise Wrong(f"policy suggest {words}: {one}")
+        count += len(found)
+        named = {json.dumps(one["spec"]["podSelector"].get("matchLabels")) for one in found.values()}
+        if not words and not all(any(f'"app": "{one["labels"]["app"]}"' in name for name in named) for one in odd):
+            raise Wrong(f"policy suggest: labels are no longer what they were: {named}")
+    print(f"suggestions: {count} policies that the API takes")
 
 
 def main():
@@ -396,6 +452,7 @@ def main():
         check_chart()
         rendered = check_manifests(given.out, given.agent)
         check_findings(rendered, given.checkov)
+        check_suggestions(given.out, given.agent)
         check_plugin(given.out, given.agent)
         check_metrics(given.out, given.agent, given.promtool)
     except Wrong as wrong:

@@ -17,4 +17,6 @@ mod refusals;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod suggest;
+#[cfg(test)]
 mod vendors;

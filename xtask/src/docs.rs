@@ -7,10 +7,11 @@ use std::fs;
 use std::process::Command;
 
 /// A file, what the binary prints for it, and between which marks it stands there; without marks it is the file.
-const GENERATED: [(&str, &[&str], Option<&str>); 6] = [
+const GENERATED: [(&str, &[&str], Option<&str>); 7] = [
     ("deploy/schema/flowlog.v1.schema.json", &["schema"], None),
     ("deploy/schema/flowlog-lint.v1.schema.json", &["schema", "--lint"], None),
     ("deploy/schema/flowlog-assessment.v1.schema.json", &["schema", "--assessment"], None),
+    ("deploy/schema/flowlog-simulation.v1.schema.json", &["schema", "--simulation"], None),
     ("docs/policy.md", &["schema", "--lint", "--markdown"], Some("<!-- lint rules -->\n")),
     ("docs/log-format.md", &["schema", "--markdown"], Some("<!-- fields -->\n")),
     ("docs/operating.md", &["schema", "--metrics"], Some("<!-- metrics -->\n")),

@@ -8,10 +8,12 @@ mod check;
 mod detach;
 mod edges;
 mod logs;
+mod observed;
 mod plugin;
 mod policy;
 mod run;
 mod schema;
+mod simulate;
 mod source;
 mod vendors;
 
@@ -80,6 +82,15 @@ kubectl get -A -o yaml \\\n      \
         flowlog assess --live --logs flows.json --write-baseline baseline.json --fail-on never"
     )]
     Assess(Box<assess::Args>),
+    /// Tell what changed policies would do to the connections that were observed.
+    #[command(
+        after_help = "Exit code: 0 nothing would be denied (--fail-on says what counts), 1 something would be, 2 it could not \
+        be done.\n\nExamples:\n  flowlog simulate --logs /var/log/flowlog --manifests cluster --policies new\n  \
+        flowlog simulate --logs flows.json --live --policies new --fail-on any --output json\n  \
+        flowlog simulate --logs flows.json --manifests cluster --remove NetworkPolicy/shop/web\n  \
+        flowlog simulate --logs flows.json --policies new"
+    )]
+    Simulate(Box<simulate::Args>),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]
     Schema(schema::Args),
@@ -115,6 +126,7 @@ pub fn main() -> ExitCode {
         Command::Vendors(args) => vendors::run(&args, called),
         Command::Edges(args) => edges::run(&args),
         Command::Assess(args) => assess::run(&args, called),
+        Command::Simulate(args) => simulate::run(&args, called),
         Command::Schema(args) => Ok(schema::run(args)),
     };
     result.unwrap_or_else(|error| refuse(&error))

@@ -18,6 +18,9 @@ pub(super) struct Args {
     /// Print the schema of an assessment instead.
     #[arg(long, conflicts_with_all = ["markdown", "lint", "metrics"])]
     assessment: bool,
+    /// Print the schema of what `flowlog simulate` tells instead.
+    #[arg(long, conflicts_with_all = ["markdown", "lint", "metrics", "assessment"])]
+    simulation: bool,
     /// Print the table of metrics for `docs/operating.md` instead.
     #[arg(long)]
     metrics: bool,
@@ -27,6 +30,9 @@ pub(super) struct Args {
 pub(super) fn run(args: Args) -> ExitCode {
     if args.assessment {
         return super::answer::print(&format!("{:#}\n", report::schema()));
+    }
+    if args.simulation {
+        return super::answer::print(&format!("{:#}\n", super::simulate::schema()));
     }
     let answer = match (args.metrics, args.lint, args.markdown) {
         (true, ..) => telemetry::metric_table(),

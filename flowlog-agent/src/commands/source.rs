@@ -41,6 +41,17 @@ pub(super) struct Live {
 }
 
 impl SourceArgs {
+    /// The same where a cluster is not needed; at a workstation it is the one that kubectl would ask.
+    pub(super) fn find_source(
+        &self,
+        called: Called,
+        trial: Option<PathBuf>,
+    ) -> anyhow::Result<Option<Source>> {
+        let Self { manifests, live, kubeconfig, context } = self;
+        let is_named = manifests.is_some() || *live || kubeconfig.is_some() || context.is_some();
+        if is_named || called == Called::Plugin { self.source(called, trial).map(Some) } else { Ok(None) }
+    }
+
     /// `trial` is a folder with policies in trial.
     pub(super) fn source(&self, called: Called, trial: Option<PathBuf>) -> anyhow::Result<Source> {
         match self.find(called, trial)? {

@@ -3,6 +3,7 @@
 mod eval;
 mod explain;
 mod lint;
+mod suggest;
 
 pub(super) use lint::schema as lint_schema;
 
@@ -44,6 +45,16 @@ enum Command {
         kubectl get -A -o yaml pods,namespaces,nodes,networkpolicies > cluster/all.yaml"
     )]
     Lint(lint::Args),
+    /// Suggest NetworkPolicies that allow what was observed, and no more.
+    #[command(
+        after_help = "Exit code: 0 suggested, 1 suggested and something that was observed would be denied (told on standard \
+        error), 2 it could not be done.\n\n\
+        Examples:\n  flowlog policy suggest --logs /var/log/flowlog --manifests cluster > policies.yaml\n  \
+        flowlog policy suggest --logs flows.json --manifests cluster --namespace shop --workload Deployment/web\n  \
+        flowlog policy suggest --logs flows.json --live --merge --default-deny --into policies\n  \
+        flowlog policy suggest --logs flows.json --direction egress --external network --config flowlog.yaml"
+    )]
+    Suggest(Box<suggest::Args>),
 }
 
 /// Run the subcommand.
@@ -52,6 +63,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         Command::Eval(args) => eval::run(args),
         Command::Explain(args) => explain::run(args, called),
         Command::Lint(args) => lint::run(args),
+        Command::Suggest(args) => suggest::run(args, called),
     }
 }
 
@@ -65,7 +77,7 @@ pub(super) enum Output {
 }
 
 /// A policy, with its rule where one is meant.
-fn name(policy: &PolicyRef) -> String {
+pub(super) fn name(policy: &PolicyRef) -> String {
     let rule = policy.rule.map_or_else(String::new, |rule| format!(", rule {rule}"));
     match &policy.namespace {
         Some(namespace) => format!("{:?} {namespace}/{}{rule}", policy.kind, policy.name),
@@ -77,7 +89,7 @@ const WIDTH: usize = 100;
 
 /// Breaks a line between words; what follows stands two columns further in. What a terminal would take for a
 /// command is made visible.
-fn put(out: &mut String, indent: usize, text: &str) {
+pub(super) fn put(out: &mut String, indent: usize, text: &str) {
     let text = text.replace(char::is_control, "\u{fffd}");
     let mut line = " ".repeat(indent);
     let mut is_empty = true;

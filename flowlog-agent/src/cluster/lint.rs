@@ -4,18 +4,18 @@
 //! written, with the pods that workloads would make, and what they find gets file, document and line.
 
 use super::documents::Document;
-use super::objects::{self, FieldError, Key, Objects};
+use super::objects::{self, Key, Objects};
 use super::places::{self, Tree};
-use super::{ClusterError, Folders, Loaded, Problem, manifests, pods};
+use super::pods::ReadPod;
+use super::templates::{self, Template, Templates};
+use super::{ClusterError, Folders, Loaded, Problem, manifests};
 use crate::model::{ContainerPort, PolicyKind, PolicyRef};
 use crate::policy::Policy;
 use crate::policy::lint::{
     self as checks, Candidate, Estate, Finding, IGNORE, Linted, Severity, Unchecked, Written,
 };
 use foldhash::HashMap;
-use k8s_openapi::api::core;
-use pods::ReadPod;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -105,19 +105,9 @@ struct Seen {
     /// The folder whose policies are all in trial.
     trial: Option<PathBuf>,
     policies: Vec<SeenPolicy>,
-    templates: Vec<Template>,
+    templates: Templates,
     /// By namespace and name of the pod.
     init_ports: HashMap<(String, String), Vec<ContainerPort>>,
-    /// Workloads whose template cannot be read.
-    unread: Vec<Problem>,
-}
-
-/// The pods that a workload would make.
-#[derive(Debug)]
-struct Template {
-    pod: ReadPod,
-    title: String,
-    init_ports: Vec<ContainerPort>,
 }
 
 impl Seen {
@@ -157,12 +147,12 @@ impl Seen {
                 self.policy(document, key, object, tree);
             }
             ("", "Pod") => {
-                let ports = init_ports(object.get("spec"));
+                let ports = templates::init_ports(object.get("spec"));
                 if !ports.is_empty() {
                     self.init_ports.insert((key.namespace, key.name), ports);
                 }
             }
-            _ => self.workload(document, group, &key, object),
+            _ => self.templates.look(&document.place, group, &key, object),
         }
     }
 
@@ -170,40 +160,6 @@ impl Seen {
         key.trial |= self.trial.as_ref().is_some_and(|trial| document.place.file.starts_with(trial));
         let (file, number) = (document.place.file.clone(), document.place.document);
         self.policies.push(SeenPolicy { key, file, document: number, written: written(object), tree });
-    }
-
-    fn workload(&mut self, document: &Document<'_>, group: &str, key: &Key, object: &Value) {
-        let at = match (group, &*key.kind) {
-            ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet")
-            | ("batch", "Job")
-            | ("", "ReplicationController") => "/spec/template",
-            ("batch", "CronJob") => "/spec/jobTemplate/spec/template",
-            _ => return,
-        };
-        // What a controller made is its controller's: old ReplicaSets keep the labels of before.
-        let owners = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-        if owners.is_some_and(|owners| owners.iter().any(|owner| owner["controller"] == true)) {
-            return;
-        }
-        let Some(template) = object.pointer(at) else { return };
-        let mut pod = json!({"metadata": template["metadata"], "spec": template["spec"]});
-        if !pod["metadata"].is_object() {
-            pod["metadata"] = json!({});
-        }
-        pod["metadata"]["namespace"] = key.namespace.clone().into();
-        pod["metadata"]["name"] = key.name.clone().into();
-        let init_ports = init_ports(pod.get("spec"));
-        match objects::typed::<core::v1::Pod>(pod).and_then(pods::read_pod) {
-            Ok(pod) => self.templates.push(Template { pod, title: objects::title(key), init_ports }),
-            Err(FieldError { field, what }) => self.unread.push(Problem {
-                file: document.place.file.clone(),
-                document: Some(document.place.document),
-                line: None,
-                object: Some(objects::title(key)),
-                field: field.map(|field| format!("{}.{field}", at.trim_start_matches('/').replace('/', "."))),
-                what,
-            }),
-        }
     }
 
     /// The policy that stands there.
@@ -223,21 +179,6 @@ impl Seen {
             seen.key.kind == kind && seen.key.namespace == namespace && seen.key.name == policy.name
         })
     }
-}
-
-/// Named ports of init containers that end before the others start.
-fn init_ports(spec: Option<&Value>) -> Vec<ContainerPort> {
-    let containers = spec.and_then(|spec| spec.get("initContainers")).and_then(Value::as_array);
-    let ordinary = containers.into_iter().flatten().filter(|one| one["restartPolicy"] != "Always");
-    let ports = ordinary.filter_map(|one| one["ports"].as_array()).flatten();
-    let read = ports.filter_map(|port| {
-        Some(ContainerPort {
-            name: Some(port["name"].as_str()?.to_owned()),
-            port: u16::try_from(port["containerPort"].as_u64()?).ok()?,
-            protocol: pods::protocol(port["protocol"].as_str(), "").ok()?,
-        })
-    });
-    read.collect()
 }
 
 fn written(object: &Value) -> Written {
@@ -280,7 +221,7 @@ fn peer_fields(rule: &Value, field: &str, peers: &str) -> Vec<String> {
 
 fn judge(loaded: Loaded, mut seen: Seen) -> Linting {
     let Loaded { objects, mut problems, .. } = loaded;
-    problems.append(&mut seen.unread);
+    problems.append(&mut seen.templates.unread);
     let Objects { namespaces, nodes, pods, policies, trial, owners, .. } = objects;
     let unsure = problems.iter().find(|problem| seen.find(problem).is_none() && may_be_about_pods(problem));
     let candidate = |read: ReadPod, title: Option<String>, init_ports: Option<Vec<ContainerPort>>| {
@@ -289,7 +230,7 @@ fn judge(loaded: Loaded, mut seen: Seen) -> Linting {
         Candidate { title, init_ports: init_ports.unwrap_or_default(), pod: Arc::new(pod) }
     };
     let (mut init_ports, templates) =
-        (std::mem::take(&mut seen.init_ports), std::mem::take(&mut seen.templates));
+        (std::mem::take(&mut seen.init_ports), std::mem::take(&mut seen.templates.read));
     let mut pods: Vec<Candidate> = pods.into_iter().map(|pod| candidate(pod, None, None)).collect();
     for one in &mut pods {
         let own = init_ports.remove(&(one.pod.namespace.to_string(), one.pod.name.to_string()));

@@ -15,6 +15,7 @@ mod places;
 mod pods;
 mod services;
 mod store;
+mod templates;
 mod validate;
 mod validate_cluster;
 pub mod watch;

@@ -125,13 +125,7 @@ impl Seen {
         tree: Option<Tree>,
         of_list: Option<&Value>,
     ) {
-        // The items of a typed list do not repeat what they are.
-        let told = |field: &str| objects::text(object, field);
-        let listed = of_list.map(|list| objects::text(list, "/kind").trim_end_matches("List"));
-        let kind = Some(told("/kind")).filter(|kind| !kind.is_empty()).or(listed).unwrap_or_default();
-        let version = Some(told("/apiVersion")).filter(|version| !version.is_empty());
-        let version =
-            version.or_else(|| of_list.map(|list| objects::text(list, "/apiVersion"))).unwrap_or_default();
+        let (group, kind) = objects::identity(object, of_list);
         if let Some(Value::Array(items)) = object.get("items").filter(|_| kind.ends_with("List")) {
             let mut trees = tree.map(|tree| tree.into_items("items")).unwrap_or_default().into_iter();
             for item in items {
@@ -139,7 +133,6 @@ impl Seen {
             }
             return;
         }
-        let group = version.split_once('/').map_or("", |(group, _)| group);
         let key = objects::key(kind, object);
         match (group, kind) {
             ("policy.networking.k8s.io", _) => self.policy(document, key, object, tree),

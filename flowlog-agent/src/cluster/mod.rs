@@ -35,6 +35,7 @@ pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
 pub use services::NoAddress;
 pub use store::{Change, Standing, Store};
+pub use templates::load_estate;
 
 use crate::inventory::{self, Inventory};
 use crate::model::PolicyRef;

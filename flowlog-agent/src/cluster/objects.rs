@@ -462,6 +462,15 @@ pub(super) fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
     value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// Group and kind; the items of a typed list do not repeat what they are.
+pub(super) fn identity<'a>(object: &'a Value, of_list: Option<&'a Value>) -> (&'a str, &'a str) {
+    let listed = |field: &str| of_list.map(|list| text(list, field)).unwrap_or_default();
+    let told = |own: &'a str, listed: &'a str| if own.is_empty() { listed } else { own };
+    let kind = told(text(object, "/kind"), listed("/kind").trim_end_matches("List"));
+    let version = told(text(object, "/apiVersion"), listed("/apiVersion"));
+    (version.split_once('/').map_or("", |(group, _)| group), kind)
+}
+
 pub(super) fn key(kind: &str, object: &Value) -> Key {
     let namespace = match (kind, text(object, "/metadata/namespace")) {
         ("Namespace" | "Node" | "ServiceCIDR", _) => "",

@@ -29,6 +29,11 @@ impl ReadPod {
         self.controller.as_deref()
     }
 
+    /// Its owner as people name it.
+    pub(super) fn workload(&self, owners: &HashMap<Key, Option<Arc<Workload>>>) -> Option<Arc<Workload>> {
+        self.controller.clone().and_then(|owner| workload(owner, &self.pod, owners))
+    }
+
     /// Keeps its name and its namespace's once with those that are equal.
     pub(super) fn share_name(&mut self, (namespace, name): &(Arc<str>, Arc<str>)) {
         if (&self.pod.namespace, &self.pod.name) == (namespace, name) {

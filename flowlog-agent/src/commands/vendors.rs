@@ -144,7 +144,8 @@ fn list(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let catalog = args.told.catalog()?;
     let snapshot = match args.source.source(called, None)? {
         Source::Folders(folders) => {
-            Store::start(Settings::default(), cluster::load(&folders)?, Timestamp::UNIX_EPOCH)?.snapshot()
+            let loaded = cluster::load_estate(&folders)?;
+            Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot()
         }
         Source::Live(live) => {
             let read = live.read()?;

@@ -533,6 +533,11 @@ impl Inventory {
         self.ranges.find(ip)
     }
 
+    /// The ranges of the cluster, in no order.
+    pub fn ranges(&self) -> impl Iterator<Item = IpNet> {
+        self.ranges.blocks()
+    }
+
     /// Whether an address that nobody has may be a new pod's all the same: pods are near it, in no range that is told.
     pub fn may_be_a_pods(&self, ip: IpAddr) -> bool {
         self.neighbours.are_near(ip)

@@ -34,6 +34,11 @@ impl<T> FromIterator<(IpNet, T)> for Blocks<T> {
 }
 
 impl<T> Blocks<T> {
+    /// All blocks, in no order.
+    pub(super) fn blocks(&self) -> impl Iterator<Item = IpNet> {
+        self.by_block.keys().copied()
+    }
+
     /// What is told of the narrowest block that holds this address.
     pub(super) fn find(&self, ip: IpAddr) -> Option<&T> {
         let ip = normalise(ip);

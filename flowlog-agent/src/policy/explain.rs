@@ -426,7 +426,8 @@ fn declared(query: &Query<'_>) -> String {
     }
 }
 
-fn port_words(port: &Port) -> String {
+/// A port as a reader knows it.
+pub(super) fn port_words(port: &Port) -> String {
     match port {
         Port::Of { protocol, numbers } => {
             let protocol = protocol.as_kubernetes();

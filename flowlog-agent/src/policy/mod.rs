@@ -7,6 +7,7 @@
 //! the API server stores is the cluster room's part.
 
 mod answer;
+mod breadth;
 mod explain;
 mod index;
 pub mod kinds;
@@ -23,8 +24,9 @@ pub mod suggest;
 mod tests;
 mod trial;
 
+pub use breadth::{Breadth, Wide};
 pub use explain::{PolicyTrace, RuleTrace, SideTrace, TierTrace, Trace, Tried, WantedLabel};
-pub use index::Cache;
+pub use index::{Cache, PodClass};
 pub use matching::{Match, Reason};
 pub use peer::{Block, Namespaces, Peer};
 pub use port::{Numbers, Port};
@@ -239,6 +241,31 @@ impl PolicySet {
     /// Whether this very pod was added.
     pub fn has_pod(&self, pod: &Arc<Pod>) -> bool {
         self.index.has_pod(pod)
+    }
+
+    /// The class of a pod: pods of one class get the same answers, unless who they are themselves matters. Absent for one
+    /// that was not added.
+    pub fn find_class(&self, pod: &Arc<Pod>) -> Option<PodClass> {
+        self.index.find_class(pod)
+    }
+
+    /// The policies that select a pod in a direction, or may.
+    pub fn find_selecting<'s>(
+        &'s self,
+        pod: &Arc<Pod>,
+        direction: Direction,
+    ) -> impl Iterator<Item = &'s Arc<Policy>> + use<'s> {
+        let party = Party { endpoint: Endpoint::Pod(Arc::clone(pod)), ip: None, port: None };
+        let compiled = self.index.of_namespace(pod, direction).iter();
+        let compiled = compiled.chain(self.index.of_cluster(pod, direction, Tier::Admin));
+        let compiled = compiled.chain(self.index.of_cluster(pod, direction, Tier::Baseline));
+        let all = compiled.map(|compiled| &compiled.policy).chain(self.not_understood.iter());
+        all.filter(move |policy| policy.selects(&party, direction) != Match::No)
+    }
+
+    /// Which endpoints an address block can match.
+    pub fn block_scope(&self) -> BlockScope {
+        self.scope
     }
 
     /// What the policies say at the opener, and at the listener, in words.

@@ -33,6 +33,7 @@ use foldhash::{HashMap, HashSet};
 use group::Group;
 use shared::{Bits, Interned};
 use std::hash::BuildHasher;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -78,6 +79,14 @@ impl Known {
         let identity = FixedState::default().hash_one((&pod.uid, &pod.namespace, &pod.name));
         Self { pod: Arc::clone(pod), subject, identity: u32::try_from(identity >> 32).unwrap_or_default() }
     }
+}
+
+/// What no rule tells apart: labels, namespace and named ports as far as some selector sees them, and between which edges of
+/// blocks the addresses lie.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PodClass {
+    subject: u32,
+    addresses: Vec<(bool, u128)>,
 }
 
 /// A policy, compiled where it could be read.
@@ -204,6 +213,12 @@ impl Index {
                 self.cluster.get(from..to).unwrap_or_default()
             }
         }
+    }
+
+    pub(super) fn find_class(&self, pod: &Arc<Pod>) -> Option<PodClass> {
+        let subject = self.pods.get(&place_of(pod))?.subject;
+        let edge = |ip: &IpAddr| (ip.is_ipv4(), self.edges.before(*ip));
+        Some(PodClass { subject, addresses: pod.ips.iter().map(edge).collect() })
     }
 
     fn find_subject(&self, pod: &Arc<Pod>) -> Option<&Subject> {

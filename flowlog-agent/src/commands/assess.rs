@@ -170,7 +170,7 @@ fn read_objects(source: Source, problems: &mut Vec<InputProblem>) -> anyhow::Res
     let (snapshot, from, faults) = match source {
         Source::Folders(folders) => {
             let from = folders.manifests.display().to_string();
-            let loaded = cluster::load(&folders)?;
+            let loaded = cluster::load_estate(&folders)?;
             let settings = ClusterSettings { accept_problems: true, ..ClusterSettings::default() };
             let snapshot = Store::start(settings, loaded, Timestamp::now())?.snapshot();
             (snapshot, from, faults(&cluster::lint(&folders)?))

@@ -240,6 +240,9 @@ pub struct Reach {
     pub ports: Vec<ReachPort>,
     /// Allow or unknown; what is denied is not listed.
     pub decision: Decision,
+    /// Why it is unknown, where it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// No policy restricts either side.
     pub unrestricted: bool,
     /// Policies that take part.
@@ -252,9 +255,12 @@ pub struct Reach {
 pub struct ReachPort {
     /// Protocol.
     pub protocol: Protocol,
-    /// Port; absent where the target declares none, and any was asked for.
+    /// Port; absent where it is every port of the protocol.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The last port, where it is a range that begins with `port`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last: Option<u16>,
     /// Its name, where it has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,

@@ -11,6 +11,8 @@ mod mistakes;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
+mod reach;
+#[cfg(test)]
 mod reasons;
 #[cfg(test)]
 mod shared;

@@ -6,8 +6,8 @@ use super::estate::{Estate, went_through};
 use super::rules::{Needs, RULES};
 use super::{Input, SuppressionRule};
 use crate::model::{
-    ASSESSMENT_VERSION, Actor, Assessment, Finding, FindingId, InputProblem, Inputs, Limit, Origin, Place,
-    Severity, Suppression, VendorSummary,
+    ASSESSMENT_VERSION, Actor, Assessment, Decision, Finding, FindingId, InputProblem, Inputs, Limit, Origin,
+    Place, Severity, Suppression, VendorSummary,
 };
 use crate::vendor::glob;
 use jiff::tz::TimeZone;
@@ -45,6 +45,7 @@ pub fn assess(input: Input<'_>) -> Assessment {
     let told = observed.into_iter().flat_map(|observed| &observed.problems);
     problems.extend(told.chain(input.problems).cloned());
     problems.sort();
+    limits.extend(estate.limits.iter().cloned());
     let vendors = vendors(&estate);
     Assessment {
         v: ASSESSMENT_VERSION,
@@ -60,7 +61,7 @@ pub fn assess(input: Input<'_>) -> Assessment {
             more_problems: observed.map_or(0, |observed| observed.more_problems),
         },
         vendors,
-        reaches: Vec::new(),
+        reaches: estate.reaches,
         links: estate.links,
         images: estate.images,
         actors: estate.members.into_iter().map(|member| member.actor).collect(),
@@ -163,6 +164,11 @@ fn vendors(estate: &Estate<'_>) -> Vec<VendorSummary> {
             |index: &usize| estate.actor(*index).is_some_and(|actor| actor.sensitive.is_some());
         let sensitive: BTreeSet<usize> =
             reached.iter().map(|(index, ..)| *index).filter(is_sensitive).collect();
+        let gap = estate.gap(is_its);
+        let reachable: BTreeSet<usize> = (estate.reaches.iter())
+            .filter(|reach| is_its(reach.source) && reach.decision == Decision::Allow)
+            .map(|reach| reach.target)
+            .collect();
         let outside = estate
             .members
             .iter()
@@ -173,10 +179,10 @@ fn vendors(estate: &Estate<'_>) -> Vec<VendorSummary> {
             origin: origin.0,
             outside: outside.map(|(index, _)| index).collect(),
             reached: u64::try_from(reached.len()).unwrap_or(u64::MAX),
-            reachable: None,
-            unused: None,
+            reachable: gap.map(|(reachable, _)| reachable),
+            unused: gap.map(|(_, unused)| unused).filter(|_| estate.input.observed.is_some()),
             sensitive_reached: sensitive.into_iter().collect(),
-            sensitive_reachable: Vec::new(),
+            sensitive_reachable: reachable.into_iter().filter(is_sensitive).collect(),
             policy: None,
             name,
             workloads,

@@ -1,10 +1,10 @@
 //! A baseline: what one look found, small enough to be kept beside the manifests, and what is different now.
 
 use super::estate::Estate;
-use crate::model::Drift;
 use crate::model::{
     Assessment, DriftSummary, Finding, FindingId, Gone, ImageChange, Origin, Place, Protocol, State,
 };
+use crate::model::{Decision, Drift};
 use crate::vendor::Image;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -67,9 +67,12 @@ pub struct KnownFlow {
     pub destination: Place,
     /// Protocol.
     pub protocol: Protocol,
-    /// Port.
+    /// Port; absent where it has none, or of what could be reached: every one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
+    /// The last of a range that begins with it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub last: Option<u16>,
 }
 
 /// Why a baseline cannot be used.
@@ -136,16 +139,18 @@ impl Baseline {
         let through = |state| matches!(state, State::Established | State::Answered | State::Received);
         let flows = assessment.links.iter().filter(|link| through(link.state)).filter_map(|link| {
             let (source, destination) = place(link.source).zip(place(link.destination))?;
-            Some(KnownFlow { source, destination, protocol: link.protocol, port: link.port })
+            Some(KnownFlow { source, destination, protocol: link.protocol, port: link.port, last: None })
         });
         let flows: BTreeSet<KnownFlow> = flows.collect();
-        let reach = assessment.reaches.iter().filter_map(|reach| {
+        let allowed = assessment.reaches.iter().filter(|reach| reach.decision == Decision::Allow);
+        let reach = allowed.filter_map(|reach| {
             let (source, destination) = place(reach.source).zip(place(reach.target))?;
             Some(reach.ports.iter().map(move |port| KnownFlow {
                 source: source.clone(),
                 destination: destination.clone(),
                 protocol: port.protocol,
                 port: port.port,
+                last: port.last,
             }))
         });
         let reach: BTreeSet<KnownFlow> = reach.flatten().collect();

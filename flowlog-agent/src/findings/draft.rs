@@ -58,6 +58,12 @@ impl Draft {
         self
     }
 
+    /// A policy to apply.
+    pub(super) fn policy(mut self, policy: String) -> Self {
+        self.0.remedy.policy = Some(policy);
+        self
+    }
+
     pub(super) fn evidence(mut self, proof: Proof) -> Self {
         self.0.evidence.push(proof);
         self

@@ -2,10 +2,9 @@
 
 use super::Input;
 use crate::model::{
-    Actor, Container, Direction, Edge, Endpoint, ImageState, Labels, Link, Origin, Party, Place, Pod,
-    PolicyRef, Proof, Protocol, Role, State, Subject, Traits, Workload,
+    Actor, Container, Direction, Edge, ImageState, Labels, Limit, Link, Origin, Place, Pod, PolicyRef, Proof,
+    Protocol, Reach, Role, State, Subject, Traits, Workload,
 };
-use crate::policy::Match;
 use crate::vendor::Image;
 use foldhash::{HashMap, HashMapExt as _};
 use std::collections::BTreeMap;
@@ -14,7 +13,7 @@ use std::sync::Arc;
 
 /// Where clouds answer questions about the machine, credentials among them: AWS, GCP, Azure and others; AWS over IPv6;
 /// Alibaba; AWS's credentials of ECS and EKS pod identities; Oracle's is the first one, too.
-const METADATA: [IpAddr; 6] = [
+pub(super) const METADATA: [IpAddr; 6] = [
     IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)),
     IpAddr::V4(Ipv4Addr::new(100, 100, 100, 200)),
     IpAddr::V4(Ipv4Addr::new(169, 254, 170, 2)),
@@ -43,6 +42,10 @@ pub(super) struct Estate<'a> {
     pub(super) members: Vec<Member>,
     pub(super) links: Vec<Link>,
     pub(super) images: Vec<ImageState>,
+    /// What third parties could reach.
+    pub(super) reaches: Vec<Reach>,
+    /// What could not be told.
+    pub(super) limits: Vec<Limit>,
     by_place: HashMap<(Place, Option<Role>), usize>,
     by_image: HashMap<String, usize>,
 }
@@ -66,12 +69,15 @@ impl<'a> Estate<'a> {
             members: Vec::new(),
             links: Vec::new(),
             images: Vec::new(),
+            reaches: Vec::new(),
+            limits: Vec::new(),
             by_place: HashMap::new(),
             by_image: HashMap::new(),
         };
         estate.take_objects();
         estate.take_edges();
         estate.take_scans();
+        estate.take_reaches();
         estate
     }
 
@@ -92,13 +98,10 @@ impl<'a> Estate<'a> {
     fn select(&mut self, index: usize) {
         let (Some(cluster), Some(member)) = (self.input.cluster, self.members.get_mut(index)) else { return };
         let selecting = |direction| -> Vec<PolicyRef> {
-            let parties: Vec<Party> = member.pods.iter().map(party).collect();
-            let policies = cluster
-                .policies
-                .policies()
-                .filter(|policy| parties.iter().any(|party| policy.selects(party, direction) != Match::No));
+            let policies = member.pods.iter().flat_map(|pod| cluster.policies.find_selecting(pod, direction));
             let mut policies: Vec<PolicyRef> = policies.map(|policy| policy.reference()).collect();
             policies.sort();
+            policies.dedup();
             policies
         };
         let (egress, ingress) = (selecting(Direction::Egress), selecting(Direction::Ingress));
@@ -241,7 +244,7 @@ impl<'a> Estate<'a> {
     }
 
     /// Who that is; made of what the record says where nobody told of it yet.
-    fn member_of(&mut self, place: &Place, traits: &Traits, role: Option<Role>) -> usize {
+    pub(super) fn member_of(&mut self, place: &Place, traits: &Traits, role: Option<Role>) -> usize {
         let place = as_told(place, role);
         if let Some(index) = self.by_place.get(&(place.clone(), role)) {
             return *index;
@@ -423,11 +426,6 @@ pub(super) fn place_of(pod: &Pod) -> Place {
         None => (Arc::from("Pod"), Arc::clone(&pod.name)),
     };
     Place::Workload { namespace: Arc::clone(&pod.namespace), owner, name }
-}
-
-/// A pod as an end of a connection.
-pub(super) fn party(pod: &Arc<Pod>) -> Party {
-    Party { endpoint: Endpoint::Pod(Arc::clone(pod)), ip: pod.ips.first().copied(), port: None }
 }
 
 pub(super) fn subject(actor: &Actor) -> Subject {

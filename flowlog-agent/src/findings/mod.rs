@@ -7,12 +7,15 @@ mod assessing;
 mod baseline;
 mod draft;
 mod estate;
+mod possible;
+mod reach;
 mod rules;
 mod settings;
 pub mod simulate;
 
 pub use assessing::assess;
 pub use baseline::{BASELINE_VERSION, Baseline, BaselineError};
+pub use rules::table;
 pub use settings::{Settings, SuppressionRule};
 
 use crate::inventory::Inventory;

@@ -7,6 +7,8 @@ use crate::testkit::{at, snapshot};
 use crate::vendor::{Catalog, Sensitive};
 use std::sync::Arc;
 
+mod policies;
+
 /// `shop/Deployment/api`, `node n`, an address, or a name of the DNS.
 fn place(written: &str) -> Place {
     if let Some(name) = written.strip_prefix("node ") {

@@ -1,5 +1,6 @@
 //! `flowlog schema`: the JSON Schema of a line, on standard output. `deploy/schema/` ships what it prints.
 
+use crate::findings;
 use crate::policy::lint;
 use crate::record;
 use crate::report;
@@ -24,6 +25,9 @@ pub(super) struct Args {
     /// Print the table of metrics for `docs/operating.md` instead.
     #[arg(long)]
     metrics: bool,
+    /// Print the table of findings for `docs/findings.md` instead.
+    #[arg(long)]
+    findings: bool,
 }
 
 /// Print it.
@@ -35,6 +39,7 @@ pub(super) fn run(args: Args) -> ExitCode {
         return super::answer::print(&format!("{:#}\n", super::simulate::schema()));
     }
     let answer = match (args.metrics, args.lint, args.markdown) {
+        _ if args.findings => findings::table(),
         (true, ..) => telemetry::metric_table(),
         (_, false, false) => text(),
         (_, false, true) => record::field_tables(),

@@ -1,8 +1,11 @@
-//! Brings the kernel object in: builds the kernel half from source, so that what is embedded is what is on disk.
+//! Brings the kernel object in: builds the kernel half from source, so that what is embedded is what is on disk. And makes
+//! the HTML report's parts ready.
 
 #[allow(dead_code, reason = "xtask uses the rest of this file")]
 #[path = "../xtask/src/bpf.rs"]
 mod bpf;
+#[path = "build/report.rs"]
+mod report;
 
 use std::env;
 use std::error::Error;
@@ -15,6 +18,7 @@ fn main() -> Result<(), String> {
 
 fn embed() -> Result<(), Box<dyn Error>> {
     let manifest_dir = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?);
+    report::prepare(&manifest_dir)?;
     let repository = manifest_dir.parent().ok_or("the agent's crate has no parent folder")?;
     // Relative to this package, so that two checkouts which share a target folder each look at their own sources.
     for source in bpf::SOURCES.into_iter().chain(["xtask/src/bpf.rs"]) {

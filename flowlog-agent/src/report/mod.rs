@@ -3,7 +3,11 @@
 //! All that is shown is in the assessment; nothing is judged here. What names could do to a terminal, a page or a parser is
 //! made harmless here, since names are anybody's.
 
+mod html;
 mod json;
+mod junit;
+mod markdown;
+mod sarif;
 mod shown;
 mod text;
 mod words;
@@ -22,17 +26,29 @@ pub enum Format {
     Text,
     /// All of it (`deploy/schema/flowlog-assessment.v1.schema.json`).
     Json,
+    /// For code scanning: SARIF 2.1.0.
+    Sarif,
+    /// For a comment on a pull request, or a job's summary.
+    Markdown,
+    /// For CI's list of tests.
+    Junit,
+    /// A page that works offline.
+    Html,
 }
 
 impl Format {
     /// All of them.
-    pub const ALL: &[Self] = &[Self::Text, Self::Json];
+    pub const ALL: &[Self] = &[Self::Text, Self::Json, Self::Sarif, Self::Markdown, Self::Junit, Self::Html];
 
     /// Its name.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::Json => "json",
+            Self::Sarif => "sarif",
+            Self::Markdown => "markdown",
+            Self::Junit => "junit",
+            Self::Html => "html",
         }
     }
 }
@@ -85,6 +101,12 @@ pub enum ReportError {
     /// The assessment cannot be written as JSON.
     #[error("the assessment cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
+    /// The assessment cannot be written as XML.
+    #[error("the assessment cannot be written as XML: {0}")]
+    Xml(String),
+    /// A part of the page that ships in the binary cannot be unpacked.
+    #[error("the report's page in this binary is damaged: {0}")]
+    Asset(std::io::Error),
 }
 
 fn names() -> String {
@@ -96,6 +118,10 @@ pub fn render(assessment: &Assessment, format: Format, options: &Options) -> Res
     match format {
         Format::Text => Ok(text::render(assessment, options).into_bytes()),
         Format::Json => json::render(assessment),
+        Format::Sarif => sarif::render(assessment, options),
+        Format::Markdown => Ok(markdown::render(assessment, options).into_bytes()),
+        Format::Junit => junit::render(assessment, options),
+        Format::Html => html::render(assessment, options),
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) fn deploy() -> Result<()> {
     if !is_installed("kubectl") {
         bail!("kubectl is not installed: any from 1.27 on renders the kustomizations");
     }
-    let python = find_python(&tools)?;
+    let python = find_python(&tools, "deploy/ci/requirements.txt", "to check the manifests")?;
     let promtool = find_promtool(&tools)?;
     let mut check = Command::new(python.join("python"));
     check
@@ -37,9 +37,9 @@ pub(crate) fn deploy() -> Result<()> {
     run(&mut check)
 }
 
-/// The folder of programs of a Python environment that has what `requirements.txt` says.
-fn find_python(tools: &Path) -> Result<PathBuf> {
-    let wanted = repository()?.join("deploy/ci/requirements.txt");
+/// The folder of programs of a Python environment that has what a `requirements.txt` says.
+pub(crate) fn find_python(tools: &Path, requirements: &str, purpose: &'static str) -> Result<PathBuf> {
+    let wanted = repository()?.join(requirements);
     let wanted_text = fs::read_to_string(&wanted).with_context(|| format!("read {}", wanted.display()))?;
     let (folder, stamp) = (tools.join("python"), tools.join("python/requirements.txt"));
     if fs::read_to_string(&stamp).is_ok_and(|have| have == wanted_text) {
@@ -52,7 +52,7 @@ fn find_python(tools: &Path) -> Result<PathBuf> {
     fs::create_dir_all(tools).with_context(|| format!("make {}", tools.display()))?;
     // Debian keeps what makes environments in a package of its own.
     if make(&folder).is_err() {
-        setup::install_packages(&["python3-venv"], "to check the manifests")?;
+        setup::install_packages(&["python3-venv"], purpose)?;
         make(&folder)?;
     }
     let mut pip = Command::new(folder.join("bin/python"));

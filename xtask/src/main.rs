@@ -13,6 +13,7 @@ mod image;
 mod interrupt;
 mod layers;
 mod lint;
+mod lookers;
 mod setup;
 mod test;
 mod vm;

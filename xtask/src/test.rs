@@ -2,8 +2,8 @@
 
 mod report;
 
-use crate::build;
 use crate::command::{cargo, need_root, run, say};
+use crate::{build, report};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use flowlog_tests::kernel;
@@ -33,7 +33,8 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
     need_root("`cargo xtask test`")?;
     let agent = build::agent(false)?;
     let traffic = build::traffic()?;
-    let mut command = tests(&agent, &traffic)?;
+    let lookers = lookers::install()?;
+    let mut command = tests(&agent, &traffic, &lookers)?;
     if env::var_os(CASES).is_none() {
         say(&format!(
             "{CASES} is not set: leaving out the tests named cases_*, which read policy cases from there"
@@ -52,18 +53,20 @@ pub(crate) fn test(args: &TestArgs) -> Result<()> {
         return Err(error);
     }
     say(&format!("{error:#}; trying again, alone: {}", report.failed.join(", ")));
-    run(tests(&agent, &traffic)?.args(["--exact", "--test-threads", "1"]).args(&report.failed))
+    run(tests(&agent, &traffic, &lookers)?.args(["--exact", "--test-threads", "1"]).args(&report.failed))
         .context("failed again, alone")?;
     say(&format!("flaky: failed once and passed alone: {}", report.failed.join(", ")));
     Ok(())
 }
 
-fn tests(agent: impl AsRef<OsStr>, traffic: impl AsRef<OsStr>) -> Result<Command> {
+fn tests(agent: impl AsRef<OsStr>, traffic: impl AsRef<OsStr>, lookers: &Lookers) -> Result<Command> {
     let mut command = cargo()?;
     command
         .args(["test", "--locked", "--no-fail-fast", "--", "--include-ignored"])
         .env("FLOWLOG_BIN", agent)
-        .env("FLOWLOG_TRAFFIC", traffic);
+        .env("FLOWLOG_TRAFFIC", traffic)
+        .env("FLOWLOG_BROWSER_PYTHON", &lookers.python)
+        .env("FLOWLOG_SARIF_MULTITOOL", &lookers.multitool);
     Ok(command)
 }
 

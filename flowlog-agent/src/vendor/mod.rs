@@ -6,6 +6,7 @@
 mod catalog;
 mod image;
 mod pattern;
+pub mod ranges;
 mod selector;
 mod sensitive;
 

@@ -72,7 +72,7 @@ REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"lis
            {"config": {"cluster_scope": "node"}}]
 
 # Keys of the configuration file that the pod cannot serve: without the volume, or the capability.
-NO_VOLUME = ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies", "vendors"]
+NO_VOLUME = ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies", "vendors", "asn_file"]
 REFUSED += [{"config": {key: "/x"}} for key in NO_VOLUME]
 REFUSED += [{"config": {"process_exe": True}}]
 

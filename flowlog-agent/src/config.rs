@@ -88,6 +88,41 @@ pub struct Values {
     pub vendors: Option<PathBuf>,
     /// What is sensitive.
     pub sensitive: Option<Sensitive>,
+    /// Address ranges as clouds publish them: files.
+    pub range_files: Option<Vec<PathBuf>>,
+    /// A table of autonomous systems.
+    pub asn_file: Option<PathBuf>,
+    /// Findings that are told while the agent runs.
+    pub findings: Option<WrittenFindings>,
+}
+
+/// What is told of findings, as it is written.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WrittenFindings {
+    /// Whether any are told; default: yes.
+    pub enabled: Option<bool>,
+    /// A source probes that is denied or refused at so many targets or ports; default 10.
+    pub probe_targets: Option<u64>,
+    /// Within so many milliseconds; default 600,000.
+    pub probe_within_ms: Option<u64>,
+    /// How often repeats of a finding are told at most, milliseconds; default 600,000.
+    pub repeat_ms: Option<u64>,
+}
+
+/// What is told of findings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Findings {
+    /// Whether any are told.
+    pub enabled: bool,
+    /// A source probes that is denied or refused at so many targets or ports.
+    pub probe_targets: u64,
+    /// Within so long.
+    #[serde(rename = "probe_within_ms", serialize_with = "milliseconds")]
+    pub probe_within: Duration,
+    /// How often repeats are told at most.
+    #[serde(rename = "repeat_ms", serialize_with = "milliseconds")]
+    pub repeat: Duration,
 }
 
 /// What is sensitive, as it is written.
@@ -214,6 +249,13 @@ pub struct Settings {
     pub vendors: Option<PathBuf>,
     /// What is sensitive.
     pub sensitive: Sensitive,
+    /// Files of ranges as clouds publish them.
+    pub range_files: Vec<PathBuf>,
+    /// A table of autonomous systems.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub asn_file: Option<PathBuf>,
+    /// Findings that are told while it runs.
+    pub findings: Findings,
 }
 
 /// Why a configuration cannot be used.
@@ -522,6 +564,31 @@ impl Layers<'_> {
         listen.map(Some).map_err(|_| ConfigError::Address { key, value, origin })
     }
 
+    fn findings(&self) -> Result<Findings, ConfigError> {
+        let found = self.find("findings", |values| &values.findings);
+        let (written, origin) = found.unwrap_or((WrittenFindings::default(), Origin::Default));
+        let number = |key, value: Option<u64>, default, (least, most), unit| {
+            let value = value.unwrap_or(default);
+            let allowed = || format!("{least} to {most}{unit}");
+            let is_allowed = (least..=most).contains(&value);
+            let wrong = || ConfigError::Range { key, value, origin: origin.clone(), allowed: allowed() };
+            is_allowed.then_some(value).ok_or_else(wrong)
+        };
+        let milliseconds = |key, value, range| {
+            Ok(Duration::from_millis(number(key, value, 600_000, range, " milliseconds")?))
+        };
+        Ok(Findings {
+            enabled: written.enabled.unwrap_or(true),
+            probe_targets: number("findings.probe_targets", written.probe_targets, 10, (2, 1_000), "")?,
+            probe_within: milliseconds(
+                "findings.probe_within_ms",
+                written.probe_within_ms,
+                (1_000, 86_400_000),
+            )?,
+            repeat: milliseconds("findings.repeat_ms", written.repeat_ms, (1_000, 86_400_000))?,
+        })
+    }
+
     fn outputs(&self) -> Result<Vec<String>, ConfigError> {
         let key = "outputs";
         match self.find(key, |values| &values.outputs) {
@@ -624,6 +691,9 @@ impl Settings {
             ),
             vendors: layers.find("vendors", |values| &values.vendors).map(|(path, _)| path),
             sensitive: layers.value("sensitive", |values| &values.sensitive, Sensitive::default()),
+            range_files: layers.value("range_files", |values| &values.range_files, Vec::new()),
+            asn_file: layers.find("asn_file", |values| &values.asn_file).map(|(path, _)| path),
+            findings: layers.findings()?,
         })
     }
 }
@@ -748,6 +818,11 @@ mod tests {
                 "a context of nothing",
                 "context: staging\n",
                 "`context` (from /etc/flowlog.yaml) names a context of a kubeconfig: set `kubeconfig`, too",
+            ),
+            (
+                "a finding of one target",
+                "findings: {probe_targets: 1}\n",
+                "`findings.probe_targets` is 1 (from /etc/flowlog.yaml): it must be 2 to 1000",
             ),
             (
                 "no outputs",

@@ -18,6 +18,8 @@ mod ending;
 #[cfg(test)]
 mod existing;
 #[cfg(test)]
+mod findings;
+#[cfg(test)]
 mod hooks;
 #[cfg(test)]
 mod names;

@@ -21,8 +21,11 @@ use crate::record::{
 use crate::sinks::{QueueLimits, Sinks};
 use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
 use crate::vendor::Sensitive;
+use crate::vendor::ranges::{Ranges, RangesBuilder};
 use anyhow::{Context as _, bail};
 use jiff::{SignedDuration, Timestamp};
+use std::fs;
+use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -555,7 +558,7 @@ fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
 
 fn identity(settings: &Settings) -> anyhow::Result<Run> {
     let path = "/proc/sys/kernel/random/uuid";
-    let id = std::fs::read_to_string(path).with_context(|| format!("read an id for this run from {path}"))?;
+    let id = fs::read_to_string(path).with_context(|| format!("read an id for this run from {path}"))?;
     Ok(Run { node: settings.node.clone(), cluster: settings.cluster.clone(), id: id.trim().to_owned() })
 }
 
@@ -564,7 +567,24 @@ fn classification(settings: &Settings) -> anyhow::Result<Classification> {
     Ok(Classification {
         catalog: read_catalog(settings.vendors.as_deref())?,
         sensitive: Sensitive::new(namespaces, selectors, shipped.unwrap_or(true))?,
+        ranges: read_ranges(settings)?,
     })
+}
+
+fn read_ranges(settings: &Settings) -> anyhow::Result<Ranges> {
+    let mut builder = RangesBuilder::default();
+    for path in &settings.range_files {
+        let text = fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+        let whose = builder.read_published(&text).with_context(|| path.display().to_string())?;
+        tracing::info!(file = %path.display(), whose, "address ranges read");
+    }
+    if let Some(path) = &settings.asn_file {
+        let file = fs::File::open(path).with_context(|| format!("read {}", path.display()))?;
+        let rows =
+            builder.read_announced(BufReader::new(file)).with_context(|| path.display().to_string())?;
+        tracing::info!(file = %path.display(), rows, "autonomous systems read");
+    }
+    Ok(builder.build())
 }
 
 fn labelling(settings: &Settings) -> Labelling {

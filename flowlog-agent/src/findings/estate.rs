@@ -23,7 +23,7 @@ pub(super) const METADATA: [IpAddr; 6] = [
 ];
 
 /// The kubelet's own ports: its API, and the one that asks nobody who they are.
-const KUBELET: [u16; 2] = [10_250, 10_255];
+pub(super) const KUBELET: [u16; 2] = [10_250, 10_255];
 
 /// Who takes part, and what only the rules need to know of them.
 #[derive(Clone, Debug)]
@@ -434,11 +434,16 @@ pub(super) fn subject(actor: &Actor) -> Subject {
 
 /// `payments/StatefulSet/ledger-db :5432/tcp`.
 pub(super) fn target(actor: &Actor, protocol: Protocol, port: Option<u16>) -> String {
-    let whose = match actor.role {
+    target_of(&actor.place, actor.role, protocol, port)
+}
+
+/// The same, of what is a place and has a role.
+pub(super) fn target_of(place: &Place, role: Option<Role>, protocol: Protocol, port: Option<u16>) -> String {
+    let whose = match role {
         Some(Role::KubernetesApi) => "the Kubernetes API".to_owned(),
-        Some(Role::Metadata) => format!("{} (cloud metadata)", actor.place),
-        Some(Role::Kubelet) => format!("{} (kubelet)", actor.place),
-        Some(Role::Node) | None => actor.place.to_string(),
+        Some(Role::Metadata) => format!("{place} (cloud metadata)"),
+        Some(Role::Kubelet) => format!("{place} (kubelet)"),
+        Some(Role::Node) | None => place.to_string(),
     };
     let protocol = protocol.as_kubernetes().to_lowercase();
     port.map_or_else(|| format!("{whose} {protocol}"), |port| format!("{whose} :{port}/{protocol}"))

@@ -7,6 +7,7 @@ mod assessing;
 mod baseline;
 mod draft;
 mod estate;
+mod live;
 mod possible;
 mod reach;
 mod rules;
@@ -15,6 +16,7 @@ pub mod simulate;
 
 pub use assessing::assess;
 pub use baseline::{BASELINE_VERSION, Baseline, BaselineError};
+pub use live::{Live, LiveSettings};
 pub use rules::table;
 pub use settings::{Settings, SuppressionRule};
 

@@ -126,7 +126,7 @@ pub struct Inventory {
     outdated: bool,
     /// Where pods are that no range holds.
     neighbours: Arc<Neighbours>,
-    networks: Arc<Blocks<String>>,
+    networks: Arc<Blocks<Arc<str>>>,
     /// Addresses that changed hands since services were last asked about theirs.
     changed: HashSet<IpAddr>,
     /// Why it may lack somebody: an address that nobody here has is then unknown.
@@ -153,7 +153,9 @@ impl Inventory {
     /// One with nobody in it.
     fn empty(settings: &Arc<Settings>, now: Timestamp) -> Self {
         let mut inventory = Self {
-            networks: Arc::new(settings.networks.iter().cloned().collect()),
+            networks: Arc::new(
+                settings.networks.iter().map(|(block, name)| (*block, Arc::from(&**name))).collect(),
+            ),
             addresses: AddressIndex::new(settings.keep),
             departed: Departed::new(settings.keep),
             settings: Arc::clone(settings),
@@ -632,7 +634,7 @@ impl Inventory {
         self.services.names()
     }
 
-    fn find_network(&self, ip: IpAddr) -> Option<String> {
+    fn find_network(&self, ip: IpAddr) -> Option<Arc<str>> {
         self.networks.find(ip).cloned()
     }
 }

@@ -163,8 +163,8 @@ impl Target {
 /// An address outside the cluster.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct External {
-    /// Name of the configured block that the address lies in, if any.
-    pub network: Option<String>,
+    /// Name of the block that the address lies in, if any: one that is configured, or one that a cloud publishes.
+    pub network: Option<Arc<str>>,
 }
 
 /// Who stands at an end of a flow.

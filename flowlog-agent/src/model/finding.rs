@@ -1,6 +1,6 @@
 //! A judged fact: what is wrong, with whom, what shows it, and what mends it.
 
-use super::{Clue, Place, PolicyRef, RecordRef, Severity};
+use super::{Clue, Flow, FlowId, Place, PolicyRef, RecordRef, Severity};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -269,4 +269,31 @@ pub struct Finding {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// A finding of the agent's, while it runs: a flow shows it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LiveFinding {
+    /// What kind.
+    pub id: FindingId,
+    /// How much it matters.
+    pub severity: Severity,
+    /// Stays the same as long as it is about the same.
+    pub fingerprint: String,
+    /// Whom it is about.
+    pub subject: String,
+    /// What was reached, where it is not about the subject alone.
+    pub object: Option<String>,
+    /// Attempts that it stands for.
+    pub count: u64,
+    /// First of them.
+    pub first: Timestamp,
+    /// Last of them.
+    pub last: Timestamp,
+    /// Flows that show it, the first few.
+    pub flows: Vec<FlowId>,
+    /// It was told before: this is what was seen since then.
+    pub repeat: bool,
+    /// The last of these flows.
+    pub flow: Box<Flow>,
 }

@@ -32,7 +32,7 @@ pub use endpoint::{
     Backend, Container, ContainerPort, Endpoint, External, Labels, NOISE_LABELS, Node, Party, Pod, Service,
     ServiceNote, Target, Workload,
 };
-pub use finding::{Drift, Finding, FindingId, Proof, Remedy, Subject, Suppression};
+pub use finding::{Drift, Finding, FindingId, LiveFinding, Proof, Remedy, Subject, Suppression};
 pub use flow::{Attribution, Dialed, Direction, Flow, FlowId, IcmpMessage, Process, RoundTrip};
 pub use ledger::{Ledger, Mark, Receipts};
 pub use loss::{Loss, LossCause, LossStage};

@@ -148,6 +148,7 @@ impl Spine {
                 ("dns_answers_unowned", self.naming.unowned),
                 ("datagrams_crowded", self.exchanged.crowded),
                 ("names_forgotten", self.naming.names.forgotten),
+                ("findings_told", self.live.told),
             ]
             .map(|(name, count)| (name.to_owned(), count)),
         );

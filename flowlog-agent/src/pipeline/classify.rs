@@ -3,9 +3,11 @@
 //! A pod's answer is found once: the same object again costs one look-up, and pods that differ in name and address alone
 //! share what was found.
 
-use crate::model::{Endpoint, Labels, Name, Party, Pod, Provenance, Whose, Workload};
+use crate::model::{Endpoint, Labels, Name, Origin, Party, Pod, Provenance, VendorSource, Whose, Workload};
+use crate::vendor::ranges::Ranges;
 use crate::vendor::{Catalog, Sensitive};
 use foldhash::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 /// Pods, and kinds of pods, whose answers are kept; one more, and all begin anew. Together they take 1 MB at most.
@@ -18,6 +20,8 @@ pub struct Classification {
     pub catalog: Catalog,
     /// What is sensitive.
     pub sensitive: Sensitive,
+    /// Whose networks addresses outside lie in.
+    pub ranges: Ranges,
 }
 
 /// The stage.
@@ -27,6 +31,17 @@ pub(super) struct Classifier {
     /// By address in memory, which stays this pod's as long as the entry holds it.
     pods: HashMap<usize, (Arc<Pod>, Arc<Known>)>,
     alike: HashMap<Alike, Arc<Known>>,
+    networks: HashMap<IpAddr, Option<Network>>,
+    /// By the name of a service outside.
+    services: HashMap<Arc<str>, Option<(Origin, Arc<str>)>>,
+}
+
+/// Whose network an address outside lies in.
+#[derive(Clone, Debug)]
+struct Network {
+    name: Arc<str>,
+    vendor: Arc<str>,
+    told_by: VendorSource,
 }
 
 /// What an answer hangs on.
@@ -55,11 +70,71 @@ impl Classifier {
 
     /// Whose software stands at an end; `container` is the one that took part, where it is known, and `names` are those by
     /// which the opener knew it.
-    pub(super) fn classify(&mut self, party: &Party, container: Option<&str>, _names: &[Name]) -> Whose {
+    pub(super) fn classify(&mut self, party: &Party, container: Option<&str>, names: &[Name]) -> Whose {
         match &party.endpoint {
             Endpoint::Pod(pod) => self.known(pod).of(pod, container),
+            Endpoint::External(_) => self.outside(party.ip, names),
             _ => Whose::default(),
         }
+    }
+
+    /// Tell the network of an address outside, where the settings have no name for it.
+    pub(super) fn locate(&mut self, party: &mut Party) {
+        let Endpoint::External(external) = &mut party.endpoint else { return };
+        if external.network.is_none() {
+            external.network = party.ip.and_then(|ip| self.network(ip)).map(|network| network.name);
+        }
+    }
+
+    /// By the names that the opener had for it, where they agree; else by the network.
+    fn outside(&mut self, ip: Option<IpAddr>, names: &[Name]) -> Whose {
+        let mut told = names.iter().map(|name| self.service(&name.name));
+        let first = told.next().flatten();
+        let by_name =
+            first.filter(|(_, vendor)| told.all(|one| one.is_some_and(|(_, other)| other == *vendor)));
+        if let Some((origin, vendor)) = by_name {
+            let (origin, told_by) = (Some(origin), Some(VendorSource::DnsName));
+            return Whose { origin, vendor: Some(vendor), told_by, sensitive: false };
+        }
+        let network = ip.and_then(|ip| self.network(ip));
+        network.map_or_else(Whose::default, |Network { vendor, told_by, .. }| Whose {
+            origin: Some(Origin::ThirdParty),
+            vendor: Some(vendor),
+            told_by: Some(told_by),
+            sensitive: false,
+        })
+    }
+
+    fn service(&mut self, name: &Arc<str>) -> Option<(Origin, Arc<str>)> {
+        if let Some(known) = self.services.get(name) {
+            return known.clone();
+        }
+        if self.services.len() >= MOST {
+            self.services.clear();
+        }
+        let vendor = self.by.catalog.find_by_domain(name);
+        let found = vendor.map(|vendor| (vendor.origin, Arc::clone(&vendor.name)));
+        self.services.insert(Arc::clone(name), found.clone());
+        found
+    }
+
+    fn network(&mut self, ip: IpAddr) -> Option<Network> {
+        if self.by.ranges.is_empty() {
+            return None;
+        }
+        if let Some(known) = self.networks.get(&ip) {
+            return known.clone();
+        }
+        if self.networks.len() >= MOST {
+            self.networks.clear();
+        }
+        let found = self.by.ranges.find(ip).map(|found| Network {
+            name: found.name.into(),
+            vendor: found.vendor.into(),
+            told_by: found.told_by,
+        });
+        self.networks.insert(ip, found.clone());
+        found
     }
 
     /// Pods that nobody else has any more are let go.
@@ -124,14 +199,20 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::{Classification, Classifier};
-    use crate::model::{Container, Endpoint, Origin, Party, Pod, Whose};
-    use crate::testkit::pod;
+    use crate::model::{
+        Container, Endpoint, External, Name, NameSource, Origin, Party, Pod, VendorSource, Whose,
+    };
+    use crate::testkit::{external, pod};
+    use crate::vendor::ranges::RangesBuilder;
     use crate::vendor::{Catalog, Sensitive};
     use std::sync::Arc;
 
     fn classifier() -> Classifier {
         let sensitive = Sensitive::new(&["payments"], &[], true).unwrap();
-        Classifier::new(Classification { catalog: Catalog::built_in().unwrap(), sensitive })
+        let mut ranges = RangesBuilder::default();
+        ranges.read_announced("198.51.100.0/25,64496,Example Carrier\n".as_bytes()).unwrap();
+        let ranges = ranges.build();
+        Classifier::new(Classification { catalog: Catalog::built_in().unwrap(), sensitive, ranges })
     }
 
     fn running(path: &str, images: &[(&str, &str)]) -> Party {
@@ -177,6 +258,57 @@ mod tests {
         assert_eq!(classifier.classify(&store, Some("db"), &[]), db);
         let node = Party { endpoint: Endpoint::Node(Arc::default()), ip: None, port: None };
         assert_eq!(classifier.classify(&node, None, &[]), Whose::default());
+    }
+
+    #[test]
+    fn outside_names_that_agree_tell_and_else_the_network() {
+        let named = |names: &[&str]| -> Vec<Name> {
+            let name = |name: &&str| Name {
+                name: (*name).into(),
+                canonical: None,
+                source: NameSource::DnsAnswer,
+                age_ns: 0,
+                ttl_s: 60,
+            };
+            names.iter().map(name).collect()
+        };
+        let by = |told_by, vendor: &str| Whose {
+            told_by: Some(told_by),
+            ..whose(Origin::ThirdParty, vendor, false)
+        };
+        let carrier = by(VendorSource::Asn, "Example Carrier");
+        let datadog = by(VendorSource::DnsName, "Datadog");
+        let rows: [(&str, &[&str], &str, Whose); 6] = [
+            ("a name", &["api.datadoghq.com"], "198.51.100.1", datadog.clone()),
+            ("two of one vendor", &["api.datadoghq.com", "datadoghq.eu"], "198.51.100.200", datadog),
+            (
+                "two that do not agree",
+                &["api.datadoghq.com", "shop.example"],
+                "198.51.100.1",
+                carrier.clone(),
+            ),
+            ("a name of nobody's", &["shop.example"], "198.51.100.1", carrier.clone()),
+            ("no name", &[], "198.51.100.1", carrier),
+            ("neither", &[], "198.51.100.200", Whose::default()),
+        ];
+        let mut classifier = classifier();
+        for (name, names, address, expected) in rows {
+            assert_eq!(classifier.classify(&external(address), None, &named(names)), expected, "{name}");
+        }
+        let located = |classifier: &mut Classifier, network: Option<&str>, address| {
+            let mut party = external(address);
+            party.endpoint = Endpoint::External(External { network: network.map(Into::into) });
+            classifier.locate(&mut party);
+            match party.endpoint {
+                Endpoint::External(External { network }) => network.map(|network| network.to_string()),
+                _ => None,
+            }
+        };
+        let told = located(&mut classifier, None, "198.51.100.1");
+        assert_eq!(told.as_deref(), Some("AS64496"));
+        let told = located(&mut classifier, Some("office"), "198.51.100.1");
+        assert_eq!(told.as_deref(), Some("office"), "the settings' own name comes first");
+        assert_eq!(located(&mut classifier, None, "198.51.100.200"), None);
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod conclude;
 mod correlate;
 mod counted;
 mod exchanged;
+mod finding;
 mod fold;
 mod judged;
 mod losses;
@@ -33,6 +34,7 @@ use crate::capture::{
 use crate::cluster::Snapshot;
 use crate::cluster::watch::News;
 use crate::config::Settings;
+use crate::findings::Live;
 use crate::model::{
     Attribution, Class, Direction, Fact, Flow, IcmpMessage, Ledger, LossCause, LossStage, Node, Observation,
     Process, Receipts, State,
@@ -200,6 +202,7 @@ struct Spine {
     backends: Backends,
     waiting: Waiting,
     fold: Folder,
+    live: Live,
     repeats: Repeats,
     naming: Naming,
     judged: Judged,
@@ -250,6 +253,7 @@ impl Spine {
     ) -> Self {
         let intervals =
             Intervals { denied: settings.fold_denied, other: settings.fold_other, each: settings.each };
+        let live = finding::start(settings, &snapshot);
         Self {
             node: node_of(&snapshot, &settings.node),
             host_processes: settings.host_processes,
@@ -262,6 +266,7 @@ impl Spine {
             backends: Backends::new(None),
             waiting: Waiting::new(settings.waiting),
             fold: Folder::new(intervals),
+            live,
             repeats: Repeats::new(!settings.each),
             naming: Naming::default(),
             judged: Judged::new(),
@@ -535,6 +540,7 @@ impl Spine {
         let mut flow = judge(&self.snapshot, &mut self.known, tried, ends);
         flow.receipts = tried.receipts.take();
         self.judge_kind(tried, &flow);
+        self.find_by_attempt(&flow);
         if let Some(peer) = tried.peer {
             self.exchanged.remember(peer, tried.update, &flow, now_ns);
         }
@@ -583,6 +589,7 @@ impl Spine {
         let mut written = Vec::new();
         self.fold.tick(now_ns, &mut written);
         self.record(written);
+        self.find_again(now);
         let counts = capture.counts();
         match &counts {
             Ok(counts) => {
@@ -625,6 +632,7 @@ impl Spine {
         self.registry.manifest_problems.set(u64::try_from(state.problems.len()).unwrap_or(u64::MAX));
         self.meter.set_snapshot(&state, &snapshot);
         let event = AgentEvent::Snapshot(state);
+        self.live.set_api(finding::api_of(&snapshot, now));
         self.snapshot = snapshot;
         self.changed = true;
         self.judge_repeats(now);
@@ -653,6 +661,7 @@ impl Spine {
         let mut written = Vec::new();
         self.fold.finish(&mut written);
         self.record(written);
+        self.find_last();
         match capture.counts() {
             Ok(counts) => self.settle(&counts, now),
             Err(error) => {
@@ -677,9 +686,11 @@ impl Spine {
 }
 
 /// Declared verdict × observed outcome, between ends whose software is known.
-fn judge(snapshot: &Snapshot, answers: &mut Answers, tried: &Tried, ends: Ends) -> Flow {
-    let Ends { source, destination, target, .. } = &ends;
+fn judge(snapshot: &Snapshot, answers: &mut Answers, tried: &Tried, mut ends: Ends) -> Flow {
     let Answers { policies, vendors } = answers;
+    vendors.locate(&mut ends.source);
+    vendors.locate(&mut ends.destination);
+    let Ends { source, destination, target, .. } = &ends;
     let verdict = snapshot.evaluate_with(policies, source, destination, target, tried.protocol, tried.time);
     let names = naming::names_for(destination, &tried.names);
     let (at_source, at_destination) = match ends.direction {

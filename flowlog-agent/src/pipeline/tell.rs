@@ -30,6 +30,7 @@ impl Spine {
                     }
                 }
                 self.sink("flow", line.with(flow.receipts.take()));
+                self.find_by_flow(flow);
             }
             Err(error) => self.lose_record(&error, flow),
         }

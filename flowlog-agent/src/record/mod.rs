@@ -8,6 +8,7 @@ mod community;
 mod edge;
 mod errno;
 mod fields;
+mod finding;
 mod json;
 mod native;
 pub mod read;
@@ -24,9 +25,10 @@ pub use edge::edge_line;
 pub use native::Truncated;
 pub use schema::schema;
 
-use crate::model::{Class, Flow, Loss, Receipts};
+use crate::model::{Class, Flow, LiveFinding, Loss, Receipts};
 use agent::AgentLine;
 use bytes::Bytes;
+use finding::FindingLine;
 use native::{FlowLine, LossLine};
 use serde::Serialize;
 use shared::Shared;
@@ -92,6 +94,8 @@ pub enum Content {
         /// Attempts.
         count: u64,
     },
+    /// A finding of the agent's.
+    Finding,
     /// A loss; a sink that cannot write it tells it later instead.
     Loss(Box<Loss>),
     /// A record about the agent.
@@ -191,6 +195,13 @@ impl Encoder {
         // An existing connection is no attempt.
         let count = if flow.existing { 0 } else { flow.count };
         Ok(Line { body, content: Content::Flow { class: flow.class, count }, receipts: None })
+    }
+
+    /// Encode a finding.
+    pub fn finding(&mut self, found: &LiveFinding) -> Result<Line, EncodeError> {
+        let Self { run, labelling, buffer, .. } = self;
+        let body = fit(buffer, "finding", |short| FindingLine::of(found, run, labelling, short))?;
+        Ok(Line { body, content: Content::Finding, receipts: None })
     }
 
     /// Encode a loss.

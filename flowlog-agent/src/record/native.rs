@@ -243,7 +243,7 @@ enum Family {
 
 #[derive(Clone, Copy, JsonSchema)]
 #[schemars(transparent)]
-struct HexId(#[schemars(with = "String")] FlowId);
+pub(super) struct HexId(#[schemars(with = "String")] pub(super) FlowId);
 
 impl Serialize for HexId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -342,9 +342,10 @@ pub(super) struct EndPart<'a> {
     /// identity.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     names: Vec<NamePart<'a>>,
-    /// Name of the configured address block that an external address lies in.
+    /// Name of the address block that an external address lies in: a configured one's, else provider, service and region as a
+    /// cloud publishes them, else the autonomous system's number.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-cardinality" = "low"))]
+    #[schemars(example = &"aws/S3/eu-west-1", extend("x-cardinality" = "medium"))]
     network: Option<&'a str>,
     /// Why it is not known who stands here.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -675,7 +676,7 @@ struct LossPart {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference to skip_serializing_if")]
-fn is_false(value: &bool) -> bool {
+pub(super) fn is_false(value: &bool) -> bool {
     !value
 }
 

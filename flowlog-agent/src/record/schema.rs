@@ -1,6 +1,7 @@
 //! The JSON Schema of a line, made from the types that are written.
 
 use super::agent::AgentLine;
+use super::finding::FindingLine;
 use super::native::{FlowLine, LossLine};
 use super::{MAX_LINE_BYTES, SCHEMA_VERSION};
 use schemars::generate::SchemaSettings;
@@ -12,6 +13,7 @@ pub fn schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
     let kinds: Vec<Value> = [
         line::<FlowLine<'static>>(&mut generator, "flow"),
+        line::<FindingLine<'static>>(&mut generator, "finding"),
         line::<LossLine<'static>>(&mut generator, "loss"),
         line::<AgentLine<'static>>(&mut generator, "agent"),
     ]

@@ -24,8 +24,8 @@ impl Default for QueueLimits {
 }
 
 /// A queue before one writer. Full, it costs the line that is offered: ordinary traffic from three quarters
-/// on, what is worth a look from seven eighths on; denials, what is not enforced and what the agent says of
-/// itself only when not one more fits.
+/// on, what is worth a look from seven eighths on; denials, what is not enforced, findings and what the agent
+/// says of itself only when not one more fits.
 #[derive(Debug)]
 pub(super) struct Queue {
     limits: QueueLimits,
@@ -123,7 +123,7 @@ impl Queue {
                 Severity::Low => 7,
                 Severity::Medium | Severity::High | Severity::Critical => 8,
             },
-            Content::Loss(_) | Content::Agent => 8,
+            Content::Finding | Content::Loss(_) | Content::Agent => 8,
         };
         let share = |limit: usize| limit.div_ceil(8).saturating_mul(eighths).min(limit);
         state.lines.len() < share(self.limits.lines)
@@ -321,9 +321,10 @@ impl State {
                 }
                 self.tell_later((LossStage::Sink, cause, what, Some(*class)), count, (now, now));
             }
-            Content::Agent => {
+            Content::Finding | Content::Agent => {
+                let what = if *line.content() == Content::Finding { "finding" } else { "record" };
                 self.counters.lost_lines = self.counters.lost_lines.saturating_add(1);
-                self.tell_later((LossStage::Sink, cause, "record", None), 1, (now, now));
+                self.tell_later((LossStage::Sink, cause, what, None), 1, (now, now));
             }
             // Its counts are kept and told when writing goes on: nothing is lost but the moment.
             Content::Loss(loss) => self.tell_later(

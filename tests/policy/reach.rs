@@ -1,10 +1,10 @@
 //! Possible reach, as an assessment tells it, against the oracle asked about every pair of pods, address and port.
 
-use flowlog_agent::cluster;
-use flowlog_agent::findings::{Cluster, Input, Settings, assess};
-use flowlog_agent::inventory::Inventory;
-use flowlog_agent::model::{Assessment, Decision, ObjectsRead, Place, Pod, Protocol, Reach, Role};
-use flowlog_agent::vendor::Catalog;
+use flowlog::cluster;
+use flowlog::findings::{Cluster, Input, Settings, assess};
+use flowlog::inventory::Inventory;
+use flowlog::model::{Assessment, Decision, ObjectsRead, Place, Pod, Protocol, Reach, Role};
+use flowlog::vendor::Catalog;
 use flowlog_tests::case::{self, Case, Query};
 use flowlog_tests::{oracle, random};
 use ipnet::IpNet;
@@ -174,7 +174,7 @@ fn outside(
     }
     let is_outside = |ip: &IpAddr| {
         let endpoint = inventory.resolve_address(*ip, Timestamp::UNIX_EPOCH);
-        matches!(endpoint, flowlog_agent::model::Endpoint::External(_)) && inventory.find_range(*ip).is_none()
+        matches!(endpoint, flowlog::model::Endpoint::External(_)) && inventory.find_range(*ip).is_none()
     };
     let metadata: IpAddr = "169.254.169.254".parse().unwrap();
     probes.retain(|ip| is_outside(ip) && *ip != metadata);

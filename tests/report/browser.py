@@ -39,7 +39,8 @@ class Reader:
 
     def go(self, view="summary"):
         self.page.goto(f"{self.url}#{view}")
-        self.page.wait_for_function("document.querySelector('main').childElementCount > 0")
+        tab = {"vendor": "vendors"}.get(view.split("?")[0].split("/")[0], view.split("?")[0])
+        self.page.wait_for_function("(tab) => document.querySelector('nav a[aria-current]')?.dataset.view === tab", arg=tab)
         if view.startswith("map"):
             self.page.wait_for_function("window.flowlogMap && window.flowlogMap.cy.nodes().length > 0")
         return self.page

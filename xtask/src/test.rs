@@ -3,7 +3,8 @@
 mod report;
 
 use crate::command::{cargo, need_root, run, say};
-use crate::{build, report};
+use crate::lookers::Lookers;
+use crate::{build, lookers};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use flowlog_tests::kernel;

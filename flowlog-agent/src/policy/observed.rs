@@ -169,8 +169,7 @@ impl<'a> Cast<'a> {
             },
             Place::Node { name: None } => (unknown("which node it was is not known".to_owned()), None),
             Place::External { ip, network, .. } => {
-                let network = network.as_ref().map(ToString::to_string);
-                (Endpoint::External(External { network }), *ip)
+                (Endpoint::External(External { network: network.clone() }), *ip)
             }
             Place::Local => (Endpoint::Local, None),
             Place::Unknown { ip: Some(ip) } => (unknown(format!("who has {ip} is not known")), Some(*ip)),

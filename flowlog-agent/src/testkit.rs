@@ -1,6 +1,7 @@
 //! Builders for tests: one line each, naming only what the case is about.
 
-use crate::cluster::{Loaded, Settings, Snapshot, Store, defaults};
+pub use crate::cluster::Snapshot;
+use crate::cluster::{Loaded, Settings, Store, defaults};
 use crate::model::{
     Basis, Class, ContainerPort, Decision, Direction, Edge, Endpoint, External, Labels, Node, Party, Place,
     Pod, Protocol, RecordRef, State, Told, Traits, Workload,

@@ -13,7 +13,6 @@ const GENERATED: [(&str, &[&str], Option<&str>); 8] = [
     ("deploy/schema/flowlog-assessment.v1.schema.json", &["schema", "--assessment"], None),
     ("deploy/schema/flowlog-simulation.v1.schema.json", &["schema", "--simulation"], None),
     (FINDINGS, &["schema", "--findings"], Some("<!-- findings -->\n")),
-    ("deploy/schema/flowlog-simulation.v1.schema.json", &["schema", "--simulation"], None),
     ("docs/policy.md", &["schema", "--lint", "--markdown"], Some("<!-- lint rules -->\n")),
     ("docs/log-format.md", &["schema", "--markdown"], Some("<!-- fields -->\n")),
     ("docs/operating.md", &["schema", "--metrics"], Some("<!-- metrics -->\n")),

@@ -1,8 +1,8 @@
 //! Findings about policies: what third parties can reach, and rules held against their use.
 
 use super::*;
-use crate::cluster::Snapshot;
 use crate::findings::PolicyFault;
+use crate::testkit::Snapshot;
 use serde_json::{Value, json};
 
 /// A pod `namespace/name` of a Deployment of its name, which listens at a port.

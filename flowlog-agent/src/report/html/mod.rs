@@ -89,7 +89,11 @@ mod tests {
     #[test]
     fn all_of_the_assessment_is_in_it_and_no_mark_is_left() {
         let page = page(&small());
-        assert!(page.ends_with("</html>\n") && !page.contains("{{"), "a mark is left");
+        assert!(page.ends_with("</html>\n"), "the page has no end");
+        for mark in ["policy", "style", "map_style", "data", "cytoscape", "map", "page"] {
+            let mark = format!("{{{{{mark}}}}}");
+            assert!(FRAME.contains(&mark) && !page.contains(&mark), "{mark} is left");
+        }
         assert_eq!(data(&page)["assessment"], serde_json::to_value(small()).unwrap());
     }
 

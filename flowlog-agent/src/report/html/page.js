@@ -67,6 +67,8 @@ const INDEX = new Map(A.actors.map((actor, index) => [JSON.stringify(sorted(acto
 function sorted(value) { return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))); }
 const policyName = (policy) => `${policy.kind} ${policy.namespace ? policy.namespace + '/' : ''}${policy.name}${policy.rule === undefined ? '' : ', rule ' + policy.rule}`;
 const portOf = (one) => (one.port === undefined ? one.protocol : `${one.protocol}/${one.port}`);
+// Of what could be reached: a range, or where none is named every port.
+const reachOf = (one) => (one.port === undefined ? `${one.protocol}, every port` : portOf(one) + (one.last === undefined ? '' : `-${one.last}`));
 const vendorKey = (vendor) => vendor.name === undefined ? (vendor.origin === 'unknown' ? '?' : '-') : vendor.name;
 const vendorName = (vendor) => vendor.name === undefined ? (vendor.origin === 'unknown' ? 'Origin unknown' : 'No vendor known') : vendor.name;
 const VENDORS = A.vendors.map((vendor, place) => ({ ...vendor, key: vendorKey(vendor), label: vendorName(vendor), place }));
@@ -361,7 +363,7 @@ function map({ query }) {
   }
   const pickEdge = (edge) => h('a', { href: '#', on: { click: (event) => { event.preventDefault(); choose({ edge: edge.id }); } } }, `${cut(NAMES[edge.source], 60)} → ${cut(NAMES[edge.target], 60)}`);
   const pickNode = (index) => h('a', { href: '#', cls: 'name', on: { click: (event) => { event.preventDefault(); choose({ node: index }, true); } } }, cut(NAMES[index], 120));
-  const linkLine = (one) => h('span', { cls: 'meta' }, joined([one.ports ? one.ports.map(portOf).slice(0, 8).join(', ') + (one.ports.length > 8 ? ` and ${one.ports.length - 8} more` : '') : portOf(one), one.class ? CLASSES[one.class] : one.unrestricted ? 'could reach, no policy' : 'could reach', one.count !== undefined && plural(one.count, 'attempt'), one.last && 'last ' + moment(one.last)]));
+  const linkLine = (one) => h('span', { cls: 'meta' }, joined([one.ports ? one.ports.map(reachOf).slice(0, 8).join(', ') + (one.ports.length > 8 ? ` and ${one.ports.length - 8} more` : '') : portOf(one), one.class ? CLASSES[one.class] : one.unrestricted ? 'could reach, no policy' : 'could reach', one.count !== undefined && plural(one.count, 'attempt'), one.last && 'last ' + moment(one.last)]));
   function actorPanel(index) {
     const actor = A.actors[index], vendor = VENDOR_OF.get(index);
     const own = [...edges.values()].filter((edge) => edge.source === index || edge.target === index);
@@ -431,7 +433,7 @@ function possibleTable(vendor) {
   const unused = (one) => one.ports.filter((port) => !port.observed).length;
   return table(plural(rows.length, 'target') + ' within reach of the declared policies', [
     { head: 'Target', sort: (one) => NAMES[one.target], cell: (one) => h('span', { cls: 'clamp' }, shown(one.target)) },
-    { head: 'Ports', cell: (one) => one.ports.slice(0, 12).map((port, at) => [at > 0 && ', ', h('span', { cls: port.observed ? '' : 'soft' }, portOf(port), port.name && ` ${port.name}`, port.observed && ' ✓')]).concat(one.ports.length > 12 ? ` and ${one.ports.length - 12} more` : []) },
+    { head: 'Ports', cell: (one) => one.ports.slice(0, 12).map((port, at) => [at > 0 && ', ', h('span', { cls: port.observed ? '' : 'soft' }, reachOf(port), port.name && ` ${port.name}`, port.observed && ' ✓')]).concat(one.ports.length > 12 ? ` and ${one.ports.length - 12} more` : []) },
     { head: 'Never used', number: true, sort: unused, cell: (one) => number(unused(one)) },
     { head: 'Why', sort: (one) => (one.unrestricted ? 0 : 1), cell: (one) => one.unrestricted ? h('span', { cls: 'tag warn' }, 'no policy restricts it') : one.decision === 'unknown' ? h('span', { cls: 'tag note' }, 'not known') : h('span', { cls: 'tag' }, 'allowed') },
     vendor.workloads.length > 1 && { head: 'From', sort: (one) => NAMES[one.source], cell: (one) => h('span', { cls: 'clamp' }, actorLink(one.source)) },

@@ -1,13 +1,14 @@
 //! Lines read again: what records say of connections, summed up to edges, in memory that hangs on how many kinds of
 //! connection there are and not on how many records.
 //!
-//! Lines are parsed whole. Files are
+//! A line as this build writes it is split, not parsed (`split.rs`); any other is parsed whole, with the same result. Files are
 //! opened elsewhere.
 
 mod edges;
 mod open;
 mod parts;
 mod runs;
+mod split;
 mod wide;
 
 use crate::model::{InputProblem, Observations, RecordsRead};
@@ -18,6 +19,7 @@ use parts::{Attempts, DialedFields, Ending, Envelope, FlowFields, HeadFields, Lo
 use runs::Runs;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use split::{Split, Splitter};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Problems that are listed; those beyond are counted.
@@ -78,16 +80,34 @@ pub struct Summing {
     replayed: u64,
     problems: Vec<(u32, Option<u64>, String)>,
     more_problems: u64,
+    /// Absent where all lines are to be parsed whole.
+    splitter: Option<Box<Splitter>>,
+    /// Flows that were split, and those that were not.
+    flows: u64,
+    parsed_whole: u64,
 }
 
-/// What a line is, and whose.
+/// A line that is a record.
 struct Line<'a> {
     number: u64,
+    /// Number of its run, and its own in that.
+    seq: Option<(usize, u64)>,
+    content: Content<'a>,
+}
+
+/// What is known of a record so far.
+enum Content<'a> {
+    /// A flow.
+    Split(Split),
+    /// Any other.
+    Whole(Whole<'a>),
+}
+
+/// A record that is to be parsed whole.
+struct Whole<'a> {
     text: &'a [u8],
     version: &'static Version,
     kind: String,
-    /// Number of its run, and its own in that.
-    seq: Option<(usize, u64)>,
 }
 
 impl Summing {
@@ -103,13 +123,28 @@ impl Summing {
             replayed: 0,
             problems: Vec::new(),
             more_problems: 0,
+            splitter: Some(Box::default()),
+            flows: 0,
+            parsed_whole: 0,
         }
+    }
+
+    /// The same with every line parsed whole.
+    #[must_use]
+    pub fn parsing_all(self) -> Self {
+        Self { splitter: None, ..self }
+    }
+
+    /// Flows that were parsed whole, since they are not as this build writes them.
+    pub fn parsed_whole(&self) -> u64 {
+        self.parsed_whole
     }
 
     /// Another one, empty, that knows which lines this one has read.
     #[must_use]
     pub fn beside(&self) -> Self {
-        Self { runs: Arc::clone(&self.runs), ..Self::new(self.window) }
+        let splitter = self.splitter.as_ref().map(|_| Box::default());
+        Self { runs: Arc::clone(&self.runs), splitter, ..Self::new(self.window) }
     }
 
     /// What follows is from this file: from its beginning, or from where the one before stops that this is merged into.
@@ -131,8 +166,16 @@ impl Summing {
     /// Lines of the file in hand. All are whole but perhaps the last of the file, which has no newline then.
     pub fn block(&mut self, block: &[u8]) {
         self.read.bytes = self.read.bytes.saturating_add(length(block));
+        if let Some(splitter) = &mut self.splitter {
+            splitter.begin();
+        }
         let mut lines = Vec::new();
-        for text in block.split_inclusive(|byte| *byte == b'\n') {
+        let mut begin = 0;
+        // A last line without a newline ends with the block.
+        let rest = (!block.is_empty() && !block.ends_with(b"\n")).then_some(block.len());
+        for end in memchr::memchr_iter(b'\n', block).map(|place| place + 1).chain(rest) {
+            let text = block.get(begin..end).unwrap_or_default();
+            begin = end;
             let number = self.next_line();
             let whole = text.ends_with(b"\n");
             let text = text.trim_ascii();
@@ -176,6 +219,10 @@ impl Summing {
 
     /// What a line is; the error says why it is not one of ours.
     fn look<'a>(&mut self, number: u64, text: &'a [u8], whole: bool) -> Result<Line<'a>, String> {
+        let Self { splitter, edges, runs, .. } = self;
+        if let Some((seq, split)) = splitter.as_mut().and_then(|splitter| splitter.split(text, edges, runs)) {
+            return Ok(Line { number, seq: Some(seq), content: Content::Split(split) });
+        }
         let envelope: Envelope = serde_json::from_slice(text).map_err(|error| {
             if error.is_eof() && !whole {
                 return "the last line is torn: its writer was cut short, or is still writing".to_owned();
@@ -196,50 +243,68 @@ impl Summing {
                 format!("of schema version {v}, which there never was")
             });
         };
-        let mut line = Line { number, text, version, kind, seq: None };
-        if line.kind != EDGE {
-            let head: HeadFields = line.parse()?;
+        let whole = Whole { text, version, kind };
+        let seq = if whole.kind == EDGE {
+            None
+        } else {
+            let head: HeadFields = whole.parse()?;
             let seq = head.seq;
-            line.seq = Some((lock(&self.runs).number(&head.whose()), seq));
-        }
-        Ok(line)
+            Some((lock(&self.runs).number(&head.whose()), seq))
+        };
+        Ok(Line { number, seq, content: Content::Whole(whole) })
     }
 
     fn line(&mut self, line: &Line<'_>) {
-        let done = match &*line.kind {
-            "flow" | EDGE => line.parse().and_then(|flow| self.flow(line, flow)),
-            "loss" => line.parse().map(|loss| self.loss(&loss)),
+        let whole = match &line.content {
+            Content::Split(split) => return self.add_split(line.number, split),
+            Content::Whole(whole) => whole,
+        };
+        let done = match &*whole.kind {
+            "flow" | EDGE => whole.parse().and_then(|flow| self.flow(line.number, whole, flow)),
+            "loss" => whole.parse().map(|loss| self.loss(&loss)),
             _ => Ok(()),
         };
         match done {
-            Ok(()) => self.count(&line.kind),
+            Ok(()) => self.count(&whole.kind),
             Err(what) => self.refuse(line.number, what),
         }
     }
 
-    fn flow(&mut self, line: &Line<'_>, flow: FlowFields) -> Result<(), String> {
+    fn add_split(&mut self, number: u64, split: &Split) {
+        // It is put back at once: nothing in between leaves.
+        let Some(mut splitter) = self.splitter.take() else { return };
+        if let Some((source, destination)) = splitter.ends(split) {
+            self.attempts(number, super::SCHEMA_VERSION, &split.attempts, (source, destination), split.told);
+        }
+        self.splitter = Some(splitter);
+        self.flows += 1;
+    }
+
+    fn flow(&mut self, number: u64, whole: &Whole<'_>, flow: FlowFields) -> Result<(), String> {
+        self.parsed_whole += 1;
         let ending = flow.ending();
         let port = flow.destination.port;
         let mut source = Known::of(flow.source.end().map_err(|what| format!("`source` is {what}"))?);
         let destination = flow.destination.end().map_err(|what| format!("`destination` is {what}"))?;
+        let mut destination = Known::of(destination);
         let dialed = flow.dialed.and_then(DialedFields::service);
         let service = dialed.or_else(|| destination.service()).map(|service| self.edges.service(&service));
         let said = self.edges.said(&Said::from(flow.verdict));
         let told = Told { port, service, said, ending };
-        self.attempts(line, &flow.flow, &mut source, &mut Known::of(destination), told);
+        self.attempts(number, whole.version.v, &flow.flow, (&mut source, &mut destination), told);
         Ok(())
     }
 
     /// Add what a line tells.
     fn attempts(
         &mut self,
-        line: &Line<'_>,
+        number: u64,
+        version: u32,
         attempts: &Attempts,
-        source: &mut Known,
-        destination: &mut Known,
+        (source, destination): (&mut Known, &mut Known),
         told: Told,
     ) {
-        *self.read.versions.entry(line.version.v).or_default() += 1;
+        *self.read.versions.entry(version).or_default() += 1;
         if !self.window.overlaps(attempts.first, attempts.last) {
             return;
         }
@@ -256,7 +321,7 @@ impl Summing {
             bytes_sent: attempts.bytes_sent.unwrap_or_default(),
             bytes_received: attempts.bytes_received.unwrap_or_default(),
             lines: 1,
-            example: (number_of(self.files.len().saturating_sub(1)), line.number),
+            example: (number_of(self.files.len().saturating_sub(1)), number),
         };
         let Some(edge) = self.edges.add(source, destination, kind, sums, !unlabelled) else { return };
         let Some(id) = attempts.id else { return };
@@ -319,7 +384,10 @@ impl Summing {
 
     /// Take over what another read that was made beside this one, and that reads what comes next.
     pub fn merge(&mut self, later: Self) {
-        let Self { files, edges, open, read, replayed, problems, more_problems, .. } = later;
+        let Self { files, edges, open, read, replayed, problems, more_problems, flows, parsed_whole, .. } =
+            later;
+        self.flows += flows;
+        self.parsed_whole += parsed_whole;
         let continued = files.first().is_some_and(|file| file.goes_on) && !self.files.is_empty();
         let before = number_of(self.files.len() - usize::from(continued));
         let lines = self.files.last().filter(|_| continued).map_or(0, |file| file.lines);
@@ -364,6 +432,9 @@ impl Summing {
     /// All that was read.
     pub fn finish(mut self) -> Observations {
         self.cut_problems();
+        if self.flows > 0 {
+            *self.read.lines.entry("flow".to_owned()).or_default() += self.flows;
+        }
         let files: Vec<Arc<str>> = self.files.iter().map(|file| Arc::clone(&file.name)).collect();
         let name = |file: u32| {
             let place = usize::try_from(file).ok();
@@ -416,7 +487,7 @@ impl Summing {
 }
 
 /// What a line tells of its attempts.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Told {
     port: Option<u16>,
     service: Option<u32>,
@@ -425,14 +496,17 @@ struct Told {
 }
 
 impl Line<'_> {
+    /// Whether the next line of its run is this.
     fn is_followed_by(&self, next: &Self) -> bool {
         match (self.seq, next.seq) {
             (Some((run, seq)), Some((next_run, next))) => run == next_run && seq.checked_add(1) == Some(next),
             _ => false,
         }
     }
+}
 
-    /// The whole of it, as a line of the newest version.
+impl Whole<'_> {
+    /// As a line of the newest version.
     fn parse<T: DeserializeOwned>(&self) -> Result<T, String> {
         let read = match self.version.translate {
             None => serde_json::from_slice(self.text),

@@ -81,6 +81,14 @@ impl Known {
         let identity = Arc::new(Identity::of(&end.place, &end.traits));
         Self { wide: wide::is_wide(&end.place), identity, traits: Arc::new(end.traits), number: None }
     }
+
+    /// The service, where the end is one.
+    pub(super) fn service(&self) -> Option<ServiceName> {
+        match &self.identity.place {
+            Place::Service { namespace, name } => Some((Arc::clone(namespace), Arc::clone(name))),
+            _ => None,
+        }
+    }
 }
 
 /// An end, and what its last record says of it.
@@ -268,8 +276,7 @@ impl Edges {
 
     /// One attempt of this edge became what that edge tells.
     pub(super) fn move_one(&mut self, from: u32, to: u32) {
-        let Some(from) = place_of(from).filter(|_| from != to) else { return };
-        match self.sums.get_mut(from) {
+        match place_of(from).and_then(|from| self.sums.get_mut(from)) {
             Some((_, sums)) if sums.count > 0 => {
                 sums.count -= 1;
                 sums.lines = sums.lines.saturating_sub(1);

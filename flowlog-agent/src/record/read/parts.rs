@@ -6,7 +6,7 @@ use crate::model::{
 };
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde::de::{Deserializer, Error as _};
+use serde::de::{Deserializer, Error as _, IgnoredAny};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ pub(super) struct Envelope {
 
 /// Whose line it is.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Whose {
     pub(super) node: String,
     #[serde(default)]
@@ -214,16 +215,6 @@ pub(super) struct End {
     pub(super) traits: Traits,
 }
 
-impl End {
-    /// The service, where the end is one.
-    pub(super) fn service(&self) -> Option<ServiceName> {
-        match &self.place {
-            Place::Service { namespace, name } => Some((Arc::clone(namespace), Arc::clone(name))),
-            _ => None,
-        }
-    }
-}
-
 impl EndFields {
     /// As an edge has it; the error says what is missing.
     pub(super) fn end(self) -> Result<End, &'static str> {
@@ -308,11 +299,16 @@ impl From<SideFields> for Told {
     }
 }
 
-/// What a line ends with.
+/// What a line ends with, and nothing else, which might be there twice.
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(super) struct EndingFields {
     outcome: OutcomeFields,
     class: Class,
+    #[serde(rename = "severity")]
+    _severity: IgnoredAny,
+    #[serde(default, rename = "attribution")]
+    _attribution: Option<IgnoredAny>,
     #[serde(default)]
     truncated: Vec<String>,
 }

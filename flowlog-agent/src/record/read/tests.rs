@@ -1,11 +1,13 @@
 use super::*;
 use crate::model::{
-    Basis, Class, Decision, Direction, Edge, Endpoint, External, Flow, FlowId, Name, NameSource, Origin,
-    Place, Pod, Protocol, Service, State,
+    Attribution, Basis, Class, Decision, Dialed, Direction, Edge, Endpoint, External, Flow, FlowId, Name,
+    NameSource, Origin, Place, Pod, Process, Protocol, Service, State, TrialVerdict,
 };
 use crate::record::tests::{encoder, flow, run};
 use crate::record::{Encoder, Labelling, Line as Written, Run, edge_line};
 use crate::testkit::at;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// A log in the making, as the encoder writes it.
@@ -41,13 +43,18 @@ impl Log {
     }
 }
 
+/// What is read, which must be the same where every line is parsed whole.
 fn read(files: &[(&str, &[u8])]) -> Observations {
-    let mut summing = Summing::new(Window::default());
-    for (name, text) in files {
-        summing.file(name, false);
-        summing.block(text);
-    }
-    summing.finish()
+    let new = || Summing::new(Window::default());
+    let [split, whole] = [new(), new().parsing_all()].map(|mut summing| {
+        for (name, text) in files {
+            summing.file(name, false);
+            summing.block(text);
+        }
+        summing.finish()
+    });
+    assert_eq!(split, whole);
+    split
 }
 
 fn summed<'a>(flows: impl IntoIterator<Item = &'a Flow>) -> Vec<Edge> {
@@ -134,7 +141,7 @@ fn an_update_changes_what_became_of_an_attempt_and_adds_none() {
     let folded = Flow { count: 5, ..flow_at(3, Pending, 0) };
     let closed = Flow { bytes_sent: Some(9), ..update(&flow_at(4, Established, 0), Established, 9) };
     type Case<'a> = (&'a str, Vec<Flow>, &'a [(State, u64)]);
-    let cases: [Case<'_>; 7] = [
+    let cases: [Case<'_>; 8] = [
         ("it was dropped", vec![pending.clone(), update(&pending, Dropped, 9)], &[(Dropped, 1)]),
         (
             "and then rejected",
@@ -152,6 +159,11 @@ fn an_update_changes_what_became_of_an_attempt_and_adds_none() {
             &[(Established, 1), (Pending, 4)],
         ),
         ("the same again", vec![pending.clone(), update(&pending, Pending, 9)], &[(Pending, 1)]),
+        (
+            "the same again, and then another",
+            vec![pending.clone(), update(&pending, Pending, 9), update(&pending, Dropped, 10)],
+            &[(Dropped, 1)],
+        ),
         ("its attempt was not read", vec![update(&pending, Dropped, 9)], &[(Dropped, 0)]),
         ("a close", vec![flow_at(4, Established, 0), closed], &[(Established, 1)]),
     ];
@@ -384,4 +396,137 @@ fn edges_that_are_written_are_read_as_they_were() {
     }
     assert_eq!(again.edges, edges);
     assert!(edges.iter().all(|edge| edge.source_traits.origin != Some(Origin::Platform)));
+}
+
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof![
+        Just(String::new()),
+        Just(r#"","source":{"kind":"pod"},"destination":{"#.to_owned()),
+        Just(r#"a\",\"verdict\":{"#.to_owned()),
+        Just("},\"snapshot\":1,".to_owned()),
+        "\\PC{0,12}",
+        any::<String>(),
+    ]
+}
+
+/// Flows with every part that there can be, and hostile texts in them.
+fn flows() -> impl Strategy<Value = Flow> {
+    let some = (texts(), texts(), texts(), any::<[bool; 8]>());
+    (some, 0..4_u8, any::<u16>(), 0..5_u64, any::<u32>()).prop_map(|(some, end, port, count, number)| {
+        let (one, two, three, [is, has, was, names, trial, replayed, update, existing]) = some;
+        let mut flow =
+            Flow { count, existing, ..flow_at(u128::from(number % 7), State::Pending, i64::from(number)) };
+        flow.update = update;
+        flow.source.port = has.then_some(port);
+        let mut pod = flow.source.endpoint.as_pod().unwrap().as_ref().clone();
+        Arc::make_mut(&mut pod.labels).insert(one.clone(), two.clone());
+        pod.host_network = is;
+        pod.name = three.as_str().into();
+        let pod = Arc::new(pod);
+        flow.destination.endpoint = match end {
+            0 => Endpoint::Pod(Arc::clone(&pod)),
+            1 => Endpoint::External(External { network: is.then(|| two.clone()) }),
+            2 => Endpoint::Unknown { reason: three.clone(), pod_uid: None },
+            _ => Endpoint::Service(Arc::new(Service {
+                namespace: one.clone(),
+                name: two.clone(),
+                port_name: None,
+            })),
+        };
+        if names && end != 0 {
+            flow.names = to_address(1, Some(&three)).names;
+        }
+        flow.source.endpoint = Endpoint::Pod(pod);
+        flow.process = was.then(|| Process {
+            pid: Some(number),
+            comm: Some(one.as_str().into()),
+            exe: Some(two.clone()),
+            ..Process::default()
+        });
+        flow.dialed = has.then(|| Dialed {
+            ip: [10, 96, 0, 1].into(),
+            port,
+            service: is.then(|| {
+                Arc::new(Service { namespace: "shop".into(), name: three.clone(), port_name: None })
+            }),
+            note: None,
+        });
+        flow.verdict.settling = replayed;
+        flow.verdict.stale_since = names.then(|| at(0));
+        if trial {
+            let (egress, ingress) = (flow.verdict.egress.clone(), flow.verdict.ingress.clone());
+            flow.verdict.trial = Some(TrialVerdict { decision: Decision::Allow, egress, ingress });
+        }
+        flow.verdict.egress.reason = is.then(|| one.clone());
+        flow.attribution = was.then(|| Attribution::Failed(three.clone()));
+        flow.bytes_sent = has.then_some(u64::from(number));
+        flow.outcome.errno = is.then_some(111);
+        flow
+    })
+}
+
+proptest! {
+    #[test]
+    fn a_line_that_is_split_says_what_it_says_where_it_is_parsed(flows in prop::collection::vec(flows(), 1..6)) {
+        let observed = read(&[("log", &Log::new().flows(&flows).text)]);
+        prop_assert_eq!(observed.problems, []);
+        prop_assert_eq!(observed.read.lines["flow"], u64::try_from(flows.len()).unwrap());
+    }
+
+    #[test]
+    fn so_does_one_that_was_tampered_with(
+        flow in flows(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<prop::sample::Index>()), 1..4),
+    ) {
+        const BITS: [&[u8]; 16] = [
+            b"\"", b",", b"}", b"{", b":", b"0", b"1", b" ", b"\\", b"null", b"-1", b"1e3", b"\xff", b"\"port\":1,",
+            b"\"v\":1,", b"\"class\":\"allowed\",",
+        ];
+        let mut text = Log::new().flow(&flow).text;
+        for (place, what, other) in changes {
+            let (place, other) = (place.index(text.len()), other.index(text.len()));
+            match what {
+                0 => drop(text.remove(place)),
+                1 => drop(text.drain(place.min(other)..place.max(other))),
+                2 => drop(text.splice(place..place, BITS[other % BITS.len()].iter().copied())),
+                _ => {
+                    // Between two members.
+                    let comma = text[place..].iter().position(|byte| *byte == b',').map_or(place, |at| place + at + 1);
+                    drop(text.splice(comma..comma, BITS[13 + other % 3].iter().copied()));
+                }
+            }
+            if text.is_empty() {
+                return Ok(());
+            }
+        }
+        read(&[("log", &text)]);
+    }
+}
+
+#[test]
+fn what_the_encoder_writes_is_not_parsed_whole() {
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let named = to_address(1, Some("api.vendor.example"));
+    let mut trial = flow();
+    trial.verdict.trial = Some(TrialVerdict {
+        decision: Decision::Allow,
+        egress: trial.verdict.egress.clone(),
+        ingress: trial.verdict.ingress.clone(),
+    });
+    let all: Vec<Flow> = [flow(), named, trial]
+        .into_iter()
+        .chain(std::iter::repeat_with(|| plain(&mut runner)).take(50))
+        .collect();
+    let mut summing = Summing::new(Window::default());
+    summing.file("log", false);
+    summing.block(&Log::new().flows(&all).text);
+    assert_eq!((summing.parsed_whole(), summing.finish().read.lines["flow"]), (0, 53));
+}
+
+/// A flow without texts of its own that need an escape: those are parsed whole where they differ from line to line.
+fn plain(runner: &mut proptest::test_runner::TestRunner) -> Flow {
+    let mut flow = flows().new_tree(runner).unwrap().current();
+    flow.process =
+        Some(Process { pid: Some(1), comm: Some("curl".into()), cgroup_id: 1, ..Process::default() });
+    flow
 }

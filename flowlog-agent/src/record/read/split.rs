@@ -1,0 +1,603 @@
+//! A flow's line as this build writes it, split into its parts without parsing them all: those that many lines have in
+//! common are parsed once and known by their bytes from then on; what differs from line to line is read by hand.
+//!
+//! What is told apart here is only whether a line can be read so. Nothing is taken for granted of it: every byte is either part of
+//! a text that serde has read, or held against what the encoder writes. A quote within a JSON string is escaped, so `,"source":{`
+//! stands for a member wherever it is found; were it one of something else, the parts around it would be no JSON. A line that is
+//! otherwise is parsed whole.
+
+use super::edges::{Edges, Known};
+use super::parts::{
+    Attempts, DialedFields, EndFields, Ending, EndingFields, Said, VerdictFields, Whose, id_of,
+};
+use super::{Runs, Told, lock};
+use crate::model::{Direction, Protocol};
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
+use jiff::Timestamp;
+use memchr::memmem::Finder;
+use serde::de::IgnoredAny;
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Mutex;
+
+/// Bytes of parts of a kind that are known; with one more, all are forgotten. What is made of them takes some three times as much.
+const MOST_BYTES: usize = 6 << 20;
+
+/// Parts by their bytes. A part can be in two pieces, since something between them was taken out.
+#[derive(Clone, Debug)]
+struct Parts<T> {
+    hasher: RandomState,
+    numbers: HashTable<usize>,
+    bytes: Vec<u8>,
+    parts: Vec<Part<T>>,
+}
+
+#[derive(Clone, Debug)]
+struct Part<T> {
+    hash: u64,
+    begin: usize,
+    end: usize,
+    value: T,
+}
+
+impl<T> Default for Parts<T> {
+    fn default() -> Self {
+        let (numbers, bytes, parts) = (HashTable::new(), Vec::new(), Vec::new());
+        Self { hasher: RandomState::default(), numbers, bytes, parts }
+    }
+}
+
+impl<T> Parts<T> {
+    /// Nothing that is known is in use. Whether all was forgotten.
+    fn rest(&mut self) -> bool {
+        let full = self.bytes.len() > MOST_BYTES;
+        if full {
+            *self = Self::default();
+        }
+        full
+    }
+
+    /// The number of the part; one that is new is read.
+    fn number(&mut self, pieces: [&[u8]; 2], read: impl FnOnce(&[u8]) -> Option<T>) -> Option<usize> {
+        let Self { hasher, numbers, bytes, parts } = self;
+        let [front, back] = pieces;
+        let mut state = hasher.build_hasher();
+        state.write(front);
+        state.write(back);
+        let hash = state.finish();
+        let is_it = |number: &usize| {
+            parts.get(*number).is_some_and(|part| {
+                let known = bytes.get(part.begin..part.end).unwrap_or_default();
+                known.len() == front.len() + back.len() && known.starts_with(front) && known.ends_with(back)
+            })
+        };
+        if let Some(number) = numbers.find(hash, is_it) {
+            return Some(*number);
+        }
+        let begin = bytes.len();
+        bytes.extend_from_slice(front);
+        bytes.extend_from_slice(back);
+        let Some(value) = read(bytes.get(begin..).unwrap_or_default()) else {
+            bytes.truncate(begin);
+            return None;
+        };
+        let number = parts.len();
+        parts.push(Part { hash, begin, end: bytes.len(), value });
+        numbers.insert_unique(hash, number, |number| parts.get(*number).map_or(0, |part| part.hash));
+        Some(number)
+    }
+
+    fn get(&self, number: usize) -> Option<&T> {
+        Some(&self.parts.get(number)?.value)
+    }
+
+    fn get_mut(&mut self, number: usize) -> Option<&mut T> {
+        Some(&mut self.parts.get_mut(number)?.value)
+    }
+}
+
+/// A line that was split. It holds as long as no block after it was begun.
+#[derive(Clone, Debug)]
+pub(super) struct Split {
+    pub(super) attempts: Attempts,
+    source: usize,
+    destination: usize,
+    pub(super) told: Told,
+}
+
+/// Parts that are known.
+#[derive(Clone, Debug)]
+pub(super) struct Splitter {
+    runs: Parts<(Whose, Option<usize>)>,
+    /// The last one: most lines have the run of the line before.
+    run: (Vec<u8>, usize),
+    seconds: Seconds,
+    sources: Parts<Known>,
+    destinations: Parts<(Known, Option<u32>)>,
+    dialed: Parts<Option<u32>>,
+    verdicts: Parts<u32>,
+    trials: Parts<()>,
+    endings: Parts<Ending>,
+    scratch: Vec<u8>,
+    anchors: Anchors,
+}
+
+/// Where parts begin.
+#[derive(Clone, Debug)]
+struct Anchors {
+    flow: Finder<'static>,
+    destination: Finder<'static>,
+    dialed: Finder<'static>,
+    process: Finder<'static>,
+    verdict: Finder<'static>,
+    snapshot: Finder<'static>,
+    outcome: Finder<'static>,
+    age: Finder<'static>,
+}
+
+const FLOW: &[u8] = br#","flow":{"#;
+const SOURCE: &[u8] = br#","source":"#;
+const DESTINATION: &[u8] = br#","destination":{"#;
+const DIALED: &[u8] = br#","dialed":{"#;
+const PROCESS: &[u8] = br#","process":{"#;
+const VERDICT: &[u8] = br#","verdict":{"#;
+const SNAPSHOT: &[u8] = br#","snapshot":"#;
+const OUTCOME: &[u8] = br#","outcome":{"#;
+const AGE: &[u8] = br#""age_ms":"#;
+
+impl Default for Splitter {
+    fn default() -> Self {
+        Self {
+            runs: Parts::default(),
+            run: (Vec::new(), 0),
+            seconds: Seconds::default(),
+            sources: Parts::default(),
+            destinations: Parts::default(),
+            dialed: Parts::default(),
+            verdicts: Parts::default(),
+            trials: Parts::default(),
+            endings: Parts::default(),
+            scratch: Vec::new(),
+            anchors: Anchors {
+                flow: Finder::new(FLOW),
+                destination: Finder::new(DESTINATION),
+                dialed: Finder::new(DIALED),
+                process: Finder::new(PROCESS),
+                verdict: Finder::new(VERDICT),
+                snapshot: Finder::new(SNAPSHOT),
+                outcome: Finder::new(OUTCOME),
+                age: Finder::new(AGE),
+            },
+        }
+    }
+}
+
+impl Splitter {
+    /// A block begins: what was split before is not needed any more.
+    pub(super) fn begin(&mut self) {
+        if self.runs.rest() {
+            self.run.0.clear();
+        }
+        self.sources.rest();
+        self.destinations.rest();
+        self.dialed.rest();
+        self.verdicts.rest();
+        self.trials.rest();
+        self.endings.rest();
+    }
+
+    /// Both ends of a line.
+    pub(super) fn ends(&mut self, split: &Split) -> Option<(&mut Known, &mut Known)> {
+        let (destination, _) = self.destinations.get_mut(split.destination)?;
+        Some((self.sources.get_mut(split.source)?, destination))
+    }
+
+    /// The line's run and number, and the rest; nothing where it is to be parsed whole.
+    pub(super) fn split(
+        &mut self,
+        text: &[u8],
+        edges: &mut Edges,
+        runs: &Mutex<Runs>,
+    ) -> Option<((usize, u64), Split)> {
+        let mut line = Cursor(text);
+        line.eat(br#"{"v":1,"seq":"#)?;
+        let seq = line.number()?;
+        line.eat(br#","kind":"flow","time":"#)?;
+        line.string()?;
+        line.eat(b",")?;
+        let run = self.run(&mut line)?;
+        line.eat(FLOW)?;
+        let attempts = self.attempts(&mut line)?;
+        line.eat(SOURCE)?;
+        let source = line.until(&self.anchors.destination)?;
+        line.eat(b",\"destination\":")?;
+        let mut middle = Cursor(line.until(&self.anchors.verdict)?);
+        let destination = middle.until(&self.anchors.process).unwrap_or_else(|| middle.take_all());
+        process(&mut middle)?;
+        let mut destination = Cursor(destination);
+        let (destination, dialed) = match destination.until(&self.anchors.dialed) {
+            Some(end) => (end, Some(destination.0)),
+            None => (destination.0, None),
+        };
+        line.eat(b",\"verdict\":")?;
+        let verdict = line.until(&self.anchors.outcome)?;
+        let (source, _) = self.source(source)?;
+        let (destination, port) = self.destination(destination, edges)?;
+        let service = match dialed {
+            Some(dialed) => self.dialed(dialed, edges)?,
+            None => None,
+        };
+        let service = service.or(self.destinations.get(destination)?.1);
+        let said = self.verdict(verdict, edges)?;
+        let ending = self.ending(line.0)?;
+        let run = self.run_number(run, runs)?;
+        Some((
+            (run, seq),
+            Split { attempts, source, destination, told: Told { port, service, said, ending } },
+        ))
+    }
+
+    /// The number here of what is said of the run.
+    fn run(&mut self, line: &mut Cursor<'_>) -> Option<usize> {
+        if let Some(rest) = line.0.strip_prefix(&*self.run.0).filter(|rest| rest.starts_with(FLOW)) {
+            line.0 = rest;
+            return Some(self.run.1);
+        }
+        let whose = line.until(&self.anchors.flow)?;
+        let number = self.runs.number([b"{", whose], |text| {
+            let mut whole = text.to_vec();
+            whole.push(b'}');
+            Some((serde_json::from_slice(&whole).ok()?, None))
+        })?;
+        self.run = (whose.to_vec(), number);
+        Some(number)
+    }
+
+    /// The run's number; one that is new is known from now on.
+    fn run_number(&mut self, run: usize, runs: &Mutex<Runs>) -> Option<usize> {
+        let (whose, number) = self.runs.get_mut(run)?;
+        Some(*number.get_or_insert_with(|| lock(runs).number(whose)))
+    }
+
+    fn source(&mut self, text: &[u8]) -> Option<(usize, Option<u16>)> {
+        let (front, port, back) = without_port(text)?;
+        let number = self.sources.number([front, back], known)?;
+        Some((number, port))
+    }
+
+    fn destination(&mut self, text: &[u8], edges: &mut Edges) -> Option<(usize, Option<u16>)> {
+        let (front, port, back) = without_port(text)?;
+        let outside = !front.starts_with(br#"{"kind":"pod""#);
+        let back = if outside && without_ages(back, &self.anchors.age, &mut self.scratch)? {
+            &self.scratch
+        } else {
+            back
+        };
+        let number = self.destinations.number([front, back], |text| {
+            let known = known(text)?;
+            let service = known.service().map(|service| edges.service(&service));
+            Some((known, service))
+        })?;
+        Some((number, port))
+    }
+
+    fn dialed(&mut self, text: &[u8], edges: &mut Edges) -> Option<Option<u32>> {
+        let text = text.strip_prefix(b",\"dialed\":")?;
+        let number = self.dialed.number([text, b""], |text| {
+            let dialed: DialedFields = serde_json::from_slice(text).ok()?;
+            Some(dialed.service().map(|service| edges.service(&service)))
+        })?;
+        self.dialed.get(number).copied()
+    }
+
+    fn verdict(&mut self, text: &[u8], edges: &mut Edges) -> Option<u32> {
+        let mut rest = Cursor(text);
+        let said = rest.until(&self.anchors.snapshot)?;
+        rest.eat(SNAPSHOT)?;
+        rest.number()?;
+        rest.eat(br#","as_of":"#)?;
+        rest.string()?;
+        if rest.eat(br#","stale_since":"#).is_some() {
+            rest.string()?;
+        }
+        let _ = rest.eat(br#","settling":true"#);
+        if rest.eat(br#","trial":"#).is_some() {
+            let trial = rest.0.strip_suffix(b"}")?;
+            self.trials
+                .number([trial, b""], |text| serde_json::from_slice::<IgnoredAny>(text).ok().map(drop))?;
+        } else if rest.0 != b"}" {
+            return None;
+        }
+        let number = self.verdicts.number([said, b"}"], |text| {
+            let verdict: VerdictFields = serde_json::from_slice(text).ok()?;
+            Some(edges.said(&Said::from(verdict)))
+        })?;
+        self.verdicts.get(number).copied()
+    }
+
+    /// From `,"outcome":` to the end.
+    fn ending(&mut self, text: &[u8]) -> Option<Ending> {
+        let members = text.strip_prefix(b",")?;
+        let number = self.endings.number([b"{", members], |text| {
+            let ending: EndingFields = serde_json::from_slice(text).ok()?;
+            Some(Ending::from(ending))
+        })?;
+        self.endings.get(number).copied()
+    }
+
+    /// What stands in `flow`, after its brace.
+    fn attempts(&mut self, line: &mut Cursor<'_>) -> Option<Attempts> {
+        let mut found = Found::default();
+        loop {
+            line.eat(b"\"")?;
+            let key = line.plain()?;
+            line.eat(b":")?;
+            match key {
+                b"id" => once(&mut found.id, id_of(line.string()?)?)?,
+                b"direction" => once(
+                    &mut found.direction,
+                    match line.string()? {
+                        b"egress" => Direction::Egress,
+                        b"ingress" => Direction::Ingress,
+                        _ => return None,
+                    },
+                )?,
+                b"protocol" => once(
+                    &mut found.protocol,
+                    match line.string()? {
+                        b"tcp" => Protocol::Tcp,
+                        b"udp" => Protocol::Udp,
+                        b"sctp" => Protocol::Sctp,
+                        b"icmp" => Protocol::Icmp,
+                        b"icmpv6" => Protocol::Icmpv6,
+                        _ => return None,
+                    },
+                )?,
+                b"count" => once(&mut found.count, line.number()?)?,
+                b"first" => once(&mut found.first, self.seconds.moment(line.string()?)?)?,
+                b"last" => once(&mut found.last, self.seconds.moment(line.string()?)?)?,
+                b"existing" => once(&mut found.existing, line.bool()?)?,
+                b"update" => once(&mut found.update, line.bool()?)?,
+                b"replayed" => once(&mut found.replayed, line.bool()?)?,
+                b"duration_ms" => once(&mut found.duration_ms, line.number()?)?,
+                b"bytes_sent" => once(&mut found.bytes_sent, line.number()?)?,
+                b"bytes_received" => once(&mut found.bytes_received, line.number()?)?,
+                b"datagrams_sent" => once(&mut found.datagrams_sent, line.number()?)?,
+                b"datagrams_received" => once(&mut found.datagrams_received, line.number()?)?,
+                b"icmp" => {
+                    line.eat(br#"{"type":"#)?;
+                    line.number()?;
+                    line.eat(br#","code":"#)?;
+                    line.number()?;
+                    line.eat(b"}")?;
+                }
+                // What else is there is not needed, if it is plain.
+                _ if key.is_ascii() => line.scalar()?,
+                _ => return None,
+            }
+            if line.eat(b"}").is_some() {
+                return found.attempts();
+            }
+            line.eat(b",")?;
+        }
+    }
+}
+
+/// Members of `flow` so far.
+#[derive(Default)]
+struct Found {
+    id: Option<u128>,
+    direction: Option<Direction>,
+    protocol: Option<Protocol>,
+    existing: Option<bool>,
+    count: Option<u64>,
+    first: Option<Timestamp>,
+    last: Option<Timestamp>,
+    update: Option<bool>,
+    replayed: Option<bool>,
+    duration_ms: Option<u64>,
+    bytes_sent: Option<u64>,
+    bytes_received: Option<u64>,
+    datagrams_sent: Option<u64>,
+    datagrams_received: Option<u64>,
+}
+
+impl Found {
+    fn attempts(self) -> Option<Attempts> {
+        Some(Attempts {
+            id: Some(self.id?),
+            direction: self.direction?,
+            protocol: self.protocol?,
+            existing: self.existing.unwrap_or_default(),
+            count: self.count?,
+            first: self.first?,
+            last: self.last?,
+            update: self.update.unwrap_or_default(),
+            replayed: self.replayed.unwrap_or_default(),
+            duration_ms: self.duration_ms,
+            bytes_sent: self.bytes_sent,
+            bytes_received: self.bytes_received,
+            datagrams_sent: self.datagrams_sent,
+            datagrams_received: self.datagrams_received,
+        })
+    }
+}
+
+/// A member that is there twice is an error to serde.
+fn once<T>(place: &mut Option<T>, value: T) -> Option<()> {
+    place.replace(value).is_none().then_some(())
+}
+
+fn known(text: &[u8]) -> Option<Known> {
+    let fields: EndFields = serde_json::from_slice(text).ok()?;
+    // It was taken out: this is another one.
+    let once = fields.port.is_none();
+    fields.end().ok().filter(|_| once).map(Known::of)
+}
+
+/// An end's text before its port, the port, and what follows.
+fn without_port(text: &[u8]) -> Option<(&[u8], Option<u16>, &[u8])> {
+    let mut rest = Cursor(text);
+    rest.eat(br#"{"kind":"#)?;
+    rest.string()?;
+    if rest.eat(br#","ip":"#).is_some() {
+        rest.string()?;
+    }
+    let front = text.get(..text.len() - rest.0.len())?;
+    let port = match rest.eat(br#","port":"#) {
+        Some(()) => Some(u16::try_from(rest.number()?).ok()?),
+        None => None,
+    };
+    Some((front, port, rest.0))
+}
+
+/// The text with all ages and lifetimes of names set to 0, in `out`; false where there are none.
+fn without_ages(text: &[u8], age: &Finder<'_>, out: &mut Vec<u8>) -> Option<bool> {
+    let mut rest = Cursor(text);
+    let Some(mut before) = rest.until(age) else { return Some(false) };
+    out.clear();
+    loop {
+        out.extend_from_slice(before);
+        rest.eat(AGE)?;
+        rest.number()?;
+        out.extend_from_slice(br#""age_ms":0"#);
+        if rest.eat(br#","ttl_s":"#).is_some() {
+            rest.number()?;
+            out.extend_from_slice(br#","ttl_s":0"#);
+        }
+        match rest.until(age) {
+            Some(next) => before = next,
+            None => break,
+        }
+    }
+    out.extend_from_slice(rest.0);
+    Some(true)
+}
+
+/// `process`, where it is there: nothing of it is needed, if it is plain.
+fn process(text: &mut Cursor<'_>) -> Option<()> {
+    if text.0.is_empty() {
+        return Some(());
+    }
+    text.eat(PROCESS)?;
+    loop {
+        text.eat(b"\"")?;
+        if !text.plain()?.is_ascii() {
+            return None;
+        }
+        text.eat(b":")?;
+        text.scalar()?;
+        if text.eat(b"}").is_some() {
+            return text.0.is_empty().then_some(());
+        }
+        text.eat(b",")?;
+    }
+}
+
+/// What is left of a text. Whatever is not found leaves it as it is, or makes the line one to be parsed whole.
+struct Cursor<'a>(&'a [u8]);
+
+impl<'a> Cursor<'a> {
+    fn eat(&mut self, text: &[u8]) -> Option<()> {
+        self.0 = self.0.strip_prefix(text)?;
+        Some(())
+    }
+
+    /// What stands before this.
+    fn until(&mut self, anchor: &Finder<'_>) -> Option<&'a [u8]> {
+        let (before, rest) = self.0.split_at_checked(anchor.find(self.0)?)?;
+        self.0 = rest;
+        Some(before)
+    }
+
+    fn take_all(&mut self) -> &'a [u8] {
+        std::mem::take(&mut self.0)
+    }
+
+    /// A whole number as serde_json writes it: without a sign, without zeros before it, and nothing that makes it another.
+    fn number(&mut self) -> Option<u64> {
+        let digits = self.0.iter().position(|byte| !byte.is_ascii_digit())?;
+        let (text, rest) = self.0.split_at_checked(digits)?;
+        // Numbers of 20 digits may be too large.
+        if !(1..=19).contains(&digits) || (digits > 1 && text.first() == Some(&b'0')) {
+            return None;
+        }
+        if !matches!(rest.first(), Some(b',' | b'}' | b']')) {
+            return None;
+        }
+        self.0 = rest;
+        Some(text.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
+    }
+
+    /// A string without escapes, and what is in it.
+    fn string(&mut self) -> Option<&'a [u8]> {
+        self.eat(b"\"")?;
+        self.plain()
+    }
+
+    /// The rest of one.
+    fn plain(&mut self) -> Option<&'a [u8]> {
+        let end = self.0.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
+        let (text, rest) = self.0.split_at_checked(end)?;
+        self.0 = rest.strip_prefix(b"\"")?;
+        Some(text)
+    }
+
+    fn bool(&mut self) -> Option<bool> {
+        match self.eat(b"true") {
+            Some(()) => Some(true),
+            None => self.eat(b"false").map(|()| false),
+        }
+    }
+
+    /// A value that is not needed.
+    fn scalar(&mut self) -> Option<()> {
+        match self.0.first()? {
+            b'"' => self.string().map(drop),
+            b'0'..=b'9' => self.number().map(drop),
+            _ => self.bool().map(drop),
+        }
+    }
+}
+
+/// Seconds that were read: a log has thousands of lines of each.
+#[derive(Clone, Debug)]
+struct Seconds([Option<([u8; 20], i64)>; 60]);
+
+impl Default for Seconds {
+    fn default() -> Self {
+        Self([None; 60])
+    }
+}
+
+impl Seconds {
+    /// A moment as records have it: `2026-11-23T13:53:52.123456789Z`.
+    fn moment(&mut self, text: &[u8]) -> Option<Timestamp> {
+        let text: &[u8; 30] = text.try_into().ok()?;
+        let (second, nanos): (&[u8; 20], _) = text.split_first_chunk()?;
+        let mut nanos = nanos.strip_suffix(b"Z")?.iter();
+        let nanos = nanos.try_fold(0_i32, |number, digit| {
+            digit.is_ascii_digit().then(|| number * 10 + i32::from(digit - b'0'))
+        })?;
+        let [tens, ones] = [second[17], second[18]].map(|digit| usize::from(digit.wrapping_sub(b'0')));
+        // A leap second is none of these.
+        let known = self.0.get_mut(tens.checked_mul(10)?.checked_add(ones)?)?;
+        let number = match known {
+            Some((text, number)) if text == second => *number,
+            _ => {
+                let marks = [(4, b'-'), (7, b'-'), (10, b'T'), (13, b':'), (16, b':')];
+                let plain = marks.iter().all(|(place, mark)| second.get(*place) == Some(mark));
+                let whole = second.strip_suffix(b".").filter(|_| plain)?;
+                let written = format!("{}Z", std::str::from_utf8(whole).ok()?);
+                let number = written.parse::<Timestamp>().ok()?.as_second();
+                *known = Some((*second, number));
+                number
+            }
+        };
+        // Before 1970 a second's part counts backwards.
+        if number < 0 {
+            return None;
+        }
+        Timestamp::new(number, nanos).ok()
+    }
+}

@@ -34,6 +34,9 @@ const VENDORS: &str = "first_party: {images: [registry.example.test/]}\n";
 
 const METADATA: &str = "169.254.169.254:80";
 
+/// Whom the third party reaches, what its record says of that end, and which findings come of it.
+type Row<'a> = (SocketAddr, &'a Value, &'a [(&'a str, &'a str)]);
+
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn a_third_party_is_told_where_it_should_not_be() {
@@ -66,7 +69,7 @@ fn a_third_party_is_told_where_it_should_not_be() {
     let cloud = json!({"kind": "external", "network": "cloudflare", "vendor": "Cloudflare", "vendor_from": "range",
         "origin": "third_party"});
     let nobody = json!({"origin": null, "vendor": null});
-    let rows: [(SocketAddr, &Value, &[(&str, &str)]); 5] = [
+    let rows: [Row<'_>; 5] = [
         (net.at(Family::V4, API, 5432), &own, &[("FL201", "high")]),
         (net.at(Family::V6, 31, 8080), &own, &[("FL101", "critical"), ("FL201", "high")]),
         (node, &nobody, &[("FL207", "medium")]),

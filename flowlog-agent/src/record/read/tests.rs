@@ -425,7 +425,7 @@ fn flows() -> impl Strategy<Value = Flow> {
         let pod = Arc::new(pod);
         flow.destination.endpoint = match end {
             0 => Endpoint::Pod(Arc::clone(&pod)),
-            1 => Endpoint::External(External { network: is.then(|| two.clone()) }),
+            1 => Endpoint::External(External { network: is.then(|| two.as_str().into()) }),
             2 => Endpoint::Unknown { reason: three.clone(), pod_uid: None },
             _ => Endpoint::Service(Arc::new(Service {
                 namespace: one.clone(),

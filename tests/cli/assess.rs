@@ -2,6 +2,7 @@
 
 use crate::bin::{Place, Said};
 use serde_json::{Value, json};
+use std::path::Path;
 
 const OBJECTS: &str = r#"
 {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
@@ -95,6 +96,24 @@ fn records_and_objects_do_each_alone() {
 }
 
 #[test]
+fn each_format_goes_where_it_is_told_and_one_to_standard_output() {
+    let place = place();
+    let formats = ["json=a.json", "markdown=a.md", "sarif=a.sarif", "junit=a.xml", "html=a.html"];
+    let outputs: Vec<&str> = formats.iter().flat_map(|format| ["--output", format]).collect();
+    let said = assess(&place, &[&outputs[..], &["--output", "text"]].concat());
+    assert!(said.stdout.contains("FL201"), "{said:?}");
+    for name in ["a.json", "a.md", "a.sarif", "a.xml", "a.html"] {
+        let text = std::fs::read_to_string(place.path().join(name)).unwrap();
+        assert!(text.contains("FL201"), "{name}");
+    }
+    let said = assess(&place, &["--output", "json", "--output", "text"]);
+    assert_eq!(said.code, Some(2));
+    assert!(said.stderr.contains("only one --output can go to standard output"), "{}", said.stderr);
+    let said = assess(&place, &["--output", "pdf"]);
+    assert!(said.code == Some(2) && said.stderr.contains("`pdf`"), "{said:?}");
+}
+
+#[test]
 fn what_is_wrong_with_the_input_is_named_counted_and_fails_where_that_is_asked_for() {
     let place = place();
     let good = line(1, "grafana-0", "db-0", 5432, "unrestricted");
@@ -168,4 +187,37 @@ fn what_the_baseline_has_fails_no_more_and_what_it_has_not_does() {
     place.write("cluster/all.yaml", &OBJECTS.replace("grafana:11.1.0", "grafana:11.2.0"));
     let changed = as_json(&assess(&place, &["--baseline", "baseline.json", "--output", "json"]));
     assert!(ids(&changed).contains(&"FL502"), "{changed:#}");
+}
+
+#[test]
+fn the_script_for_pipelines_writes_every_report_and_ends_as_the_assessment_does() {
+    let place = place();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/ci/assess.sh");
+    let flowlog = flowlog_tests::program::flowlog().unwrap();
+    let settings = |more: &[&str]| {
+        let known = [
+            format!("FLOWLOG={}", flowlog.display()),
+            "MANIFESTS=cluster".to_owned(),
+            "LOGS=flows.json".to_owned(),
+            "BASELINE=baseline.json".to_owned(),
+        ];
+        let all: Vec<String> = known.into_iter().chain(more.iter().map(|one| (*one).to_owned())).collect();
+        all
+    };
+    let run = |more: &[&str]| {
+        let settings = settings(more);
+        let words: Vec<&str> = std::iter::once("env").chain(settings.iter().map(String::as_str)).collect();
+        place.alone(&[&words[..], &["sh", script.to_str().unwrap()]].concat(), &[])
+    };
+    let said = run(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    for name in
+        ["assessment.json", "summary.md", "flowlog.sarif", "junit.xml", "report.html", "baseline.json"]
+    {
+        assert!(place.path().join("flowlog-assessment").join(name).metadata().unwrap().len() > 0, "{name}");
+    }
+    std::fs::copy(place.path().join("flowlog-assessment/baseline.json"), place.path().join("baseline.json"))
+        .unwrap();
+    assert_eq!(run(&[]).code, Some(0), "nothing that the baseline does not have");
+    assert_eq!(run(&["LOGS=missing"]).code, Some(2));
 }

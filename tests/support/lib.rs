@@ -8,6 +8,7 @@ pub mod apiserver;
 pub mod case;
 pub mod cgroup;
 pub mod dns;
+pub mod estate;
 pub mod kernel;
 pub mod manifests;
 pub mod matching;

@@ -190,7 +190,7 @@ impl Edges {
         };
         if later {
             party.told = told;
-            if !Arc::ptr_eq(&party.traits, traits) && party.traits != *traits {
+            if !Arc::ptr_eq(&party.traits, traits) {
                 party.traits = Arc::clone(traits);
             }
         }

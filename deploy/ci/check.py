@@ -3,6 +3,7 @@
 The kustomizations are rendered, and the chart with the values that should give the same; both are compared, every object
 is held against the API's schemas, and the whole against checkov, whose findings are either mended or have their reason in
 place. What the agent answers over HTTP is read by two parsers that are not ours. kubectl is given the binary as its plugin.
+Logs are summed up by two engines that are not ours (`edges.py`).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import socket
 import subprocess
 import time
 
+import edges
 import helm_python
 import kubernetes_validate
 import yaml
@@ -442,6 +444,14 @@ def check_suggestions(out, agent):
     print(f"suggestions: {count} policies that the API takes")
 
 
+def check_edges(out, agent):
+    """Flow logs are summed up as two engines sum them up that are not ours."""
+    wrong, (lines, found) = edges.check(out, agent)
+    if wrong:
+        raise Wrong("\n".join([f"{len(wrong)} edges differ", *wrong[:5]]))
+    print(f"edges: {found} of {lines} lines, the same by flowlog, DuckDB and ClickHouse")
+
+
 def main():
     options = argparse.ArgumentParser()
     for name in ["out", "agent", "promtool", "checkov"]:
@@ -455,6 +465,7 @@ def main():
         check_suggestions(given.out, given.agent)
         check_plugin(given.out, given.agent)
         check_metrics(given.out, given.agent, given.promtool)
+        check_edges(given.out, given.agent)
     except Wrong as wrong:
         raise SystemExit(f"error: {wrong}") from None
 

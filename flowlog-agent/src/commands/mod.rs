@@ -72,7 +72,7 @@ kubectl get -A -o yaml \\\n      \
         flowlog edges --logs /var/log/flowlog --since 7d > edges.json"
     )]
     Edges(edges::Args),
-    /// Assess third-party risk: who reaches what, what they could reach, and what to do about it.
+    /// Assess third-party risk: who reaches what, what could be reached, what to do.
     #[command(
         after_help = "Exit code: 0 nothing at or above --fail-on that the baseline does not know, 1 findings, 2 it could not be \
         made.\n\nExamples:\n  flowlog assess --manifests cluster --logs /var/log/flowlog\n  \

@@ -293,13 +293,18 @@ impl Asking<'_> {
     }
 
     fn ask(&self, pair: &Pair<'_>, protocol: Protocol, port: u16) -> Answer {
-        if pair.same_node {
+        let mut ways = pair
+            .sources
+            .iter()
+            .flat_map(|source| {
+                let fits = |other: &&Vec<Party>| family(source) == family(other);
+                pair.destinations.iter().filter(fits).map(move |destination| (source, destination))
+            })
+            .peekable();
+        // Those whose addresses are of other families do not meet, whatever policies say.
+        if pair.same_node && ways.peek().is_some() {
             return Answer::exempt();
         }
-        let ways = pair.sources.iter().flat_map(|source| {
-            let fits = |other: &&Vec<Party>| family(source) == family(other);
-            pair.destinations.iter().filter(fits).map(move |destination| (source, destination))
-        });
         any(ways.map(|(sources, destinations)| {
             let questions = sources.iter().flat_map(|source| destinations.iter().map(move |to| (source, to)));
             let answers = questions.map(|(source, to)| self.question(source, to, protocol, port));

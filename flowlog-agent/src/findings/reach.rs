@@ -231,8 +231,13 @@ impl Asking<'_> {
     }
 
     fn stand(&self, pod: &Arc<Pod>) -> Stand {
-        let party =
-            |ip: &IpAddr| Party { endpoint: Endpoint::Pod(Arc::clone(pod)), ip: Some(*ip), port: None };
+        // One on its node's network is the node, of which more is known than of the pod: its labels.
+        let node = pod.node.as_deref().filter(|_| pod.host_network);
+        let endpoint = match node.and_then(|name| self.inventory.find_node(name)) {
+            Some(node) => Endpoint::Node(Arc::clone(node)),
+            None => Endpoint::Pod(Arc::clone(pod)),
+        };
+        let party = |ip: &IpAddr| Party { endpoint: endpoint.clone(), ip: Some(*ip), port: None };
         let named = |direction| {
             let mut named = Named::default();
             for policy in self.policies.find_selecting(pod, direction) {

@@ -138,6 +138,11 @@ fn every_planted_defect_is_found_and_nothing_else() {
         assessment["vendors"].as_array().unwrap().iter().filter(|one| one["origin"] == "third_party");
     assert!(vendors.count() >= 10);
 
+    // What it reached outside under a name is what the block of its policy lets it reach.
+    let snyk = assessment["vendors"].as_array().unwrap().iter().find(|one| one["name"] == "Snyk").unwrap();
+    let gap = ["reached", "reachable", "unused"].map(|key| snyk[key].as_u64());
+    assert_eq!(gap, [Some(1), Some(1), Some(0)], "{snyk}");
+
     // The same again, against the baseline: nothing is new.
     let (code, again) = assess(folder, &["--baseline", "baseline.json"]);
     assert_eq!(code, Some(0));

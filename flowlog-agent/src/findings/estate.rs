@@ -7,7 +7,7 @@ use crate::model::{
 };
 use crate::vendor::Image;
 use foldhash::{HashMap, HashMapExt as _};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
@@ -46,6 +46,8 @@ pub(super) struct Estate<'a> {
     pub(super) reaches: Vec<Reach>,
     /// What could not be told.
     pub(super) limits: Vec<Limit>,
+    /// Addresses outside at which one was seen to reach another, whatever that is called.
+    pub(super) outside: BTreeMap<(usize, usize), BTreeSet<IpAddr>>,
     by_place: HashMap<(Place, Option<Role>), usize>,
     by_image: HashMap<String, usize>,
 }
@@ -71,6 +73,7 @@ impl<'a> Estate<'a> {
             images: Vec::new(),
             reaches: Vec::new(),
             limits: Vec::new(),
+            outside: BTreeMap::new(),
             by_place: HashMap::new(),
             by_image: HashMap::new(),
         };
@@ -198,6 +201,9 @@ impl<'a> Estate<'a> {
             let source = self.member_of(&edge.source, &edge.source_traits, None);
             let role = role_of(edge);
             let destination = self.member_of(&edge.destination, &edge.destination_traits, role);
+            if let Place::External { ip: Some(ip), .. } = edge.destination {
+                self.outside.entry((source, destination)).or_default().insert(ip);
+            }
             let service = edge.service.as_ref().map(|(namespace, name)| format!("{namespace}/{name}"));
             let alike = (
                 source,
@@ -502,7 +508,7 @@ fn role_of(edge: &Edge) -> Option<Role> {
 /// The listener's view of what the opener's node told as well adds nothing.
 fn without_second_views(links: Vec<Link>) -> Vec<Link> {
     let key = |link: &Link| (link.source, link.destination, link.protocol, link.port, link.class);
-    let openers: std::collections::BTreeSet<_> =
+    let openers: BTreeSet<_> =
         links.iter().filter(|link| link.direction == Direction::Egress).map(key).collect();
     links
         .into_iter()

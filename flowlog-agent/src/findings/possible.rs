@@ -7,6 +7,7 @@ use crate::model::{
 };
 use ipnet::IpNet;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 impl Estate<'_> {
     /// Asks the policies how far each third party could reach; what that would be without policies is nothing to tell.
@@ -107,8 +108,8 @@ struct Observed {
 
 struct Seen {
     target: usize,
-    /// Outside the cluster, and no interface of the cluster's own: where, as far as it is told.
-    outside: Option<Place>,
+    /// Outside the cluster, and no interface of the cluster's own: at which addresses.
+    outside: Option<BTreeSet<IpAddr>>,
     /// A node, or an interface of one.
     node: bool,
     protocol: Protocol,
@@ -122,7 +123,8 @@ impl Observed {
         for link in through {
             let Some((source, destination)) = estate.ends(link) else { continue };
             if is_foreign(source) {
-                links.entry(link.source).or_default().push(seen(link, destination));
+                let at = estate.outside.get(&(link.source, link.destination)).cloned();
+                links.entry(link.source).or_default().push(seen(link, destination, at.unwrap_or_default()));
             }
         }
         Self { links }
@@ -132,7 +134,7 @@ impl Observed {
         self.links.get(&source).into_iter().flatten().any(|seen| {
             let is_there = match (&actor.place, actor.role) {
                 (Place::External { network, .. }, None) => {
-                    seen.outside.as_ref().is_some_and(|place| lies_in(place, network.as_deref()))
+                    seen.outside.as_ref().is_some_and(|at| lie_in(at, network.as_deref()))
                 }
                 (Place::Node { .. }, _) => seen.node,
                 _ => seen.target == target,
@@ -142,23 +144,22 @@ impl Observed {
     }
 }
 
-fn seen(link: &Link, destination: &Actor) -> Seen {
+fn seen(link: &Link, destination: &Actor, at: BTreeSet<IpAddr>) -> Seen {
     let is_outside = matches!(destination.place, Place::External { .. }) && destination.role.is_none();
     Seen {
         target: link.destination,
-        outside: is_outside.then(|| destination.place.clone()),
+        outside: is_outside.then_some(at),
         node: matches!(destination.role, Some(Role::Node | Role::Kubelet)),
         protocol: link.protocol,
         port: link.port,
     }
 }
 
-/// What is asked for by a name has no address any more: it counts as outside, and as in no block.
-fn lies_in(place: &Place, block: Option<&str>) -> bool {
-    match (place, block.map(str::parse::<IpNet>)) {
-        (_, None) => true,
-        (Place::External { ip: Some(ip), .. }, Some(Ok(block))) => block.contains(ip),
-        _ => false,
+/// Whether one of these addresses is in a block; anything outside is where no block is named.
+fn lie_in(at: &BTreeSet<IpAddr>, block: Option<&str>) -> bool {
+    match block.map(str::parse::<IpNet>) {
+        None => true,
+        Some(block) => block.is_ok_and(|block| at.iter().any(|ip| block.contains(ip))),
     }
 }
 

@@ -129,8 +129,7 @@ fn what_fails_among_counted_repeats_is_told_for_itself() {
     check_complete(&ended);
     assert_eq!(sum(&ended.matching(&json!({"class": "allowed"}))), 2 * MANY);
     assert_eq!(sum(&ended.matching(&json!({"class": "refused"}))), 1);
-    // How many hangs on how soon the agent says that the kind is to be counted: on a busy machine late.
-    assert!(counted(&ended) > 0);
+    assert!(counted(&ended) > MANY / 2);
 }
 
 /// Opened before their kind was counted, and closed after; opened while it was, and closed when it no longer is.

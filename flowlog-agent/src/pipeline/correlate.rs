@@ -562,15 +562,14 @@ impl Correlator {
 
     /// Their kind is counted by now: their handshake was, or will be, or they are told by what else becomes of them.
     /// To be called when every event from before the counting has been observed.
-    /// `counted_since` tells from which boot time on an attempt of a kind is taken for one of those.
-    pub(super) fn pass_over(&mut self, counted_since: impl Fn(u64, SocketAddr, Protocol) -> Option<u64>) {
+    /// `is_counted` tells of an attempt's cgroup, address and boot time whether it is taken for one of those.
+    pub(super) fn pass_over(&mut self, is_counted: impl Fn(u64, SocketAddr, Protocol, u64) -> bool) {
         let silent = |cookie: &&u64| {
             let Some(Entry { tried, facts, told: None, boot_ns, .. }) = self.sockets.peek(*cookie) else {
                 return false;
             };
-            let since = |cgroup_id| counted_since(cgroup_id, tried.requested, tried.protocol);
-            *facts == Facts::default()
-                && tried.cgroup_id.and_then(since).is_some_and(|since_ns| *boot_ns >= since_ns)
+            let is_counted = |cgroup_id| is_counted(cgroup_id, tried.requested, tried.protocol, *boot_ns);
+            *facts == Facts::default() && tried.cgroup_id.is_some_and(is_counted)
         };
         let cookies: Vec<u64> = self.connecting.cookies().filter(silent).copied().collect();
         for cookie in cookies {

@@ -67,6 +67,12 @@ use waiting::Waiting;
 
 /// How often folds are written, losses told, manifests looked at.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
+/// Batches of events after which everything else has its turn, however much waits in the ring.
+const BATCHES: usize = 16;
+/// Times that so many batches are read at the end: more than a ring holds.
+const LAST_DRAINS: usize = 64;
+/// A program may be held up for so long between taking an event's time and its place in the ring, nanoseconds.
+const ORDER_NS: u64 = 100_000_000;
 /// How often the cgroup tree is looked at again at most.
 const RESCAN: Duration = Duration::from_millis(100);
 /// How often the wall clock is measured anew and old cgroups are forgotten, in turns of housekeeping.
@@ -148,15 +154,18 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
     spine.post(&mut capture, None);
     let mut stop = std::pin::pin!(stop);
     let mut next_housekeeping = Instant::now() + HOUSEKEEPING;
+    let mut more = false;
     let reason = loop {
         tokio::select! {
             biased;
             reason = &mut stop => break reason,
             () = spine.sinks.closed() => break "output_closed",
             _ = hangup.recv() => spine.sinks.reopen(),
-            ready = capture.ready(drain) => ready.map_err(PipelineError::Ring)?,
+            // What else this thread does has its turn in between.
+            () = tokio::task::yield_now(), if more => {}
+            ready = capture.ready(drain), if !more => ready.map_err(PipelineError::Ring)?,
         }
-        spine.drain(&mut capture)?;
+        more = spine.drain(&mut capture)?;
         let now = Timestamp::now();
         if let Some(News { snapshot, worth_telling }) = source.take_new(now) {
             // What was counted until now is told by what was declared until now.
@@ -179,12 +188,16 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
             spine.keep_house(&mut capture, &mut source)?;
         }
         spine.rescan();
-        spine.set_repeats(&mut capture, clock::now_ns()?, now);
-        spine.set_judged(&mut capture);
+        spine.instruct(&mut capture, clock::now_ns()?, now);
         spine.hand_over();
     };
     capture.detach();
-    spine.drain(&mut capture)?;
+    // What comes meanwhile, where hooks outlive the agent, is for the next one.
+    for _ in 0..LAST_DRAINS {
+        if !spine.drain(&mut capture)? {
+            break;
+        }
+    }
     spine.finish(&mut capture, reason)
 }
 
@@ -215,6 +228,8 @@ struct Spine {
     /// Room for what a drain brings, and for what is made of it.
     batch: Batch,
     told: Vec<Told>,
+    /// Time of the latest event that was observed, boot time, nanoseconds.
+    observed_ns: u64,
     /// Lines that the sinks get together: one by one, each would wake a writer.
     outbox: Vec<Line>,
     registry: Registry,
@@ -277,6 +292,7 @@ impl Spine {
             sinks,
             batch: Batch::default(),
             told: Vec::new(),
+            observed_ns: 0,
             outbox: Vec::new(),
             registry: Registry::default(),
             meter: Meter::default(),
@@ -334,9 +350,10 @@ impl Spine {
         Ok(())
     }
 
-    /// Everything that the rings hold goes down the spine.
-    fn drain(&mut self, capture: &mut Capture) -> Result<(), PipelineError> {
-        loop {
+    /// What the rings hold goes down the spine; of a ring that fills up as fast, so much that everything else still has
+    /// its turn. Tells whether there is more.
+    fn drain(&mut self, capture: &mut Capture) -> Result<bool, PipelineError> {
+        for _ in 0..BATCHES {
             let mut batch = std::mem::take(&mut self.batch);
             capture.drain(&mut batch);
             let more = batch.more;
@@ -346,11 +363,20 @@ impl Spine {
             self.batch = batch;
             self.hurry(capture, now_ns, now);
             self.hand_over();
+            self.pass_over(more);
             if !more {
-                self.pass_over();
-                return Ok(());
+                return Ok(false);
             }
+            // What relieves the ring is not to wait until it is empty.
+            self.instruct(capture, now_ns, now);
         }
+        Ok(true)
+    }
+
+    /// Tell the kernel half what to count, and what to lose first.
+    fn instruct(&mut self, capture: &mut Capture, now_ns: u64, now: Timestamp) {
+        self.set_repeats(capture, now_ns, now);
+        self.set_judged(capture);
     }
 
     /// Looked at after the ring was drained: whatever was lost before what it held is known then.
@@ -381,13 +407,15 @@ impl Spine {
     }
 
     /// Attempts that were told just before their kind began to be counted.
-    fn pass_over(&mut self) {
-        let begun = self.repeats.take_begun();
+    fn pass_over(&mut self, more: bool) {
+        let begun = self.repeats.take_begun(more.then(|| self.observed_ns.saturating_sub(ORDER_NS)));
         if !begun.is_empty() {
-            self.correlate.pass_over(|cgroup_id, far, protocol| {
+            self.correlate.pass_over(|cgroup_id, far, protocol, boot_ns| {
                 let kind = Repeat { cgroup_id, direction: Direction::Egress, protocol, far };
-                let (_, begun_ns) = begun.iter().find(|(repeat, _)| *repeat == kind)?;
-                Some(begun_ns.saturating_sub(correlate::HANDSHAKE_NS))
+                begun.iter().filter(|begun| begun.repeat == kind).any(|begun| {
+                    let since_ns = begun.since_ns.saturating_sub(correlate::HANDSHAKE_NS);
+                    (since_ns..=begun.until_ns).contains(&boot_ns)
+                })
             });
         }
     }
@@ -435,7 +463,18 @@ impl Spine {
     ) -> Vec<Told> {
         let mut told = std::mem::take(&mut self.told);
         let mut latest_ns = 0;
-        let Self { correlate, snapshot, cgroups, node, host_processes, registry, repeats, naming, .. } = self;
+        let Self {
+            correlate,
+            snapshot,
+            cgroups,
+            node,
+            host_processes,
+            registry,
+            repeats,
+            naming,
+            observed_ns,
+            ..
+        } = self;
         let host_processes = *host_processes;
         let known = Known { snapshot, cgroups, host_processes, now };
         let mut kinds: Vec<(&'static str, u64)> = Vec::new();
@@ -458,6 +497,7 @@ impl Spine {
             }
             correlate.observe(seen, &view, &mut told);
         }
+        *observed_ns = (*observed_ns).max(latest_ns);
         for (kind, count) in kinds {
             registry.events.add(kind, count);
         }

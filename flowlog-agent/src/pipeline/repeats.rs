@@ -74,6 +74,16 @@ struct Looked {
     free: Option<Slot>,
 }
 
+/// While the kernel half counted a kind, boot time, nanoseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Begun {
+    pub(super) repeat: Repeat,
+    /// 0 where it is not known.
+    pub(super) since_ns: u64,
+    /// [`u64::MAX`] while it does.
+    pub(super) until_ns: u64,
+}
+
 /// The stage.
 pub(super) struct Repeats {
     on: bool,
@@ -85,8 +95,8 @@ pub(super) struct Repeats {
     gone: LruCache<Repeat, Counted>,
     wanted: Vec<(Repeat, Tried, Flow)>,
     unwanted: Vec<Repeat>,
-    /// Kinds that the kernel half counts since the last look, and since when: boot time, 0 where that is not known.
-    begun: Vec<(Repeat, u64)>,
+    /// Kinds whose counting began a moment ago: what was told of them just before is yet to be looked through.
+    begun: Vec<Begun>,
     /// Kinds that an agent before had counted in more than one slot.
     strays: Vec<Counted>,
     /// Connections that were counted at their opener.
@@ -201,9 +211,12 @@ impl Repeats {
         std::mem::take(&mut self.unwanted)
     }
 
-    /// What the kernel half counts since the last call.
-    pub(super) fn take_begun(&mut self) -> Vec<(Repeat, u64)> {
-        std::mem::take(&mut self.begun)
+    /// Kinds of which every event from before their counting has been observed, by the time up to which all have been;
+    /// `None` where all there are have been.
+    pub(super) fn take_begun(&mut self, observed_ns: Option<u64>) -> Vec<Begun> {
+        let Some(observed_ns) = observed_ns else { return std::mem::take(&mut self.begun) };
+        let is_due = |begun: &mut Begun| begun.since_ns > 0 && begun.since_ns < observed_ns;
+        self.begun.extract_if(.., is_due).collect()
     }
 
     /// The kernel half counts it, in this slot; `open` are those that were told and are open.
@@ -236,7 +249,7 @@ impl Repeats {
             tally.carry(slot.number(), u64::try_from(open.len()).unwrap_or(u64::MAX));
         }
         self.counted.insert(repeat, counted);
-        self.begun.push((repeat, now_ns));
+        self.begun.push(Begun { repeat, since_ns: now_ns, until_ns: u64::MAX });
     }
 
     /// An agent before had counted it. From now on each is told, and what it had counted and not told is told once more
@@ -250,7 +263,7 @@ impl Repeats {
         now: Timestamp,
     ) {
         let LeftBehind { kind, slot, told, doubtful, carried } = *left;
-        self.begun.push((kind.repeat, 0));
+        self.begun.push(Begun { repeat: kind.repeat, since_ns: 0, until_ns: u64::MAX });
         let found = Found { doubtful, in_scope: true, carried };
         let counted = Counted {
             // Of what was told to its end no more than sums are known.
@@ -337,6 +350,10 @@ impl Repeats {
     pub(super) fn left(&mut self, repeat: &Repeat, now_ns: u64) {
         if let Some(counted) = self.counted.get_mut(repeat) {
             counted.leaving_ns = Some(now_ns);
+        }
+        let begun = self.begun.iter_mut().filter(|begun| begun.repeat == *repeat);
+        for begun in begun {
+            begun.until_ns = begun.until_ns.min(now_ns);
         }
     }
 

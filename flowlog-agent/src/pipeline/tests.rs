@@ -4,7 +4,7 @@ use super::correlate::{Correlator, Origin, Surroundings, Told, Totals, Tried};
 use super::exchanged::Exchanged;
 use super::fold::{Folder, Intervals};
 use super::judged::Judged;
-use super::repeats::Repeats;
+use super::repeats::{Begun, Repeats};
 use crate::capture::{Kind, LeftBehind, PeerCounts, Repeat, RepeatCounts, Slot, sums_of};
 use crate::model::{
     Attribution, Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Endpoint, Evidence, External,
@@ -1126,12 +1126,16 @@ fn allowed() -> Flow {
 
 /// Its kind is counted in slot 0 since boot time 0; `open` are told and open.
 fn counting(open: &[FlowId]) -> (Repeats, Repeat) {
+    counting_since(0, open)
+}
+
+fn counting_since(since_ns: u64, open: &[FlowId]) -> (Repeats, Repeat) {
     let mut repeats = Repeats::new(true);
     repeats.consider(&told_attempt(SECOND), &allowed(), 3);
     let [wanted] = <[_; 1]>::try_from(repeats.take_wanted()).unwrap();
     let repeat = wanted.0;
     let open = open.iter().copied().collect();
-    repeats.begin(wanted, Slot::from(0), &open, 0, Timestamp::UNIX_EPOCH);
+    repeats.begin(wanted, Slot::from(0), &open, since_ns, Timestamp::UNIX_EPOCH);
     (repeats, repeat)
 }
 
@@ -1360,6 +1364,20 @@ fn a_drop_that_was_told_is_taken_over_by_its_attempt() {
     assert_eq!((all[1].id, all[1].update, all[1].outcome.state), (all[0].id, true, State::Rejected));
 }
 
+/// While the ring is never empty, time passes all the same; and a kind that is told again meanwhile is told.
+#[test]
+fn a_kind_is_looked_through_once_what_was_told_before_it_was_counted_is_known() {
+    let since_ns = 5 * SECOND;
+    let (mut repeats, repeat) = counting_since(since_ns, &[]);
+    assert!(repeats.take_begun(Some(since_ns)).is_empty(), "more from before may come");
+    repeats.left(&repeat, 7 * SECOND);
+    let begun = Begun { repeat, since_ns, until_ns: 7 * SECOND };
+    assert_eq!(repeats.take_begun(Some(since_ns + 1)), [begun]);
+    assert!(repeats.take_begun(None).is_empty(), "once");
+    let (mut repeats, _) = counting_since(since_ns, &[]);
+    assert_eq!(repeats.take_begun(None).len(), 1, "the ring is empty: there is no more");
+}
+
 /// Everything from before the counting was observed; what is open then is counted, or told for itself.
 #[test]
 fn an_attempt_whose_kind_came_to_be_counted_meanwhile_is_not_told_twice() {
@@ -1368,7 +1386,9 @@ fn an_attempt_whose_kind_came_to_be_counted_meanwhile_is_not_told_twice() {
     for Seen(seen) in [attempt(MS, 4, LISTENER), attempt(SECOND, 5, LISTENER), attempt(SECOND, 6, SERVICE)] {
         correlator.observe(seen, &Counting, &mut told);
     }
-    correlator.pass_over(|cgroup_id, far, _| ((cgroup_id, far) == (CGROUP, at(LISTENER))).then_some(SECOND));
+    correlator.pass_over(|cgroup_id, far, _, boot_ns| {
+        (cgroup_id, far) == (CGROUP, at(LISTENER)) && boot_ns >= SECOND
+    });
     assert_eq!(correlator.unmatched.passed_over, 1);
     correlator.finish(&Counting, &mut told);
     let left: Vec<_> = told

@@ -3,6 +3,7 @@
 use super::baseline;
 use super::draft::Draft;
 use super::estate::{Estate, went_through};
+use super::remedies::{Basis, Remedies};
 use super::rules::{Needs, RULES};
 use super::{Input, SuppressionRule};
 use crate::model::{
@@ -10,6 +11,7 @@ use crate::model::{
     Place, Severity, Suppression, VendorSummary,
 };
 use crate::vendor::glob;
+use foldhash::HashMap;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +20,7 @@ pub fn assess(input: Input<'_>) -> Assessment {
     let estate = Estate::new(input);
     let (drafts, looked_for, mut limits) = ask(&estate);
     let mut problems = Vec::new();
-    let (mut findings, suppressed) = apply(&input, drafts, &mut problems);
+    let Applied { mut findings, suppressed, restrict } = apply(&input, drafts, &mut problems);
     let drift =
         input.baseline.map(|(_, known)| baseline::compare(&estate, known, &mut findings, &looked_for));
     let key = |one: &Finding| {
@@ -31,6 +33,9 @@ pub fn assess(input: Input<'_>) -> Assessment {
         )
     };
     findings.sort_by_cached_key(key);
+    let basis = Basis::new(&input);
+    let mut remedies = Remedies::new(&input, &basis);
+    remedies.add(&mut findings, &restrict);
     let mut counts: BTreeMap<Severity, u64> = BTreeMap::new();
     for finding in &findings {
         *counts.entry(finding.severity).or_default() += 1;
@@ -46,7 +51,8 @@ pub fn assess(input: Input<'_>) -> Assessment {
     problems.extend(told.chain(input.problems).cloned());
     problems.sort();
     limits.extend(estate.limits.iter().cloned());
-    let vendors = vendors(&estate);
+    let vendors = vendors(&estate, &mut remedies);
+    limits.extend(remedies.into_limits());
     Assessment {
         v: ASSESSMENT_VERSION,
         flowlog: input.version.to_owned(),
@@ -94,12 +100,17 @@ fn ask(estate: &Estate<'_>) -> (Vec<Draft>, BTreeSet<FindingId>, Vec<Limit>) {
     (drafts, looked_for, limits.collect())
 }
 
+/// What is found, by the user's word.
+#[derive(Default)]
+struct Applied {
+    findings: Vec<Finding>,
+    suppressed: Vec<Finding>,
+    /// By fingerprint the workload that a policy is to restrict.
+    restrict: HashMap<String, Place>,
+}
+
 /// The user's severities and suppressions.
-fn apply(
-    input: &Input<'_>,
-    drafts: Vec<Draft>,
-    problems: &mut Vec<InputProblem>,
-) -> (Vec<Finding>, Vec<Finding>) {
+fn apply(input: &Input<'_>, drafts: Vec<Draft>, problems: &mut Vec<InputProblem>) -> Applied {
     let settings = input.settings;
     let today = input.now.to_zoned(TimeZone::UTC).date();
     let (expired, valid): (Vec<_>, Vec<_>) =
@@ -113,9 +124,9 @@ fn apply(
             rule.expires.map_or_else(String::new, |last| last.to_string()),
         ),
     }));
-    let (mut findings, mut suppressed) = (Vec::new(), Vec::new());
+    let mut applied = Applied::default();
     for draft in drafts {
-        let mut finding = draft.finish(settings.evidence);
+        let (mut finding, place) = draft.finish(settings.evidence);
         if let Some(severity) = settings.severities.get(&finding.id) {
             finding.severity = *severity;
         }
@@ -123,12 +134,15 @@ fn apply(
             Some(rule) => {
                 let expires = rule.expires.map(|last| last.to_string());
                 finding.suppressed = Some(Suppression { reason: rule.reason.clone(), expires });
-                suppressed.push(finding);
+                applied.suppressed.push(finding);
             }
-            None => findings.push(finding),
+            None => {
+                applied.restrict.extend(place.map(|place| (finding.fingerprint.clone(), place)));
+                applied.findings.push(finding);
+            }
         }
     }
-    (findings, suppressed)
+    applied
 }
 
 impl SuppressionRule {
@@ -144,7 +158,7 @@ impl SuppressionRule {
 }
 
 /// Each vendor of a third party, and what nothing tells of: who runs for it, and how far that reaches.
-fn vendors(estate: &Estate<'_>) -> Vec<VendorSummary> {
+fn vendors(estate: &Estate<'_>, remedies: &mut Remedies<'_>) -> Vec<VendorSummary> {
     let mut found: BTreeMap<(std::cmp::Reverse<Origin>, Option<String>), Vec<usize>> = BTreeMap::new();
     for (index, member) in estate.workloads() {
         if matches!(member.actor.origin, Origin::ThirdParty | Origin::Unknown) {
@@ -174,6 +188,7 @@ fn vendors(estate: &Estate<'_>) -> Vec<VendorSummary> {
             .iter()
             .enumerate()
             .filter(|(_, member)| is_outside(&member.actor, name.as_deref()));
+        let places = workloads.iter().filter_map(|index| Some(&estate.actor(*index)?.place));
         VendorSummary {
             category: workloads.first().and_then(|index| estate.member(*index)?.category.clone()),
             origin: origin.0,
@@ -183,7 +198,7 @@ fn vendors(estate: &Estate<'_>) -> Vec<VendorSummary> {
             unused: gap.map(|(_, unused)| unused).filter(|_| estate.input.observed.is_some()),
             sensitive_reached: sensitive.into_iter().collect(),
             sensitive_reachable: reachable.into_iter().filter(is_sensitive).collect(),
-            policy: None,
+            policy: remedies.of_all(places),
             name,
             workloads,
         }

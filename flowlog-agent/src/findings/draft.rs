@@ -1,17 +1,21 @@
 //! A finding in the making: what a rule says of it, before severities and suppressions of the user's.
 
 use super::estate::Estate;
-use crate::model::{Actor, Finding, FindingId, Link, Proof, Remedy, Severity, Subject};
+use crate::model::{Actor, Class, Finding, FindingId, Link, Place, Proof, Remedy, Severity, Subject};
 use sha1::{Digest as _, Sha1};
 
 /// A finding in the making.
 #[derive(Clone, Debug)]
-pub(super) struct Draft(Finding);
+pub(super) struct Draft {
+    finding: Finding,
+    /// The workload that a policy of what was observed would mend it by.
+    restrict: Option<Place>,
+}
 
 impl Draft {
     /// Of this kind, about this subject; `summary` names everyone.
     pub(super) fn new(id: FindingId, subject: Subject, summary: String) -> Self {
-        Self(Finding {
+        let finding = Finding {
             id,
             fingerprint: String::new(),
             title: id.title().to_owned(),
@@ -26,46 +30,62 @@ impl Draft {
             remedy: Remedy::default(),
             drift: None,
             suppressed: None,
-        })
+        };
+        Self { finding, restrict: None }
     }
 
     /// Whom else it is about: with the subject it tells one finding from another.
     pub(super) fn object(mut self, object: String) -> Self {
-        self.0.object = Some(object);
+        self.finding.object = Some(object);
         self
     }
 
     pub(super) fn vendor(mut self, vendor: Option<&str>) -> Self {
-        self.0.vendor = vendor.map(str::to_owned);
+        self.finding.vendor = vendor.map(str::to_owned);
         self
     }
 
     /// Other than what is usual.
     pub(super) fn severity(mut self, severity: Severity) -> Self {
-        self.0.severity = severity;
+        self.finding.severity = severity;
         self
     }
 
     /// Why it matters.
     pub(super) fn why(mut self, why: &str) -> Self {
-        self.0.why = why.to_owned();
+        self.finding.why = why.to_owned();
         self
     }
 
     /// What mends it.
     pub(super) fn remedy(mut self, text: impl Into<String>) -> Self {
-        self.0.remedy.text = text.into();
+        self.finding.remedy.text = text.into();
         self
     }
 
     /// A policy to apply.
     pub(super) fn policy(mut self, policy: String) -> Self {
-        self.0.remedy.policy = Some(policy);
+        self.finding.remedy.policy = Some(policy);
         self
     }
 
+    /// It is mended by a policy that allows this workload what it was observed to do, and no more.
+    pub(super) fn restrict(mut self, workload: &Place) -> Self {
+        self.restrict = Some(workload.clone());
+        self
+    }
+
+    /// The same where one of these links is restricted by no policy: what a policy allows needs no other one.
+    pub(super) fn restrict_loose(self, workload: &Place, links: &[&Link]) -> Self {
+        if links.iter().any(|link| link.class == Class::Unrestricted) {
+            self.restrict(workload)
+        } else {
+            self
+        }
+    }
+
     pub(super) fn evidence(mut self, proof: Proof) -> Self {
-        self.0.evidence.push(proof);
+        self.finding.evidence.push(proof);
         self
     }
 
@@ -73,11 +93,11 @@ impl Draft {
     pub(super) fn links(mut self, estate: &Estate<'_>, links: &[&Link]) -> Self {
         let mut sorted = links.to_vec();
         sorted.sort_by(|one, other| (other.count, one.first).cmp(&(one.count, other.first)));
-        self.0.evidence.extend(sorted.iter().map(|link| estate.proof(link)));
+        self.finding.evidence.extend(sorted.iter().map(|link| estate.proof(link)));
         let mut policies: Vec<_> = links.iter().flat_map(|link| &link.policies).collect();
         policies.sort();
         policies.dedup();
-        self.0.evidence.extend(policies.into_iter().map(|policy| Proof::Policy {
+        self.finding.evidence.extend(policies.into_iter().map(|policy| Proof::Policy {
             policy: policy.clone(),
             what: "took part in the verdict".to_owned(),
         }));
@@ -86,13 +106,13 @@ impl Draft {
 
     /// What says whose the actor's software is: the strongest clue.
     pub(super) fn clue(mut self, actor: &Actor) -> Self {
-        self.0.evidence.extend(actor.clues.first().map(|clue| Proof::Clue { clue: clue.clone() }));
+        self.finding.evidence.extend(actor.clues.first().map(|clue| Proof::Clue { clue: clue.clone() }));
         self
     }
 
-    /// Done: with so many pieces of evidence at most.
-    pub(super) fn finish(self, most: usize) -> Finding {
-        let mut finding = self.0;
+    /// Done: with so many pieces of evidence at most; and the workload that a policy is to restrict.
+    pub(super) fn finish(self, most: usize) -> (Finding, Option<Place>) {
+        let mut finding = self.finding;
         finding.fingerprint = fingerprint(
             finding.id,
             &finding.subject.to_string(),
@@ -101,7 +121,7 @@ impl Draft {
         let beyond = finding.evidence.len().saturating_sub(most);
         finding.more_evidence = u64::try_from(beyond).unwrap_or(u64::MAX);
         finding.evidence.truncate(most);
-        finding
+        (finding, self.restrict)
     }
 }
 

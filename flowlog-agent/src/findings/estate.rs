@@ -5,6 +5,7 @@ use crate::model::{
     Actor, Container, Direction, Edge, ImageState, Labels, Limit, Link, Origin, Place, Pod, PolicyRef, Proof,
     Protocol, Reach, Role, State, Subject, Traits, Workload,
 };
+use crate::policy::observed::place_of;
 use crate::vendor::Image;
 use foldhash::{HashMap, HashMapExt as _};
 use std::collections::{BTreeMap, BTreeSet};
@@ -423,15 +424,6 @@ impl<'a> Estate<'a> {
             example: link.example.clone(),
         }
     }
-}
-
-/// The place of a pod.
-pub(super) fn place_of(pod: &Pod) -> Place {
-    let (owner, name) = match &pod.workload {
-        Some(workload) => (Arc::from(&*workload.kind), Arc::from(&*workload.name)),
-        None => (Arc::from("Pod"), Arc::clone(&pod.name)),
-    };
-    Place::Workload { namespace: Arc::clone(&pod.namespace), owner, name }
 }
 
 pub(super) fn subject(actor: &Actor) -> Subject {

@@ -5,10 +5,11 @@
 //! either the one that was quiet longest gives way.
 
 use super::draft::fingerprint;
-use super::estate::{KUBELET, METADATA, place_of, target_of};
+use super::estate::{KUBELET, METADATA, target_of};
 use crate::model::{
     Class, Endpoint, FindingId, Flow, FlowId, LiveFinding, Party, Place, Role, Severity, State, Whose,
 };
+use crate::policy::observed::place_of;
 use foldhash::{HashMap, HashSet};
 use jiff::{SignedDuration, Timestamp};
 use lru::LruCache;

@@ -10,6 +10,7 @@ mod estate;
 mod live;
 mod possible;
 mod reach;
+mod remedies;
 mod rules;
 mod settings;
 pub mod simulate;

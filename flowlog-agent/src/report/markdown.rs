@@ -15,8 +15,9 @@ pub(super) fn render(assessment: &Assessment, options: &Options) -> String {
     let mut out = head(assessment, options);
     let tail = tail(assessment);
     let room = MOST_BYTES.saturating_sub(out.len() + tail.len());
-    let mut used = 0;
-    let mut left = 0;
+    let (mut used, mut left) = (0, 0);
+    // Policies are long: they are not to take the findings' place.
+    let mut room_for_policies = room / 3;
     for severity in Severity::ALL {
         let of_it: Vec<_> = assessment.findings.iter().filter(|one| one.severity == severity).collect();
         if of_it.is_empty() {
@@ -25,12 +26,14 @@ pub(super) fn render(assessment: &Assessment, options: &Options) -> String {
         let fails = if options.fails(severity) { " — at or over the threshold" } else { "" };
         let mut group = format!("### {} {} ({}){fails}\n\n", mark(severity), severity.as_str(), of_it.len());
         for finding in of_it {
-            let text = one(finding);
+            let policy = policy(finding, room_for_policies);
+            let text = one(finding, &policy);
             if used + group.len() + text.len() > room {
                 left += 1;
-            } else {
-                group.push_str(&text);
+                continue;
             }
+            group.push_str(&text);
+            room_for_policies = room_for_policies.saturating_sub(policy.len());
         }
         if used + group.len() <= room {
             used += group.len();
@@ -175,8 +178,15 @@ fn short(text: &str, most: usize) -> String {
     super::wrap::cut(text, most)
 }
 
+/// The policy that mends a finding, or where it is to be found.
+fn policy(finding: &Finding, room: usize) -> String {
+    let Some(policy) = &finding.remedy.policy else { return String::new() };
+    let block = format!("{}\n", fenced("yaml", policy));
+    if block.len() <= room { block } else { "**Policy:** in the full report\n\n".to_owned() }
+}
+
 /// A finding, folded.
-fn one(finding: &Finding) -> String {
+fn one(finding: &Finding, policy: &str) -> String {
     let mut out = format!(
         "<details><summary><b>{}</b> {}</summary>\n\n",
         escape(&words::heading(finding)),
@@ -192,10 +202,7 @@ fn one(finding: &Finding) -> String {
         let _ = writeln!(out, "- and {} more", words::grouped(more));
     }
     let _ = writeln!(out, "\n**Remedy:** {}\n", escape(&short(&finding.remedy.text, 600)));
-    if let Some(policy) = &finding.remedy.policy {
-        out.push_str(&fenced("yaml", policy));
-        out.push('\n');
-    }
+    out.push_str(policy);
     out.push_str("</details>\n\n");
     out
 }
@@ -321,6 +328,29 @@ mod tests {
     }
 
     #[test]
+    fn a_long_policy_takes_no_findings_place() {
+        let mut assessment = small();
+        assessment.findings.truncate(3);
+        let told = |assessment: &Assessment| {
+            let text = render(assessment, &Options::default());
+            let count = |part: &str| text.matches(part).count();
+            (
+                count("<details><summary><b>FL"),
+                count("kind: NetworkPolicy"),
+                count("**Policy:** in the full report"),
+            )
+        };
+        for finding in &mut assessment.findings {
+            finding.remedy.policy = Some("kind: NetworkPolicy\n".to_owned());
+        }
+        assert_eq!(told(&assessment), (3, 3, 0));
+        for finding in &mut assessment.findings {
+            finding.remedy.policy = Some(format!("kind: NetworkPolicy\n{}", "a: 1\n".repeat(3_000)));
+        }
+        assert_eq!(told(&assessment), (3, 1, 2));
+    }
+
+    #[test]
     fn the_sum_stands_first_and_what_fails_is_marked() {
         let options = Options { fail_on: Some(Severity::High), ..Options::default() };
         let text = render(&small(), &options);
@@ -343,7 +373,7 @@ mod tests {
         assessment.findings = vec![many; 2_000];
         let text = render(&assessment, &Options::default());
         assert!(text.len() <= MOST_BYTES + 100, "{}", text.len());
-        let told = text.matches("FL201").count();
+        let told = text.matches("<b>FL201 ").count();
         assert!(text.contains(&format!(
             "{} more: the full report",
             words::grouped(2_000 - u64::try_from(told).unwrap())

@@ -10,6 +10,9 @@ const WIDTHS: (usize, usize) = (40, 120);
 /// Findings beyond this of one severity are counted, not told: JSON and HTML have them all.
 const MOST: usize = 500;
 
+/// Policies that mend what is less than medium are told if they have no more lines than this: JSON and HTML have them all.
+const SHORT_POLICY: usize = 12;
+
 /// The assessment as text.
 pub(super) fn render(assessment: &Assessment, options: &Options) -> String {
     let mut page = Page::new(options);
@@ -187,7 +190,11 @@ fn one(page: &mut Page, finding: &Finding) {
     }
     page.line("  remedy:   ", &finding.remedy.text);
     if let Some(policy) = &finding.remedy.policy {
-        page.block(policy, 12);
+        let is_long = finding.severity < Severity::Medium && policy.lines().count() > SHORT_POLICY;
+        match is_long {
+            true => page.line("  policy:   ", "in the JSON and the HTML report"),
+            false => page.block(policy, 12),
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn find(estate: &Estate<'_>) -> Vec<Draft> {
                 .why(WHY)
                 .links(estate, &links)
                 .clue(source)
+                .restrict_loose(&source.place, &links)
                 .remedy(
                     "Restrict its egress to what it needs (`flowlog policy suggest`), and the namespace's ingress to those who \
                      belong there.",

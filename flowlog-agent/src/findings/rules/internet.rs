@@ -43,6 +43,7 @@ pub(super) fn find(estate: &Estate<'_>) -> Vec<Draft> {
                 .why(WHY)
                 .links(estate, &links)
                 .clue(source)
+                .restrict_loose(&source.place, &links)
                 .remedy(
                     "Allow the networks that it needs and no others (`flowlog policy suggest` with external blocks); where its \
                      addresses change, put a proxy between.",

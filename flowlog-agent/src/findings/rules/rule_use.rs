@@ -3,7 +3,7 @@
 use super::super::draft::Draft;
 use super::super::estate::Estate;
 use crate::model::{
-    Direction, Edge, FindingId, Place, PolicyRef, Proof, RecordRef, RecordsRead, Severity, Subject,
+    Actor, Direction, Edge, FindingId, Place, PolicyRef, Proof, RecordRef, RecordsRead, Severity, Subject,
 };
 use crate::policy::{Breadth, Policy, Wide};
 use jiff::{SignedDuration, Timestamp};
@@ -97,9 +97,25 @@ pub(super) fn wide(estate: &Estate<'_>) -> Vec<Draft> {
                 example: example.clone(),
             });
         }
+        if let Some(workload) = selected_alone(estate, &rule) {
+            told = told.restrict(&workload.place);
+        }
         Some(told.remedy("Name the peers and ports that use it; `flowlog policy suggest` writes them."))
     });
     told.collect()
+}
+
+/// The workload that the rule's policy selects, where it selects one alone: what that needs is all that the rule must allow.
+fn selected_alone<'e>(estate: &'e Estate<'_>, rule: &Breadth) -> Option<&'e Actor> {
+    let whole = PolicyRef { rule: None, ..rule.policy.clone() };
+    let mut selected = estate.workloads().map(|(_, member)| &member.actor).filter(|actor| {
+        let policies = match rule.direction {
+            Direction::Egress => &actor.egress_policies,
+            Direction::Ingress => &actor.ingress_policies,
+        };
+        policies.iter().flatten().any(|policy| *policy == whole)
+    });
+    selected.next().filter(|_| selected.next().is_none())
 }
 
 /// Where a rule is wide, and what used it is little.

@@ -71,7 +71,7 @@ fn unrestricted(source: &Actor, target: &Actor, reaches: &[&Reach]) -> Draft {
         format!("{} can reach {}; no policy restricts either.", with_vendor(source), whom(target, reaches));
     let what = format!("no policy selects {} for egress, nor {} for ingress", source.place, target.place);
     let whose = if source.origin == Origin::Unknown { "it" } else { "the third party" };
-    draft(source, target, summary).severity(Severity::Medium).evidence(Proof::Absence { what }).clue(source).remedy(format!(
+    draft(source, target, summary).severity(Severity::Medium).evidence(Proof::Absence { what }).clue(source).restrict(&target.place).remedy(format!(
         "Allow ingress to {} only from those that need it, and egress of {whose} only to what it needs: `flowlog policy suggest` \
          makes both of what was observed.",
         target.place
@@ -96,7 +96,7 @@ fn by_policy(estate: &Estate<'_>, source: &Actor, target: &Actor, reaches: &[&Re
     for policy in policies {
         told = told.evidence(super::policy_proof(estate, policy));
     }
-    told.clue(source).remedy(
+    told.clue(source).restrict(&target.place).remedy(
         "If it must, suppress the finding with the reason. If not, narrow the rule that allows it to those that use it \
          (`flowlog policy suggest` shows them).",
     )

@@ -27,6 +27,7 @@ pub(super) fn find(estate: &Estate<'_>) -> Vec<Draft> {
             .why(WHY)
             .links(estate, &links)
             .clue(source)
+            .restrict_loose(&source.place, &links)
             .remedy(
                 "If it must, say so by a policy that allows this one port to this one workload (`flowlog policy suggest`), and \
                  suppress the finding with the reason. If not, deny it.",

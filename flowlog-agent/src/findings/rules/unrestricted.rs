@@ -114,4 +114,5 @@ fn told(member: &Member, direction: Direction, loose: &Loose, count: usize) -> D
         .evidence(evidence)
         .clue(actor)
         .remedy(remedy)
+        .restrict(&actor.place)
 }

@@ -327,3 +327,82 @@ fn every_kind_of_finding_is_looked_for() {
     let looked_for: Vec<FindingId> = crate::findings::rules::RULES.iter().map(|rule| rule.id).collect();
     assert_eq!(looked_for, FindingId::ALL);
 }
+
+/// The policy of a finding's remedy, which may be told with another one.
+fn remedy(assessment: &Assessment, finding: &crate::model::Finding) -> Option<String> {
+    let is_told_with = |one: &&crate::model::Finding| {
+        let place = format!(" is that of {} of {}.", one.id, one.subject);
+        one.remedy.policy.is_some() && finding.remedy.text.ends_with(&place)
+    };
+    let other = || assessment.findings.iter().find(is_told_with)?.remedy.policy.clone();
+    finding.remedy.policy.clone().or_else(other)
+}
+
+/// Whoever applies what a remedy holds has mended what it is the remedy of, and what was observed goes on.
+#[test]
+fn a_policy_that_is_a_remedy_mends_its_finding() {
+    let api = ("shop/Deployment/api", OWN);
+    let edges = || {
+        let one = |source, destination, port| edge(source, destination, port, Class::Unrestricted);
+        vec![one(GRAFANA_AT, api, 8080), one(api, DB_AT, 5432), one(GRAFANA_AT, ("198.51.100.7", ""), 443)]
+    };
+    let before = look(&estate(&[]), Some(edges()), &[], None);
+    let mended = [
+        (FindingId::FL202, "monitoring/Deployment/grafana", "name: flowlog-db-"),
+        (FindingId::FL203, "monitoring/Deployment/grafana", "name: flowlog-grafana-"),
+        (FindingId::FL204, "shop/Deployment/db", "name: flowlog-db-"),
+    ];
+    for (id, subject, named) in mended {
+        let find = |assessment: &Assessment| {
+            let mut all = assessment.findings.iter();
+            all.find(|one| one.id == id && one.subject.to_string() == subject).cloned()
+        };
+        let finding = find(&before).unwrap_or_else(|| panic!("no {id} of {subject}"));
+        let policy = remedy(&before, &finding).unwrap_or_else(|| panic!("no policy for {id}"));
+        assert!(policy.contains(named), "{id}:\n{policy}");
+        let after = look(&estate(&[serde_saphyr::from_str(&policy).unwrap()]), Some(edges()), &[], None);
+        assert_eq!(find(&after).map(|one| one.summary), None, "{id} is still there with\n{policy}");
+    }
+    // Of several that one policy mends the first has it; so has the vendor's page.
+    let page = before.vendors.iter().find(|vendor| vendor.name.as_deref() == Some("Grafana Labs")).unwrap();
+    let of = |id: FindingId| {
+        let mut all = before.findings.iter().filter(|one| one.id == id);
+        &all.find(|one| one.subject.to_string() == "monitoring/Deployment/grafana").unwrap().remedy
+    };
+    assert_eq!(of(FindingId::FL203).policy, page.policy);
+    assert!(of(FindingId::FL203).policy.is_some() && of(FindingId::FL206).policy.is_none());
+    let elsewhere = "is that of FL203 of monitoring/Deployment/grafana.";
+    assert!(of(FindingId::FL206).text.ends_with(elsewhere), "{}", of(FindingId::FL206).text);
+    let blind = look(&estate(&[]), None, &[], None);
+    let is_made = |one: &crate::model::Finding| one.id != FindingId::FL301 && one.remedy.policy.is_some();
+    assert!(!blind.findings.iter().any(is_made), "what nobody watched is not known to be all that is needed");
+    assert!(blind.vendors.iter().all(|vendor| vendor.policy.is_none()));
+}
+
+#[test]
+fn a_wide_rule_of_one_workload_has_a_narrow_one_for_a_remedy() {
+    let used = || Some(vec![by(("monitoring/out", 0), ("shop/in", 0), 5432)]);
+    let remedies = |policies: &[Value]| -> Vec<bool> {
+        let told = look(&estate(policies), used(), &[], None);
+        let wide = told.findings.iter().filter(|one| one.id == FindingId::FL304);
+        wide.map(|one| remedy(&told, one).is_some_and(|it| it.contains("name: flowlog-grafana-"))).collect()
+    };
+    let out = policy("monitoring/out", OUT_ALL);
+    assert_eq!(remedies(std::slice::from_ref(&out)), [true]);
+    let other = pod("monitoring/other", OWN, 80);
+    assert_eq!(remedies(&[out, other]), [false], "what the other needs is not known by what this one does");
+}
+
+/// What is a finding of its own is not let through by the remedy of another.
+#[test]
+fn no_remedy_allows_the_clouds_metadata() {
+    let to = |place| edge(GRAFANA_AT, (place, ""), 443, Class::Unrestricted);
+    let told = look(&estate(&[]), Some(vec![to("169.254.169.254"), to("198.51.100.7")]), &[], None);
+    let finding = told
+        .findings
+        .iter()
+        .find(|one| one.id == FindingId::FL203 && one.vendor.as_deref() == Some("Grafana Labs"));
+    let policy = finding.and_then(|finding| finding.remedy.policy.clone()).unwrap();
+    assert!(policy.contains("198.51.100.7/32") && !policy.contains("169.254.169.254"), "{policy}");
+    assert!(policy.starts_with("# It was seen at the cloud's metadata address"), "{policy}");
+}

@@ -105,6 +105,11 @@ impl Scenario {
         Some(self.folder.join("trial")).filter(|folder| folder.is_dir())
     }
 
+    /// Whose is whose: the agent's `--vendors`, where there is such a file.
+    pub fn vendors(&self) -> Option<PathBuf> {
+        Some(self.folder.join("vendors.yaml")).filter(|file| file.is_file())
+    }
+
     /// The agent's `--node`.
     pub fn node(&self) -> &str {
         &self.script.node

@@ -11,6 +11,7 @@ use clap::Args;
 use flowlog_tests::scenario::Act;
 use flowlog_tests::{Agent, Ended, Scenario, World, agent, matching};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::{IsTerminal, Write, stderr, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -34,7 +35,8 @@ const CLASSES: [&str; 9] = [
 /// Arguments of `cargo xtask demo`.
 #[derive(Args)]
 pub(crate) struct DemoArgs {
-    /// Another scenario folder (`manifests/`, `node.nft`, `traffic.yaml`; `trial/` if there are policies in trial).
+    /// Another scenario folder (`manifests/`, `node.nft`, `traffic.yaml`; `trial/` if there are policies in trial, `vendors.yaml` if
+    /// it tells whose images are whose).
     #[arg(long)]
     scenario: Option<PathBuf>,
 }
@@ -77,6 +79,9 @@ fn start(scenario: &Scenario, world: &World, program: PathBuf) -> Result<Agent> 
     ];
     if let Some(folder) = scenario.trial_policies() {
         arguments.extend(["--trial-policies".into(), folder.into_os_string()]);
+    }
+    if let Some(file) = scenario.vendors() {
+        arguments.extend(["--vendors".into(), file.into_os_string()]);
     }
     // A reader that went away (`| head`) is no fault; the demo goes on to remove what it made.
     let show = |line: &str| drop(writeln!(stdout(), "{line}"));
@@ -143,12 +148,34 @@ fn table(ended: &Ended) -> Result<()> {
         }
     }
     eprint!("\n{}", aligned(&rows));
+    eprint!("\n{}", aligned(&third_parties(&flows)));
     let attempts = &ended.stop_record()?["agent"]["counters"]["attempts"];
     let count = |key: &str| attempts[key].as_u64().with_context(|| format!("the stop record has no {key}"));
     let (seen, recorded) = (count("seen")?, count("recorded")?);
     let (lost, out_of_scope) = (count("lost")?, count("out_of_scope")?);
     eprintln!("\n{seen} attempts seen = {recorded} recorded + {lost} lost + {out_of_scope} out of scope");
     Ok(())
+}
+
+/// One row a third party: how much of what it tried got through, and what of it matters most.
+fn third_parties(flows: &[&Value]) -> Vec<[String; 5]> {
+    let mut found: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    for flow in flows.iter().filter(|flow| flow["source"]["origin"] == "third_party") {
+        found.entry(flow["source"]["vendor"].as_str().unwrap_or("?")).or_default().push(flow);
+    }
+    let mut rows = vec![["third party", "flows", "got through", "stopped", "example"].map(str::to_owned)];
+    rows.extend(found.into_iter().map(|(vendor, flows)| {
+        let through = flows.iter().filter(|flow| flow["outcome"]["state"] == "established").count();
+        let rank = |flow: &Value| CLASSES.iter().position(|class| flow["class"] == *class);
+        let example = flows.iter().min_by_key(|flow| rank(flow).unwrap_or(CLASSES.len()));
+        let example = example.map_or_else(String::new, |flow| {
+            let class = flow["class"].as_str().unwrap_or("?");
+            format!("{} → {}: {class}", end(&flow["source"], false), end(&flow["destination"], true))
+        });
+        let stopped = (flows.len() - through).to_string();
+        [vendor.to_owned(), flows.len().to_string(), through.to_string(), stopped, example]
+    }));
+    rows
 }
 
 fn row(class: &str, count: usize, line: &Value) -> [String; 6] {
@@ -175,9 +202,9 @@ fn end(end: &Value, with_port: bool) -> String {
     }
 }
 
-fn aligned(rows: &[[String; 6]]) -> String {
+fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; 6] = std::array::from_fn(width);
+    let widths: [usize; N] = std::array::from_fn(width);
     rows.iter()
         .map(|row| {
             let cells: Vec<_> =
@@ -219,6 +246,27 @@ mod tests {
         let expected =
             ["failed", "2", "shop/frontend → 2001:db8::20 :8443", "allow", "dropped", "NETFILTER_DROP"];
         assert_eq!(row("failed", 2, &line), expected);
+    }
+
+    #[test]
+    fn third_parties_are_told_with_what_matters_most() {
+        let flow = |vendor: Option<&str>, class: &str, state: &str| {
+            json!({
+                "source": {"namespace": "a", "pod": "b", "origin": if vendor.is_some() { "third_party" } else { "first_party" },
+                    "vendor": vendor},
+                "destination": {"ip": "198.51.100.1", "port": 443}, "class": class, "outcome": {"state": state},
+            })
+        };
+        let flows = [
+            flow(Some("Lumenwatch"), "unrestricted", "established"),
+            flow(Some("Lumenwatch"), "denied_attempt", "dropped"),
+            flow(None, "policy_not_enforced", "established"),
+        ];
+        let rows = third_parties(&flows.iter().collect::<Vec<_>>());
+        assert_eq!(
+            rows[1..],
+            [["Lumenwatch", "2", "1", "1", "a/b → 198.51.100.1 :443: denied_attempt"].map(str::to_owned)]
+        );
     }
 
     #[test]

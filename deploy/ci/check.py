@@ -3,7 +3,7 @@
 The kustomizations are rendered, and the chart with the values that should give the same; both are compared, every object
 is held against the API's schemas, and the whole against checkov, whose findings are either mended or have their reason in
 place. What the agent answers over HTTP is read by two parsers that are not ours. kubectl is given the binary as its plugin.
-Logs are summed up by two engines that are not ours (`edges.py`).
+Logs are summed up by two engines that are not ours (`edges.py`). Templates for pipelines are held against their schemas.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import pathlib
 import re
 import socket
 import subprocess
+import sys
 import time
 
 import edges
@@ -58,7 +59,9 @@ clusterScope: node
 log: {level: "flowlog=debug", format: json}
 logFolder: /var/log/flowlog
 logStdout: true
-config: {each: true, networks: {office: [198.51.100.0/24]}}
+config: {each: true, networks: {office: [198.51.100.0/24]}, range_files: [/lists/aws.json], asn_file: /lists/asn.tsv}
+vendors: {first_party: {images: [registry.example.com/]}}
+listsFolder: /var/lib/flowlog-lists
 priorityClass: {create: false, name: system-node-critical}
 podAnnotations: {team: net}
 openshift: true
@@ -74,7 +77,7 @@ REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"lis
            {"config": {"cluster_scope": "node"}}]
 
 # Keys of the configuration file that the pod cannot serve: without the volume, or the capability.
-NO_VOLUME = ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies", "vendors", "asn_file"]
+NO_VOLUME = ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies", "vendors", "asn_file", "range_files"]
 REFUSED += [{"config": {key: "/x"}} for key in NO_VOLUME]
 REFUSED += [{"config": {"process_exe": True}}]
 
@@ -452,6 +455,20 @@ def check_edges(out, agent):
     print(f"edges: {found} of {lines} lines, the same by flowlog, DuckDB and ClickHouse")
 
 
+def check_templates():
+    """The templates for pipelines, by the schemas that their makers publish."""
+    templates = {
+        "github-actions.yaml": ["--builtin-schema", "vendor.github-workflows"],
+        "gitlab-ci.yaml": ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"],
+    }
+    for name, words in templates.items():
+        command = [sys.executable, "-m", "check_jsonschema", *words, HERE / "ci" / name]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise Wrong(f"{name}:\n{done.stdout}{done.stderr}")
+    print(f"pipelines: {len(templates)} templates by their makers' schemas")
+
+
 def main():
     options = argparse.ArgumentParser()
     for name in ["out", "agent", "promtool", "checkov"]:
@@ -463,6 +480,7 @@ def main():
         rendered = check_manifests(given.out, given.agent)
         check_findings(rendered, given.checkov)
         check_suggestions(given.out, given.agent)
+        check_templates()
         check_plugin(given.out, given.agent)
         check_metrics(given.out, given.agent, given.promtool)
         check_edges(given.out, given.agent)

@@ -1,17 +1,16 @@
 //! `flowlog assess`: third-party risk, from flow records, the cluster's objects and scanners' reports.
 
-mod configured;
 mod scanned;
 
-use super::logs::LogArgs;
-use super::source::{self, Source, SourceArgs};
+use super::configured::{self, ConfigArgs, Configured};
+use super::observed::ObservedArgs;
+use super::source::{self, Source};
 use super::{Called, answer};
 use crate::cluster::{self, Settings as ClusterSettings, Snapshot, Store};
 use crate::findings::{self, Baseline, Cluster, Input, PolicyFault};
 use crate::model::{Assessment, Drift, InputProblem, ObjectsRead, Severity};
 use crate::report::{self, Format};
 use anyhow::{Context as _, bail};
-use configured::Configured;
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fs;
@@ -25,19 +24,13 @@ use std::sync::Arc;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    logs: LogArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    observed: ObservedArgs,
     /// Scanners' reports, or folders of them: Trivy JSON, CycloneDX, SPDX, the Trivy operator's objects. With --live those of
     /// the operator are read from the cluster, too.
     #[arg(long, value_name = "PATH", num_args = 1..)]
     scans: Vec<PathBuf>,
-    /// What is trusted, sensitive, accepted: see docs/assess.md.
-    #[arg(long, env = "FLOWLOG_ASSESS_CONFIG", value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// A catalogue of yours, which adds to the one that ships: your own images, mirrors, vendors.
-    #[arg(long, env = "FLOWLOG_VENDORS", value_name = "FILE")]
-    vendors: Vec<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgs,
     /// Compare with this baseline: what it knows does not make the exit code 1.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
@@ -113,12 +106,11 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         bail!("only one --output can go to standard output: give the others a file (`--output sarif=FILE`)");
     }
     let mut problems = Vec::new();
-    let Configured { settings, catalog, fail_on } =
-        configured::read(args.config.as_deref(), &args.vendors, &mut problems)?;
+    let Configured { settings, catalog, fail_on } = configured::read(&args.config, &mut problems)?;
     let fail_on = args.fail_on.map_or(fail_on, FailOn::severity);
     let baseline = args.baseline.as_deref().map(read_baseline).transpose()?;
-    let observed = super::logs::read(&args.logs)?;
-    let source = args.source.find(called, None)?;
+    let observed = super::logs::read(&args.observed.logs)?;
+    let source = args.observed.source.find(called, None)?;
     let mut scans = scanned::Scanned::default();
     scans.files(&args.scans, &mut problems)?;
     if let Some(Source::Live(live)) = &source {

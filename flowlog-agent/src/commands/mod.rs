@@ -5,6 +5,7 @@
 mod answer;
 mod assess;
 mod check;
+mod configured;
 mod detach;
 mod edges;
 mod logs;

@@ -14,6 +14,15 @@ use jiff::Timestamp;
 use std::io::Write as _;
 use std::sync::Arc;
 
+/// Which records, and which cluster.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ObservedArgs {
+    #[command(flatten)]
+    pub(super) logs: LogArgs,
+    #[command(flatten)]
+    pub(super) source: SourceArgs,
+}
+
 /// Records, and the objects where they were given.
 pub(super) struct Observed {
     pub(super) records: Observations,
@@ -24,10 +33,10 @@ pub(super) struct Observed {
 
 impl Observed {
     /// Reads both.
-    pub(super) fn read(logs: &LogArgs, source: &SourceArgs, called: Called) -> anyhow::Result<Self> {
+    pub(super) fn read(args: &ObservedArgs, called: Called) -> anyhow::Result<Self> {
         // What is wrong with the cluster is told before gigabytes are read.
-        let cluster = source.find_source(called, None)?.map(read_cluster).transpose()?;
-        let Some(records) = logs::read(logs)? else {
+        let cluster = args.source.find_source(called, None)?.map(read_cluster).transpose()?;
+        let Some(records) = logs::read(&args.logs)? else {
             bail!("no records: give flow logs (--logs PATH: files, folders, - for standard input)");
         };
         tell_problems(&records);

@@ -1,9 +1,7 @@
 //! `flowlog simulate`: what changed policies would do to the connections that were observed.
 
-use super::logs::LogArgs;
-use super::observed::{Observed, plural};
+use super::observed::{Observed, ObservedArgs, plural};
 use super::policy::{self, Output};
-use super::source::SourceArgs;
 use super::{Called, answer};
 use crate::cluster::{self, Folders};
 use crate::findings::simulate::{Altered, Change, DeclaredBy, Effect, Simulation, simulate};
@@ -19,9 +17,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    logs: LogArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    observed: ObservedArgs,
     /// Folder with the policies as they would be: in the place of those of their names, or new.
     #[arg(long, value_name = "DIR", required_unless_present = "remove")]
     policies: Option<PathBuf>,
@@ -98,7 +94,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         bail!("{} would be removed, and it is among the policies as they would be", policy::name(both));
     }
     let change = Change { put, removed: args.remove.clone() };
-    let observed = Observed::read(&args.logs, &args.source, called)?;
+    let observed = Observed::read(&args.observed, called)?;
     let declared = observed.declared();
     let is_missing = |gone: &&PolicyRef| declared.is_some_and(|set| set.find_policy(gone).is_none());
     if let Some(missing) = args.remove.iter().find(is_missing) {

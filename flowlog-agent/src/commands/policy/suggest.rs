@@ -1,9 +1,7 @@
 //! `flowlog policy suggest`: the least that policies have to allow so that what was observed goes on.
 
 use super::super::answer;
-use super::super::logs::LogArgs;
-use super::super::observed::{Observed, plural};
-use super::super::source::SourceArgs;
+use super::super::observed::{Observed, ObservedArgs, plural};
 use super::Called;
 use crate::config::{self, Overrides, Settings};
 use crate::model::{Class, Direction};
@@ -22,9 +20,7 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    logs: LogArgs,
-    #[command(flatten)]
-    source: SourceArgs,
+    observed: ObservedArgs,
     /// These namespaces alone; may be given several times.
     #[arg(long, short, value_name = "NS")]
     namespace: Vec<String>,
@@ -183,7 +179,7 @@ impl Args {
 /// Suggest policies.
 pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let (networks, mut ranges) = configured(args.config.as_deref())?;
-    let observed = Observed::read(&args.logs, &args.source, called)?;
+    let observed = Observed::read(&args.observed, called)?;
     ranges.extend(observed.nodes.iter().flat_map(|node| node.pod_cidrs.iter().copied()));
     if args.merge && observed.cluster.is_none() {
         bail!(

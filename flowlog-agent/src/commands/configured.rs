@@ -13,6 +13,17 @@ use std::path::{Path, PathBuf};
 /// The least severity that fails a run where nobody says another.
 const FAIL_ON: Severity = Severity::High;
 
+/// What the user says of software and findings.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct ConfigArgs {
+    /// What is trusted, sensitive, accepted: see docs/assess.md.
+    #[arg(long, env = "FLOWLOG_ASSESS_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A catalogue of yours, which adds to the one that ships: your own images, mirrors, vendors.
+    #[arg(long, env = "FLOWLOG_VENDORS", value_name = "FILE")]
+    vendors: Vec<PathBuf>,
+}
+
 /// Ready to be used.
 pub(super) struct Configured {
     pub(super) settings: Settings,
@@ -22,11 +33,8 @@ pub(super) struct Configured {
 }
 
 /// Reads it. A suppression that cannot be used is a problem and suppresses nothing; anything else that is wrong is an error.
-pub(super) fn read(
-    file: Option<&Path>,
-    vendors: &[PathBuf],
-    problems: &mut Vec<InputProblem>,
-) -> anyhow::Result<Configured> {
+pub(super) fn read(args: &ConfigArgs, problems: &mut Vec<InputProblem>) -> anyhow::Result<Configured> {
+    let (file, vendors) = (args.config.as_deref(), &args.vendors);
     let written = match file {
         Some(path) => written::load(path)?,
         None => written::Assessment::default(),

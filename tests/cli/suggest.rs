@@ -305,3 +305,73 @@ fn what_simulate_cannot_take_is_refused() {
         refused(name, &simulate(&place, args), parts);
     }
 }
+
+/// As a pull request has them: what makes pods, and no pods.
+const TEMPLATES: &str = "
+apiVersion: v1
+kind: List
+items:
+- {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+- {apiVersion: v1, kind: Namespace, metadata: {name: data}}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: web, namespace: shop}
+  spec: {template: {metadata: {labels: {app: web}}, spec: {containers: [{name: c, image: web}]}}}
+- apiVersion: apps/v1
+  kind: StatefulSet
+  metadata: {name: db, namespace: data}
+  spec: {template: {metadata: {labels: {app: db}}, spec: {containers: [{name: c, image: db, ports: [{name: sql, containerPort: 5432}]}]}}}
+- apiVersion: apps/v1
+  kind: Deployment
+  metadata: {name: idle, namespace: shop}
+  spec: {template: {metadata: {labels: {app: idle}}, spec: {containers: [{name: c, image: idle, ports: [{containerPort: 9000}]}]}}}
+";
+
+fn owned(namespace: &str, kind: &str, name: &str) -> Value {
+    let mut pod = pod(namespace, name);
+    pod["pod"] = format!("{name}-5d-x").into();
+    pod["workload"] = json!({"kind": kind, "name": name});
+    pod
+}
+
+fn from_templates() -> Place {
+    let place = Place::new();
+    place.write("cluster/all.yaml", TEMPLATES);
+    let (web, db) = (owned("shop", "Deployment", "web"), owned("data", "StatefulSet", "db"));
+    place.write("flows.json", &flow(1, &web, &db, 5432, &json!({})));
+    place
+}
+
+#[test]
+fn workloads_without_pods_are_those_that_their_templates_would_make() {
+    let place = from_templates();
+    let said = suggest(&place, &["--manifests", "cluster"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains("name: flowlog-db-statefulset"), "{}", said.stdout);
+    assert!(said.stdout.contains("    - port: sql\n"), "the template names the port: {}", said.stdout);
+    // At the ports of db and idle: web to db is what was observed, and nobody restricts idle to its like.
+    assert!(
+        said.stderr.contains("of 6 (workload, workload, port) that were allowed, 4 no longer are"),
+        "{}",
+        said.stderr
+    );
+    // Records alone do not tell which port has that name.
+    let sql = SHUT.replace("[Ingress]", "[Ingress], ingress: [{ports: [{port: sql}]}]");
+    place.write("new/sql.yaml", &sql);
+    let simulated = simulate(&place, &["--manifests", "cluster", "--policies", "new", "--fail-on", "any"]);
+    assert_eq!(simulated.code, Some(0), "{simulated:?}");
+    place.write("new/sql.yaml", &sql.replace("sql", "other"));
+    let simulated = simulate(&place, &["--manifests", "cluster", "--policies", "new"]);
+    assert_eq!(simulated.code, Some(1), "{simulated:?}");
+    assert!(
+        simulated.stdout.contains("shop/Deployment/web → data/StatefulSet/db TCP/5432"),
+        "{}",
+        simulated.stdout
+    );
+    place.write("cluster/broken.yaml", &TEMPLATES.replace("5432", "0").replace("name: db", "name: broken"));
+    refused(
+        "a template that cannot be read",
+        &suggest(&place, &["--manifests", "cluster"]),
+        &["StatefulSet data/broken"],
+    );
+}

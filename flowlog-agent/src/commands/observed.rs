@@ -98,7 +98,8 @@ impl Observed {
 fn read_cluster(source: Source) -> anyhow::Result<Arc<Snapshot>> {
     let snapshot = match source {
         Source::Folders(folders) => {
-            Store::start(Settings::default(), cluster::load(&folders)?, Timestamp::UNIX_EPOCH)?.snapshot()
+            let loaded = cluster::load_estate(&folders)?;
+            Store::start(Settings::default(), loaded, Timestamp::UNIX_EPOCH)?.snapshot()
         }
         Source::Live(live) => {
             let read = live.read()?;

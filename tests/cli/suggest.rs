@@ -375,3 +375,110 @@ fn workloads_without_pods_are_those_that_their_templates_would_make() {
         &["StatefulSet data/broken"],
     );
 }
+
+/// The same cluster, all of it one's own, and a third party in it; nobody may reach the database.
+fn with_third_party() -> Place {
+    let place = place();
+    let own = CLUSTER.replace("[{name: c,", "[{name: c, image: 'registry.example.com/own/it:1',");
+    place.write("cluster/all.yaml", &own);
+    place.write("cluster/shut.yaml", SHUT);
+    place.write(
+        "cluster/grafana.yaml",
+        "{apiVersion: v1, kind: Pod, metadata: {name: grafana, namespace: ops, labels: {app: grafana}},\n \
+         spec: {nodeName: n2, containers: [{name: c, image: 'grafana/grafana:11.1.0', ports: [{containerPort: 3000}]}]},\n \
+         status: {podIP: 10.244.1.9}}",
+    );
+    place.write("own.yaml", "first_party: {images: [registry.example.com/own/]}\n");
+    place.write("assess.yaml", "vendors: [own.yaml]\nsensitive: {namespaces: [data]}\n");
+    place.write("new/open.yaml", &SHUT.replace("[Ingress]", "[Ingress], ingress: [{ports: [{port: sql}]}]"));
+    place
+}
+
+fn simulate_new(place: &Place, more: &[&str]) -> Said {
+    simulate(
+        place,
+        &[&["--manifests", "cluster", "--policies", "new", "--config", "assess.yaml"], more].concat(),
+    )
+}
+
+/// Text without its line breaks.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+#[test]
+fn a_change_that_lets_a_third_party_reach_more_is_told_and_an_exit_code_where_asked_for() {
+    let place = with_third_party();
+    let rows: [(&[&str], i32); 5] = [
+        (&[], 0),
+        (&["--fail-on", "wider"], 1),
+        (&["--fail-on", "denied,wider"], 1),
+        (&["--fail-on", "denied"], 0),
+        (&["--fail-on", "never"], 0),
+    ];
+    for (more, code) in rows {
+        let said = simulate_new(&place, more);
+        assert_eq!(said.code, Some(code), "{more:?}: {said:?}");
+        let told = words(&said.stdout);
+        for part in [
+            "ops/Pod/grafana (Grafana Labs) could reach something else: newly open inside: data/Pod/db (sensitive: ",
+            ": TCP/5432 (sql); allowed by NetworkPolicy data/shut, rule 0",
+            "possible reach of third parties (1 workload): 1 could reach more (1 destination newly open), 0 less (0 destinations closed)",
+        ] {
+            assert!(told.contains(part), "{part}: {}", said.stdout);
+        }
+    }
+    let said = simulate_new(&place, &["--output", "json"]);
+    let told: Value = serde_json::from_str(&said.stdout).unwrap();
+    let schema: Value = serde_json::from_str(&place.flowlog(&["schema", "--simulation"]).stdout).unwrap();
+    let errors: Vec<String> = jsonschema::validator_for(&schema)
+        .unwrap()
+        .iter_errors(&told)
+        .map(|error| error.to_string())
+        .collect();
+    assert_eq!(errors, Vec::<String>::new(), "{told:#}");
+    let [moved] = &told["possible_reach"]["workloads"].as_array().unwrap()[..] else { panic!("{told:#}") };
+    assert_eq!((&moved["vendor"], &moved["origin"]), (&"Grafana Labs".into(), &"third_party".into()));
+    assert_eq!(moved["opened"][0]["destination"]["name"], "db", "{moved:#}");
+    assert_eq!(moved["opened"][0]["ports"], json!([{"protocol": "tcp", "port": 5432, "name": "sql"}]));
+    // Whose nobody says that they are counts as a third party's.
+    let unsaid = simulate(&place, &["--manifests", "cluster", "--policies", "new"]);
+    assert!(words(&unsaid.stdout).contains("shop/Pod/web (nobody knows whose) could reach"), "{unsaid:?}");
+}
+
+#[test]
+fn what_is_closed_to_third_parties_outside_is_told_by_block() {
+    let place = with_third_party();
+    place.write("new/open.yaml", "
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: out, namespace: ops}
+spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 198.51.100.0/24}}], ports: [{port: 443}]}]}
+");
+    let said = simulate_new(&place, &["--fail-on", "wider"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let told = words(&said.stdout);
+    for part in [
+        "closed inside: ",
+        "closed outside: 0.0.0.0/0 (but for 198.51.100.0/24), 169.254.169.254 (cloud metadata): all TCP, all UDP; no policy restricts it before",
+        "closed outside: 198.51.100.0/24: TCP/1-442, TCP/444-65535, all UDP; no policy restricts it before",
+        "1 less (",
+    ] {
+        assert!(told.contains(part), "{part}: {}", said.stdout);
+    }
+    assert!(!told.contains("newly open outside"), "{}", said.stdout);
+}
+
+#[test]
+fn records_alone_do_not_tell_how_far_third_parties_could_reach() {
+    let place = with_third_party();
+    let said = simulate(&place, &["--policies", "new", "--output", "json"]);
+    let told: Value = serde_json::from_str(&said.stdout).unwrap();
+    assert_eq!(told.get("possible_reach"), None, "{told}");
+    let said = simulate(&place, &["--policies", "new"]);
+    assert!(words(&said.stdout).contains("how far third parties could reach is not told"), "{said:?}");
+    let wanted = simulate(&place, &["--policies", "new", "--fail-on", "wider"]);
+    refused("wider", &wanted, &["--fail-on wider", "--manifests DIR"]);
+    let odd = simulate(&place, &["--policies", "new", "--config", "missing.yaml"]);
+    refused("no configuration", &odd, &["missing.yaml"]);
+}

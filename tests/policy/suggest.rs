@@ -282,7 +282,7 @@ fn place_at(snapshot: &cluster::Snapshot, ip: IpAddr) -> Option<Place> {
 }
 
 /// The case with its first policy gone, its second one shut and another one added; and the same as a change.
-fn changed(case: &Case) -> (Case, Change) {
+pub(crate) fn changed(case: &Case) -> (Case, Change) {
     let mut after = case.clone();
     let added = json!({
         "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",

@@ -83,11 +83,12 @@ kubectl get -A -o yaml \\\n      \
         flowlog assess --live --logs flows.json --write-baseline baseline.json --fail-on never"
     )]
     Assess(Box<assess::Args>),
-    /// Tell what changed policies would do to the connections that were observed.
+    /// Tell what changed policies would do to observed connections and to possible reach.
     #[command(
         after_help = "Exit code: 0 nothing would be denied (--fail-on says what counts), 1 something would be, 2 it could not \
         be done.\n\nExamples:\n  flowlog simulate --logs /var/log/flowlog --manifests cluster --policies new\n  \
         flowlog simulate --logs flows.json --live --policies new --fail-on any --output json\n  \
+        flowlog simulate --logs flows.json --manifests deploy --policies new --fail-on denied,wider\n  \
         flowlog simulate --logs flows.json --manifests cluster --remove NetworkPolicy/shop/web\n  \
         flowlog simulate --logs flows.json --policies new"
     )]

@@ -1,11 +1,18 @@
-//! `flowlog simulate`: what changed policies would do to the connections that were observed.
+//! `flowlog simulate`: what changed policies would do to the connections that were observed, and to what third parties could
+//! reach.
 
+mod reach;
+
+use super::configured::{self, ConfigArgs, Configured};
 use super::observed::{Observed, ObservedArgs, plural};
 use super::policy::{self, Output};
 use super::{Called, answer};
 use crate::cluster::{self, Folders};
-use crate::findings::simulate::{Altered, Change, DeclaredBy, Effect, Simulation, simulate};
-use crate::model::{Decision, Direction, Place, PolicyKind, PolicyRef};
+use crate::findings::simulate::{
+    Altered, Change, DeclaredBy, Effect, ReachChange, Simulation, reach_change, simulate,
+};
+use crate::findings::{Cluster, Input};
+use crate::model::{Decision, Direction, ObjectsRead, Place, PolicyKind, PolicyRef};
 use crate::policy::PolicySet;
 use anyhow::{Context as _, bail};
 use schemars::generate::SchemaSettings;
@@ -24,9 +31,12 @@ pub(super) struct Args {
     /// A policy that would be gone; may be given several times.
     #[arg(long, value_name = "KIND/[NS/]NAME", value_parser = reference)]
     remove: Vec<PolicyRef>,
-    /// What makes the exit code 1: connections that would be denied, that would be allowed, or any change.
-    #[arg(long, value_name = "WHAT", default_value = "denied")]
-    fail_on: FailOn,
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// What makes the exit code 1: connections that would be denied, or allowed; possible reach of third parties that would be
+    /// wider; any of these, also where it cannot be told; never. Several with commas between.
+    #[arg(long, value_name = "WHAT", value_delimiter = ',', default_value = "denied")]
+    fail_on: Vec<FailOn>,
     /// How the answer is written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: Output,
@@ -36,7 +46,9 @@ pub(super) struct Args {
 enum FailOn {
     Denied,
     Allowed,
+    Wider,
     Any,
+    Never,
 }
 
 /// Kinds, as kubectl takes them, too.
@@ -94,8 +106,16 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         bail!("{} would be removed, and it is among the policies as they would be", policy::name(both));
     }
     let change = Change { put, removed: args.remove.clone() };
+    // Nothing of a suppression is used here: what is wrong with one is told by `assess`.
+    let settings = configured::read(&args.config, &mut Vec::new())?;
     let observed = Observed::read(&args.observed, called)?;
     let declared = observed.declared();
+    if declared.is_none() && args.fail_on.contains(&FailOn::Wider) {
+        bail!(
+            "--fail-on wider: how far third parties could reach is not told by records: give the cluster's objects \
+             (--manifests DIR, or --live)"
+        );
+    }
     let is_missing = |gone: &&PolicyRef| declared.is_some_and(|set| set.find_policy(gone).is_none());
     if let Some(missing) = args.remove.iter().find(is_missing) {
         bail!("there is no {} to remove", policy::name(missing));
@@ -103,8 +123,9 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let nothing = PolicySet::default();
     let after = change.applied(declared.unwrap_or(&nothing));
     let sets = [declared.unwrap_or(&nothing), &after];
-    let simulation =
+    let mut simulation =
         observed.with_cast(&sets, |cast| simulate(&observed.records.edges, cast, declared, &change));
+    simulation.possible_reach = possible_reach(&observed, &settings, &after);
     let printed = match args.output {
         Output::Json => {
             let json = serde_json::to_string(&simulation).context("write JSON")?;
@@ -112,16 +133,44 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         }
         Output::Text => answer::print(&text(&simulation)),
     };
-    let fails = fails(&simulation, args.fail_on);
+    let fails = args.fail_on.iter().any(|what| fails(&simulation, *what));
     Ok(if fails && printed == ExitCode::SUCCESS { ExitCode::FAILURE } else { printed })
 }
 
-fn fails(simulation: &Simulation, fail_on: FailOn) -> bool {
-    simulation.changes.iter().any(|change| match fail_on {
-        FailOn::Denied => change.effect == Effect::Denied,
-        FailOn::Allowed => change.effect == Effect::Allowed,
-        FailOn::Any => true,
-    })
+/// What becomes of the reach of third parties, who are the same as to `assess`.
+fn possible_reach(observed: &Observed, configured: &Configured, after: &PolicySet) -> Option<ReachChange> {
+    let cluster = observed.cluster.as_ref()?;
+    let read = ObjectsRead::default();
+    let input = Input {
+        observed: Some(&observed.records),
+        cluster: Some(Cluster {
+            inventory: &cluster.inventory,
+            policies: &cluster.policies,
+            read: &read,
+            faults: &[],
+        }),
+        catalog: &configured.catalog,
+        scans: &[],
+        scans_read: &[],
+        baseline: None,
+        problems: &[],
+        settings: &configured.settings,
+        now: cluster.as_of,
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    reach_change(input, after)
+}
+
+fn fails(simulation: &Simulation, what: FailOn) -> bool {
+    let becomes = |effect| simulation.changes.iter().any(|change| change.effect == effect);
+    let reach = simulation.possible_reach.as_ref().map(|reach| reach.sums).unwrap_or_default();
+    match what {
+        FailOn::Denied => becomes(Effect::Denied),
+        FailOn::Allowed => becomes(Effect::Allowed),
+        FailOn::Wider => reach.wider > 0,
+        FailOn::Any => !simulation.changes.is_empty() || reach.wider > 0 || reach.unsure > 0,
+        FailOn::Never => false,
+    }
 }
 
 /// The schema of the answer as JSON.
@@ -151,6 +200,9 @@ fn text(simulation: &Simulation) -> String {
         }
         out.push('\n');
     }
+    if let Some(change) = &simulation.possible_reach {
+        reach::text(&mut out, change);
+    }
     for one in &simulation.unjudged {
         let flows = usize::try_from(one.flows).unwrap_or(usize::MAX);
         policy::put(
@@ -160,9 +212,14 @@ fn text(simulation: &Simulation) -> String {
         );
     }
     if simulation.declared_by == DeclaredBy::Records {
-        policy::put(&mut out, 0, "what is declared is taken from the records: no objects were given");
+        let what = "what is declared is taken from the records, and how far third parties could reach is not told: no objects \
+                    were given";
+        policy::put(&mut out, 0, what);
     }
     policy::put(&mut out, 0, &sums(simulation));
+    if let Some(change) = &simulation.possible_reach {
+        policy::put(&mut out, 0, &reach::sums(change));
+    }
     out
 }
 

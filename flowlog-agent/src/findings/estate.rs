@@ -67,6 +67,14 @@ type Alike = (usize, usize, Option<String>, Protocol, Option<u16>, crate::model:
 
 impl<'a> Estate<'a> {
     pub(super) fn new(input: Input<'a>) -> Self {
+        let mut estate = Self::gathered(input);
+        estate.take_scans();
+        estate.take_reaches();
+        estate
+    }
+
+    /// Who there is, and who reached whom; nobody is asked about anything yet.
+    pub(super) fn gathered(input: Input<'a>) -> Self {
         let mut estate = Self {
             input,
             members: Vec::new(),
@@ -80,8 +88,6 @@ impl<'a> Estate<'a> {
         };
         estate.take_objects();
         estate.take_edges();
-        estate.take_scans();
-        estate.take_reaches();
         estate
     }
 

@@ -1,13 +1,49 @@
 //! What third parties could reach, put beside what they did reach.
 
+use super::Cluster;
 use super::estate::{Estate, METADATA, is_foreign, went_through};
 use super::reach::{self, Asking, Reached, Side, Target};
 use crate::model::{
     Actor, Decision, FindingId, Limit, Link, Place, PolicyRef, Protocol, Reach, ReachPort, Role, Traits,
 };
+use crate::policy::PolicySet;
 use ipnet::IpNet;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+
+/// Why nothing is told of the Kubernetes API.
+pub(super) const API_UNKNOWN: &str = "whether third parties could reach the Kubernetes API is not known: the service default/kubernetes \
+    and its endpoints are not among the objects";
+
+/// Whom possible reach is asked of.
+pub(super) struct ReachEnds {
+    /// The sides' places among the estate's members.
+    pub(super) workloads: Vec<usize>,
+    pub(super) sides: Vec<Side>,
+    /// The third parties among the sides.
+    pub(super) sources: Vec<usize>,
+}
+
+impl ReachEnds {
+    pub(super) fn asking<'e>(
+        &'e self,
+        cluster: Cluster<'e>,
+        policies: &'e PolicySet,
+        beside: Option<&'e PolicySet>,
+        now: Timestamp,
+    ) -> Asking<'e> {
+        Asking {
+            sides: &self.sides,
+            sources: &self.sources,
+            inventory: cluster.inventory,
+            policies,
+            beside,
+            metadata: &METADATA[..1],
+            now,
+        }
+    }
+}
 
 impl Estate<'_> {
     /// Asks the policies how far each third party could reach; what that would be without policies is nothing to tell.
@@ -15,44 +51,17 @@ impl Estate<'_> {
         let Some(cluster) = self.input.cluster.filter(|cluster| cluster.read.unread.is_none()) else {
             return;
         };
-        let declared: Vec<usize> = self
-            .workloads()
-            .filter(|(_, member)| member.actor.pods.is_some())
-            .map(|(index, _)| index)
-            .collect();
-        let seen = self.seen_ports();
-        let sides: Vec<Side> = (declared.iter())
-            .filter_map(|index| {
-                let pods = self.member(*index)?.pods.clone();
-                Some(Side { pods, seen: seen.get(index).cloned().unwrap_or_default() })
-            })
-            .collect();
-        let sources: Vec<usize> = (declared.iter().zip(0..))
-            .filter(|(index, _)| self.actor(**index).is_some_and(is_foreign))
-            .map(|(_, place)| place)
-            .collect();
-        let asking = Asking {
-            sides: &sides,
-            sources: &sources,
-            inventory: cluster.inventory,
-            policies: cluster.policies,
-            metadata: &METADATA[..1],
-            now: self.input.now,
-        };
+        let ends = self.reach_ends();
+        let asking = ends.asking(cluster, cluster.policies, None, self.input.now);
         let reached = reach::reaches(&asking);
-        if !sources.is_empty() && !reach::knows_api(cluster.inventory, self.input.now) {
-            self.limits.push(Limit {
-                ids: vec![FindingId::FL503],
-                what: "whether third parties could reach the Kubernetes API is not known: the service default/kubernetes and its \
-                       endpoints are not among the objects"
-                    .to_owned(),
-            });
+        if !ends.sources.is_empty() && !reach::knows_api(cluster.inventory, self.input.now) {
+            self.limits.push(Limit { ids: vec![FindingId::FL503], what: API_UNKNOWN.to_owned() });
         }
         let observed = Observed::of(self);
         for Reached { source, target, ports, answer } in reached {
-            let Some(source) = declared.get(source).copied() else { continue };
+            let Some(source) = ends.workloads.get(source).copied() else { continue };
             let target = match target {
-                Target::Side(place) => declared.get(place).copied(),
+                Target::Side(place) => ends.workloads.get(place).copied(),
                 Target::Other(place, role) => Some(self.member_of(&place, &Traits::default(), role)),
             };
             let Some(target) = target else { continue };
@@ -72,6 +81,27 @@ impl Estate<'_> {
             }
             self.reaches.push(told);
         }
+    }
+
+    /// The workloads that the objects tell of, as ends.
+    pub(super) fn reach_ends(&self) -> ReachEnds {
+        let workloads: Vec<usize> = self
+            .workloads()
+            .filter(|(_, member)| member.actor.pods.is_some())
+            .map(|(index, _)| index)
+            .collect();
+        let seen = self.seen_ports();
+        let sides = (workloads.iter())
+            .filter_map(|index| {
+                let pods = self.member(*index)?.pods.clone();
+                Some(Side { pods, seen: seen.get(index).cloned().unwrap_or_default() })
+            })
+            .collect();
+        let sources = (workloads.iter().zip(0..))
+            .filter(|(index, _)| self.actor(**index).is_some_and(is_foreign))
+            .map(|(_, place)| place)
+            .collect();
+        ReachEnds { workloads, sides, sources }
     }
 
     /// The ports at which each was seen to listen.

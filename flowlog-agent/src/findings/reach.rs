@@ -34,6 +34,9 @@ pub(super) struct Asking<'a> {
     pub(super) sources: &'a [usize],
     pub(super) inventory: &'a Inventory,
     pub(super) policies: &'a PolicySet,
+    /// Policies whose answers these will be held against: what they tell apart is told apart, too, and each block of
+    /// addresses is told by itself. Asked the other way round, the same is asked.
+    pub(super) beside: Option<&'a PolicySet>,
     /// Addresses where clouds tell about the machine.
     pub(super) metadata: &'a [IpAddr],
     pub(super) now: Timestamp,
@@ -83,6 +86,12 @@ pub(super) fn reaches(asking: &Asking<'_>) -> Vec<Reached> {
     found
 }
 
+/// The blocks outside the cluster that one of the sources is asked about, each without what a narrower one holds.
+pub(super) fn blocks(asking: &Asking<'_>, source: usize) -> Vec<IpNet> {
+    let Some(side) = asking.sides.get(source) else { return Vec::new() };
+    asking.outside(&asking.stands(side)).into_iter().map(|(block, _)| block).collect()
+}
+
 /// Whether it can be told who answers for the Kubernetes API.
 pub(super) fn knows_api(inventory: &Inventory, now: Timestamp) -> bool {
     !api(inventory, now).is_empty()
@@ -128,8 +137,8 @@ struct Named {
 /// What tells stands apart.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 enum Alike {
-    /// Pods that no rule tells apart.
-    Class(PodClass),
+    /// Pods that no rule tells apart, of either set.
+    Class(Vec<PodClass>),
     /// On the network of a node, at these addresses.
     OfNode(Vec<IpAddr>),
 }
@@ -214,14 +223,19 @@ fn any(answers: impl IntoIterator<Item = Answer>) -> Answer {
 }
 
 impl Asking<'_> {
+    fn sets(&self) -> impl Iterator<Item = &PolicySet> {
+        std::iter::once(self.policies).chain(self.beside)
+    }
+
     fn stands(&self, side: &Side) -> Vec<Stand> {
         // Those that ended stand for the workload where it has no others.
         let is_live = side.pods.iter().any(|pod| !pod.terminated);
         let pods = side.pods.iter().filter(|pod| !(is_live && pod.terminated));
         let mut found: BTreeMap<Alike, Stand> = BTreeMap::new();
         for pod in pods {
-            let alike = match self.policies.find_class(pod) {
-                Some(class) => Alike::Class(class),
+            let classes: Option<Vec<PodClass>> = self.sets().map(|set| set.find_class(pod)).collect();
+            let alike = match classes {
+                Some(classes) => Alike::Class(classes),
                 None => Alike::OfNode(pod.ips.clone()),
             };
             let stand = found.entry(alike).or_insert_with(|| self.stand(pod));
@@ -240,7 +254,7 @@ impl Asking<'_> {
         let party = |ip: &IpAddr| Party { endpoint: endpoint.clone(), ip: Some(*ip), port: None };
         let named = |direction| {
             let mut named = Named::default();
-            for policy in self.policies.find_selecting(pod, direction) {
+            for policy in self.sets().flat_map(|set| set.find_selecting(pod, direction)) {
                 named.blocks.extend(policy.blocks(direction));
                 named.ports.extend(policy.port_ranges(direction));
                 named.nodes |= policy.names_nodes(direction);
@@ -346,7 +360,8 @@ impl Asking<'_> {
         let mut targets: BTreeMap<Target, Vec<Party>> = BTreeMap::new();
         let mut add = |target: Target, party: Party| targets.entry(target).or_default().push(party);
         for (block, ip) in self.outside(from) {
-            let network = (block.prefix_len() > 0).then(|| Arc::from(block.to_string()));
+            let is_told = block.prefix_len() > 0 || self.beside.is_some();
+            let network = is_told.then(|| Arc::from(block.to_string()));
             add(Target::Other(Place::External { ip: None, name: None, network }, None), external(ip));
         }
         for ip in self.metadata {
@@ -560,6 +575,7 @@ mod tests {
             sources: &[0],
             inventory: &inventory,
             policies: &set,
+            beside: None,
             metadata: &[ip("169.254.169.254")],
             now: at(0),
         };
@@ -706,6 +722,7 @@ mod tests {
                 sources: &[0],
                 inventory: &inventory,
                 policies: &set,
+                beside: None,
                 metadata: &[],
                 now: at(0),
             };

@@ -5,6 +5,10 @@
 //! a connection, or every one that isolates a pod; whatever else is declared it does not name, and an answer that hangs
 //! on that is unknown.
 
+mod reach;
+
+pub use reach::{Moved, Ports, ReachChange, ReachSums, Stretch, reach_change};
+
 use crate::model::{
     Basis, Class, Decision, Direction, Edge, Party, Place, PolicyKind, PolicyRef, Protocol, State, Told,
 };
@@ -151,6 +155,9 @@ pub struct Simulation {
     pub changes: Vec<Altered>,
     /// Connections that are judged neither before nor after.
     pub unjudged: Vec<Unjudged>,
+    /// How far third parties could reach; absent where no objects tell.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub possible_reach: Option<ReachChange>,
 }
 
 /// What tells what is declared.
@@ -195,7 +202,7 @@ struct Key {
     verdict: Option<usize>,
 }
 
-/// Put every edge to both sets. `declared` is absent where only records tell what is declared.
+/// Put every edge to both sets; possible reach is another question ([`reach_change`]). `declared` is absent where only records tell what is declared.
 pub fn simulate(
     edges: &[Edge],
     cast: &Cast<'_>,
@@ -239,6 +246,7 @@ fn start(declared: Option<&PolicySet>, change: &Change) -> Simulation {
         sums: Sums::default(),
         changes: Vec::new(),
         unjudged: Vec::new(),
+        possible_reach: None,
     }
 }
 

@@ -11,6 +11,8 @@ mod cluster;
 #[cfg(test)]
 mod lint;
 #[cfg(test)]
+mod live;
+#[cfg(test)]
 mod logs;
 #[cfg(test)]
 mod policy;

@@ -46,6 +46,8 @@ fn ask<T>(snapshot: &cluster::Snapshot, question: impl FnOnce(Input<'_>) -> T) -
         catalog: &catalog,
         scans: &[],
         scans_read: &[],
+        scans_unread: false,
+        limits: &[],
         baseline: None,
         problems: &[],
         settings: &settings,

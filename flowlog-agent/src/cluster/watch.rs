@@ -72,6 +72,12 @@ pub enum WatchError {
         /// What it or the way there said.
         why: String,
     },
+    /// It does not tell what there is of a kind.
+    #[error("{why}")]
+    Unlisted {
+        /// What it or the way there said.
+        why: String,
+    },
     /// There is no runtime for it.
     #[error("start what watches the API server: {0}")]
     Start(#[source] std::io::Error),

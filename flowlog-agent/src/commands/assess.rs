@@ -133,6 +133,8 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         catalog: &catalog,
         scans: &scans.scans,
         scans_read: &scans.read,
+        scans_unread: scans.is_partial,
+        limits: &scans.limits,
         baseline: baseline.as_ref().map(|(file, baseline)| (&**file, baseline)),
         problems: &problems,
         settings: &settings,

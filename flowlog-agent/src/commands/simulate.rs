@@ -152,6 +152,8 @@ fn possible_reach(observed: &Observed, configured: &Configured, after: &PolicySe
         catalog: &configured.catalog,
         scans: &[],
         scans_read: &[],
+        scans_unread: false,
+        limits: &[],
         baseline: None,
         problems: &[],
         settings: &configured.settings,

@@ -50,7 +50,7 @@ pub fn assess(input: Input<'_>) -> Assessment {
     let told = observed.into_iter().flat_map(|observed| &observed.problems);
     problems.extend(told.chain(input.problems).cloned());
     problems.sort();
-    limits.extend(estate.limits.iter().cloned());
+    limits.extend(estate.limits.iter().chain(input.limits).cloned());
     let vendors = vendors(&estate, &mut remedies);
     limits.extend(remedies.into_limits());
     Assessment {
@@ -90,7 +90,10 @@ fn ask(estate: &Estate<'_>) -> (Vec<Draft>, BTreeSet<FindingId>, Vec<Limit>) {
         match rule.needs.lacking(estate) {
             Some(why) => lacking.entry((why, rule.needs)).or_default().push(rule.id),
             None => {
-                looked_for.insert(rule.id);
+                // What only a report tells that could not be read may be there all the same.
+                if rule.needs != Needs::Scans || !estate.input.scans_unread {
+                    looked_for.insert(rule.id);
+                }
                 drafts.extend((rule.find)(estate));
             }
         }

@@ -22,7 +22,7 @@ pub use rules::table;
 pub use settings::{Settings, SuppressionRule};
 
 use crate::inventory::Inventory;
-use crate::model::{ImageScan, InputProblem, ObjectsRead, Observations, ScanRead};
+use crate::model::{ImageScan, InputProblem, Limit, ObjectsRead, Observations, ScanRead};
 use crate::policy::PolicySet;
 use crate::vendor::Catalog;
 use jiff::Timestamp;
@@ -40,6 +40,10 @@ pub struct Input<'a> {
     pub scans: &'a [ImageScan],
     /// The reports that this was read from.
     pub scans_read: &'a [ScanRead],
+    /// There are, or may be, reports beside these: what they do not tell is not told by nobody.
+    pub scans_unread: bool,
+    /// What could not be looked at of all these.
+    pub limits: &'a [Limit],
     /// What was before.
     pub baseline: Option<(&'a str, &'a Baseline)>,
     /// What could not be read of all these, beside what `observed` tells of itself.

@@ -107,6 +107,8 @@ fn input<'a>(
         catalog,
         scans: &[],
         scans_read: &[],
+        scans_unread: false,
+        limits: &[],
         baseline: baseline.map(|baseline| ("baseline.json", baseline)),
         problems: &[],
         settings,

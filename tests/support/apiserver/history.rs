@@ -1,6 +1,6 @@
 //! What the server keeps: objects, every change under one counter of versions, and what is to go wrong.
 
-use super::{Drop, Fault, KINDS, KindRow, Which};
+use super::{CUSTOM, Drop, Fault, KINDS, KindRow, Which};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,7 +68,6 @@ pub(super) struct History {
 
 impl Default for History {
     fn default() -> Self {
-        let crds = ["adminnetworkpolicies", "baselineadminnetworkpolicies", "clusternetworkpolicies"];
         Self {
             version: 100,
             objects: BTreeMap::new(),
@@ -76,7 +75,7 @@ impl Default for History {
             kept: usize::MAX,
             forgotten: 0,
             gone_by_status: false,
-            unserved: BTreeSet::from(crds),
+            unserved: BTreeSet::from(CUSTOM),
             versions: Vec::new(),
             streams: true,
             bookmarks: None,

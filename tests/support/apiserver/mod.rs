@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 pub type KindRow = (&'static str, &'static str, &'static str, bool);
 
 /// All kinds that it knows.
-pub const KINDS: [KindRow; 12] = [
+pub const KINDS: [KindRow; 14] = [
     ("namespaces", "Namespace", "v1", false),
     ("nodes", "Node", "v1", false),
     ("pods", "Pod", "v1", true),
@@ -42,6 +42,17 @@ pub const KINDS: [KindRow; 12] = [
         false,
     ),
     ("clusternetworkpolicies", "ClusterNetworkPolicy", "policy.networking.k8s.io/v1alpha2", false),
+    ("vulnerabilityreports", "VulnerabilityReport", "aquasecurity.github.io/v1alpha1", true),
+    ("sbomreports", "SbomReport", "aquasecurity.github.io/v1alpha1", true),
+];
+
+/// Those that a server has only where somebody defined them.
+pub const CUSTOM: [&str; 5] = [
+    "adminnetworkpolicies",
+    "baselineadminnetworkpolicies",
+    "clusternetworkpolicies",
+    "vulnerabilityreports",
+    "sbomreports",
 ];
 
 /// What goes wrong with a request.

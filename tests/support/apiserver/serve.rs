@@ -1,7 +1,7 @@
 //! The protocol: who asks for what, and what goes over the wire.
 
 use super::history::{History, Request, Shared, row_of, status, under};
-use super::{Authority, Drop, Fault, KINDS, KindRow};
+use super::{Authority, CUSTOM, Drop, Fault, KINDS, KindRow};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
 use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
@@ -258,7 +258,14 @@ fn document(history: &History, parts: &[&str]) -> Option<Value> {
         }
         ["apis", group, version] if versions(group).contains(version) => {
             let kinds = served().filter(|(_, of)| of == &(*group, *version));
-            let resources: Vec<Value> = kinds.map(|(plural, _)| json!({"name": plural})).collect();
+            let resource = |plural: &str| {
+                let (kind, namespaced) = row_of(plural).map_or(("", false), |row| (row.1, row.3));
+                json!({
+                    "name": plural, "singularName": kind.to_lowercase(), "kind": kind, "namespaced": namespaced,
+                    "verbs": ["get", "list", "watch"],
+                })
+            };
+            let resources: Vec<Value> = kinds.map(|(plural, _)| resource(plural)).collect();
             let of = format!("{group}/{version}");
             Some(json!({"kind": "APIResourceList", "groupVersion": of, "resources": resources}))
         }
@@ -375,7 +382,7 @@ fn shown(text: &str, asked: &Asked, in_list: bool) -> String {
         .to_string();
     }
     // The items of built-in kinds do not repeat what they are; those of others do.
-    let built_in = !asked.row.2.starts_with("policy.");
+    let built_in = !CUSTOM.contains(&asked.row.0);
     if let (Value::Object(fields), true) = (&mut object, built_in) {
         fields.remove("kind");
         fields.remove("apiVersion");

@@ -812,7 +812,7 @@ async fn next_bytes(body: &mut Body, patience: Duration) -> Result<Option<bytes:
 }
 
 /// An error with what led to it, each once.
-fn chain(error: &kube::Error) -> String {
+pub(super) fn chain(error: &kube::Error) -> String {
     let mut words = vec![error.to_string()];
     let mut source = error.source();
     while let Some(error) = source {

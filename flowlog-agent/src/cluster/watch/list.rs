@@ -1,5 +1,6 @@
 //! Objects of a kind that takes no part in verdicts, read once and handed over as they are.
 
+use super::follow::chain;
 use super::{Reach, WatchError};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Client, Error};
@@ -20,18 +21,18 @@ pub async fn list(
     plural: &str,
 ) -> Result<Option<Vec<Value>>, WatchError> {
     let client = reach.client()?;
-    let unread = |error: &Error| WatchError::Unread { url: reach.url(), why: error.to_string() };
+    let unread = |error: &Error| WatchError::Unlisted { why: words(error) };
     let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
     let (mut objects, mut page) = (Vec::new(), ListParams::default().limit(PAGE));
     loop {
         let mut listed = match api.list(&page).await {
             Ok(listed) => listed,
-            Err(Error::Api(status)) if status.code == 404 => {
-                return if has_group(client, group).await.map_err(|error| unread(&error))? {
-                    Err(unread(&Error::Api(status)))
-                } else {
-                    Ok(None)
+            // A 404 alone proves nothing, and who has no right to a kind is told 403 whether or not there is one.
+            Err(Error::Api(status)) if matches!(status.code, 403 | 404) => {
+                return match is_listed(client, &kind).await {
+                    Ok(false) => Ok(None),
+                    Ok(true) | Err(_) => Err(unread(&Error::Api(status))),
                 };
             }
             Err(error) => return Err(unread(&error)),
@@ -52,7 +53,19 @@ pub async fn list(
     }
 }
 
-/// A 404 alone proves nothing: only a document that lists what is there tells that something is not.
-async fn has_group(client: Client, group: &str) -> Result<bool, Error> {
-    Ok(client.list_api_groups().await?.groups.iter().any(|listed| listed.name == group))
+/// What the server says is told without what the client makes of it.
+fn words(error: &Error) -> String {
+    match error {
+        Error::Api(status) => format!("{} {}: {}", status.code, status.reason, status.message),
+        other => chain(other),
+    }
+}
+
+/// Only a document that lists what is there tells that something is not.
+async fn is_listed(client: Client, kind: &ApiResource) -> Result<bool, Error> {
+    if !client.list_api_groups().await?.groups.iter().any(|listed| listed.name == kind.group) {
+        return Ok(false);
+    }
+    let listed = client.list_api_group_resources(&kind.api_version).await?;
+    Ok(listed.resources.iter().any(|resource| resource.name == kind.plural))
 }

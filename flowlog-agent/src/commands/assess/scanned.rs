@@ -1,7 +1,7 @@
 //! Scanners' reports: files, folders of them, and the objects of the operator that scans in the cluster.
 
 use super::super::source::Live;
-use crate::model::{ImageScan, InputProblem, ScanRead};
+use crate::model::{FindingId, ImageScan, InputProblem, Limit, ScanRead};
 use crate::scan;
 use anyhow::Context as _;
 use std::fs;
@@ -12,6 +12,10 @@ use std::path::{Path, PathBuf};
 pub(super) struct Scanned {
     pub(super) scans: Vec<ImageScan>,
     pub(super) read: Vec<ScanRead>,
+    /// There are, or may be, reports that could not be read.
+    pub(super) is_partial: bool,
+    /// What that leaves open.
+    pub(super) limits: Vec<Limit>,
 }
 
 impl Scanned {
@@ -71,14 +75,20 @@ impl Scanned {
 
     /// Those of the cluster, where it has such kinds.
     pub(super) fn live(&mut self, live: &Live, problems: &mut Vec<InputProblem>) {
+        let mut absent = Vec::new();
         for resource in scan::RESOURCES {
             let refuse = |what: String| InputProblem { file: "live".to_owned(), line: None, what };
             let objects = match live.list(scan::GROUP, scan::VERSION, resource.kind, resource.plural) {
                 Ok(Some(objects)) => objects,
-                // The operator is not there: nothing that was asked for is missing.
-                Ok(None) => continue,
+                Ok(None) => {
+                    absent.push(resource.plural);
+                    continue;
+                }
                 Err(error) => {
-                    problems.push(refuse(format!("{} could not be read: {error:#}", resource.plural)));
+                    let why = format!("{} could not be read: {error:#}", resource.plural);
+                    self.is_partial = true;
+                    self.limit(format!("what the cluster's scanner knows of images is not known: {why}"));
+                    problems.push(refuse(why));
                     continue;
                 }
             };
@@ -96,6 +106,18 @@ impl Scanned {
             }
             self.read.push(ScanRead { from: "live".to_owned(), format: resource.format.to_owned(), images });
         }
+        // The operator may well not be there: nothing that was asked for is missing.
+        if !absent.is_empty() {
+            self.limit(format!(
+                "the cluster does not have the Trivy operator's {} ({})",
+                absent.join(" and "),
+                scan::GROUP
+            ));
+        }
+    }
+
+    fn limit(&mut self, what: String) {
+        self.limits.push(Limit { ids: vec![FindingId::FL403, FindingId::FL404], what });
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) enum Needs {
     Registries,
     /// Scanners' reports.
     Scans,
+    /// All scanners' reports that there are.
+    AllScans,
     /// A baseline, and records.
     BaselineRecords,
     /// A baseline, and objects.
@@ -55,7 +57,7 @@ impl Needs {
             Self::Both => "records and objects",
             Self::Any => "records or objects",
             Self::Registries => "records or objects, registries that are named as trusted",
-            Self::Scans => "scanners' reports",
+            Self::Scans | Self::AllScans => "scanners' reports",
             Self::BaselineRecords => "baseline and records",
             Self::BaselineObjects => "baseline and objects",
         }
@@ -74,7 +76,11 @@ impl Needs {
             Self::Registries if input.settings.trusted_registries.is_empty() => {
                 Some("no registry is named as trusted (`trusted_registries`)")
             }
-            Self::Scans if input.scans.is_empty() => Some("no scanner's reports were given (--scans)"),
+            Self::Scans | Self::AllScans if input.scans.is_empty() => Some(match input.scans_unread {
+                true => "no scanner's reports could be read",
+                false => "no scanner's reports were given (--scans)",
+            }),
+            Self::AllScans if input.scans_unread => Some("not all scanners' reports could be read"),
             Self::BaselineRecords | Self::BaselineObjects if !baseline => {
                 Some("no baseline was given (--baseline)")
             }
@@ -119,7 +125,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(FindingId::FL401, Needs::Any, unpinned::find),
     rule(FindingId::FL402, Needs::Registries, untrusted_registry::find),
     rule(FindingId::FL403, Needs::Scans, vulnerable::find),
-    rule(FindingId::FL404, Needs::Scans, opaque::find),
+    rule(FindingId::FL404, Needs::AllScans, opaque::find),
     rule(FindingId::FL405, Needs::Any, unknown_origin::find),
     rule(FindingId::FL501, Needs::BaselineRecords, new_flow::find),
     rule(FindingId::FL502, Needs::BaselineObjects, changed_image::find),

@@ -54,6 +54,8 @@ fn change(snapshot: &Snapshot, change: &Change) -> ReachChange {
         catalog: &catalog,
         scans: &[],
         scans_read: &[],
+        scans_unread: false,
+        limits: &[],
         baseline: None,
         problems: &[],
         settings: &settings,

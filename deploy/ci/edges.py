@@ -9,7 +9,6 @@ import pathlib
 import random
 import subprocess
 
-import chdb.session
 import duckdb
 
 CLICKHOUSE = pathlib.Path(__file__).resolve().parent.parent / "clickhouse"
@@ -222,6 +221,9 @@ def statements(name):
 
 
 def by_clickhouse(path):
+    # Hundreds of megabytes, for this alone.
+    import chdb.session
+
     session = chdb.session.Session()
     try:
         for statement in statements("tables.sql"):

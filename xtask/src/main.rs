@@ -89,6 +89,8 @@ enum Bench {
     Load(bench::LoadArgs),
     /// What a flow costs the agent from the ring to a JSON line, and how many a core takes a second (root).
     Ring(bench::RingArgs),
+    /// What reading flow logs costs: bytes a second of a core, memory, beside DuckDB (fetched; a Python environment in `target`).
+    Assess(bench::AssessArgs),
 }
 
 #[derive(Args)]
@@ -131,6 +133,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(Bench::Cluster(args)) => bench::cluster(&args),
         Task::Bench(Bench::Load(args)) => bench::load(&args),
         Task::Bench(Bench::Ring(args)) => bench::ring(&args),
+        Task::Bench(Bench::Assess(args)) => bench::assess(&args),
         Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),
     }

@@ -4,6 +4,7 @@
 //! Rounds with and without the agent take turns, in an order that changes from set to set, and each set
 //! gives one ratio: what drifts (clock speed, other load) meets all rounds of a set alike.
 
+mod assess;
 mod bulk;
 mod cluster;
 mod connect;
@@ -17,6 +18,7 @@ mod stage;
 mod summary;
 mod udp;
 
+pub(crate) use assess::{AssessArgs, assess};
 pub(crate) use bulk::bulk;
 pub(crate) use cluster::{ClusterArgs, cluster};
 pub(crate) use connect::connect;

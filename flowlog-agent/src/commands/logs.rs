@@ -12,8 +12,11 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-/// Bytes that are read at once, and the longest line.
+/// The longest line.
 const BLOCK: usize = 1 << 20;
+
+/// Bytes that are read at once: what a processor's nearer caches hold beside what is known of the lines before.
+const READ: usize = 1 << 18;
 
 /// What one thread reads of a file at least.
 const SMALLEST_PIECE: u64 = 16 << 20;
@@ -325,7 +328,7 @@ fn feed(mut reader: impl Read, packed: bool, summing: &mut Summing) -> anyhow::R
     // A line is being passed over that is too long.
     let mut passing = false;
     loop {
-        let room = buffer.get_mut(held..).unwrap_or_default();
+        let room = buffer.get_mut(held..BLOCK.min(held + READ)).unwrap_or_default();
         let read = match reader.read(room) {
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -10,6 +10,7 @@ use super::edges::{Edges, Known};
 use super::parts::{
     Attempts, DialedFields, EndFields, Ending, EndingFields, Said, VerdictFields, Whose, id_of,
 };
+use super::wide::Side;
 use super::{Runs, Told, lock};
 use crate::model::{Direction, Protocol};
 use foldhash::fast::RandomState;
@@ -94,6 +95,35 @@ impl<T> Parts<T> {
     fn get_mut(&mut self, number: usize) -> Option<&mut T> {
         Some(&mut self.parts.get_mut(number)?.value)
     }
+
+    /// Its bytes.
+    fn text(&self, number: usize) -> Option<&[u8]> {
+        let part = self.parts.get(number)?;
+        self.bytes.get(part.begin..part.end)
+    }
+}
+
+/// Where a part is likely to be found, by how it begins: numbers of parts, which are held against the text and may be wrong.
+#[derive(Clone, Debug)]
+struct Likely {
+    hasher: RandomState,
+    numbers: Vec<u32>,
+}
+
+/// A power of two. 64 KiB stay in a processor's nearer caches.
+const LIKELY: usize = 1 << 14;
+
+impl Default for Likely {
+    fn default() -> Self {
+        Self { hasher: RandomState::default(), numbers: vec![u32::MAX; LIKELY] }
+    }
+}
+
+impl Likely {
+    fn number(&mut self, front: &[u8]) -> Option<&mut u32> {
+        let place = usize::try_from(self.hasher.hash_one(front) >> 32).ok()? % LIKELY;
+        self.numbers.get_mut(place)
+    }
 }
 
 /// A line that was split. It holds as long as no block after it was begun.
@@ -112,8 +142,11 @@ pub(super) struct Splitter {
     /// The last one: most lines have the run of the line before.
     run: (Vec<u8>, usize),
     seconds: Seconds,
-    sources: Parts<Known>,
-    destinations: Parts<(Known, Option<u32>)>,
+    /// Both ends: pods are one now and the other then. With each the number of its service.
+    ends: Parts<(Known, Option<u32>)>,
+    likely: [Likely; 2],
+    /// The one end where both are the same.
+    same: Option<Known>,
     dialed: Parts<Option<u32>>,
     verdicts: Parts<u32>,
     trials: Parts<()>,
@@ -151,8 +184,9 @@ impl Default for Splitter {
             runs: Parts::default(),
             run: (Vec::new(), 0),
             seconds: Seconds::default(),
-            sources: Parts::default(),
-            destinations: Parts::default(),
+            ends: Parts::default(),
+            likely: Default::default(),
+            same: None,
             dialed: Parts::default(),
             verdicts: Parts::default(),
             trials: Parts::default(),
@@ -172,14 +206,30 @@ impl Default for Splitter {
     }
 }
 
+impl Side {
+    fn place(self) -> usize {
+        match self {
+            Self::Source => 0,
+            Self::Destination => 1,
+        }
+    }
+
+    /// What can follow the end.
+    fn is_followed_by(self) -> &'static [&'static [u8]] {
+        match self {
+            Self::Source => &[DESTINATION],
+            Self::Destination => &[PROCESS, VERDICT, DIALED],
+        }
+    }
+}
+
 impl Splitter {
     /// A block begins: what was split before is not needed any more.
     pub(super) fn begin(&mut self) {
         if self.runs.rest() {
             self.run.0.clear();
         }
-        self.sources.rest();
-        self.destinations.rest();
+        self.ends.rest();
         self.dialed.rest();
         self.verdicts.rest();
         self.trials.rest();
@@ -188,8 +238,13 @@ impl Splitter {
 
     /// Both ends of a line.
     pub(super) fn ends(&mut self, split: &Split) -> Option<(&mut Known, &mut Known)> {
-        let (destination, _) = self.destinations.get_mut(split.destination)?;
-        Some((self.sources.get_mut(split.source)?, destination))
+        let Split { source, destination, .. } = *split;
+        if source == destination {
+            self.same = Some(self.ends.get(source)?.0.clone());
+            return Some((self.same.as_mut()?, &mut self.ends.get_mut(destination)?.0));
+        }
+        let [source, destination] = self.ends.parts.get_disjoint_mut([source, destination]).ok()?;
+        Some((&mut source.value.0, &mut destination.value.0))
     }
 
     /// The line's run and number, and the rest; nothing where it is to be parsed whole.
@@ -209,25 +264,32 @@ impl Splitter {
         line.eat(FLOW)?;
         let attempts = self.attempts(&mut line)?;
         line.eat(SOURCE)?;
-        let source = line.until(&self.anchors.destination)?;
-        line.eat(b",\"destination\":")?;
-        let mut middle = Cursor(line.until(&self.anchors.verdict)?);
-        let destination = middle.until(&self.anchors.process).unwrap_or_else(|| middle.take_all());
-        process(&mut middle)?;
-        let mut destination = Cursor(destination);
-        let (destination, dialed) = match destination.until(&self.anchors.dialed) {
-            Some(end) => (end, Some(destination.0)),
-            None => (destination.0, None),
+        let (source, _) = match self.likely_end(&mut line, Side::Source) {
+            Some(found) => found,
+            None => {
+                let text = line.until(&self.anchors.destination)?;
+                self.end(text, Side::Source, edges)?
+            }
         };
+        line.eat(b",\"destination\":")?;
+        let (destination, port) = match self.likely_end(&mut line, Side::Destination) {
+            Some(found) => found,
+            None => {
+                let text = self.destination(&mut line)?;
+                self.end(text, Side::Destination, edges)?
+            }
+        };
+        let service = if line.0.starts_with(DIALED) {
+            let text = self.before_process(line.0)?;
+            line.0 = line.0.get(text.len()..)?;
+            self.dialed(text, edges)?
+        } else {
+            None
+        };
+        process(&mut line)?;
         line.eat(b",\"verdict\":")?;
         let verdict = line.until(&self.anchors.outcome)?;
-        let (source, _) = self.source(source)?;
-        let (destination, port) = self.destination(destination, edges)?;
-        let service = match dialed {
-            Some(dialed) => self.dialed(dialed, edges)?,
-            None => None,
-        };
-        let service = service.or(self.destinations.get(destination)?.1);
+        let service = service.or(self.ends.get(destination)?.1);
         let said = self.verdict(verdict, edges)?;
         let ending = self.ending(line.0)?;
         let run = self.run_number(run, runs)?;
@@ -259,13 +321,36 @@ impl Splitter {
         Some(*number.get_or_insert_with(|| lock(runs).number(whose)))
     }
 
-    fn source(&mut self, text: &[u8]) -> Option<(usize, Option<u16>)> {
-        let (front, port, back) = without_port(text)?;
-        let number = self.sources.number([front, back], known)?;
+    /// An end as one that was there before; what follows it must be what can follow an end.
+    ///
+    /// What is known as an end has nothing in it that a part begins with: it ends here where it would end if it was looked for.
+    fn likely_end(&mut self, line: &mut Cursor<'_>, side: Side) -> Option<(usize, Option<u16>)> {
+        let (front, port, back) = without_port(line.0)?;
+        let likely = self.likely.get_mut(side.place())?;
+        let number = usize::try_from(*likely.number(front)?).ok()?;
+        let rest = back.strip_prefix(self.ends.text(number)?.strip_prefix(front)?)?;
+        if !side.is_followed_by().iter().any(|next| rest.starts_with(next)) {
+            return None;
+        }
+        line.0 = rest;
         Some((number, port))
     }
 
-    fn destination(&mut self, text: &[u8], edges: &mut Edges) -> Option<(usize, Option<u16>)> {
+    /// The text of the destination.
+    fn destination<'a>(&self, line: &mut Cursor<'a>) -> Option<&'a [u8]> {
+        let mut before = Cursor(self.before_process(line.0)?);
+        let text = before.until(&self.anchors.dialed).unwrap_or_else(|| before.take_all());
+        line.0 = line.0.get(text.len()..)?;
+        Some(text)
+    }
+
+    /// What stands before `process`, or where there is none before `verdict`, which must be there.
+    fn before_process<'a>(&self, text: &'a [u8]) -> Option<&'a [u8]> {
+        let mut before = Cursor(Cursor(text).until(&self.anchors.verdict)?);
+        Some(before.until(&self.anchors.process).unwrap_or_else(|| before.take_all()))
+    }
+
+    fn end(&mut self, text: &[u8], side: Side, edges: &mut Edges) -> Option<(usize, Option<u16>)> {
         let (front, port, back) = without_port(text)?;
         let outside = !front.starts_with(br#"{"kind":"pod""#);
         let back = if outside && without_ages(back, &self.anchors.age, &mut self.scratch)? {
@@ -273,11 +358,14 @@ impl Splitter {
         } else {
             back
         };
-        let number = self.destinations.number([front, back], |text| {
+        let number = self.ends.number([front, back], |text| {
             let known = known(text)?;
             let service = known.service().map(|service| edges.service(&service));
             Some((known, service))
         })?;
+        if let Some(likely) = self.likely.get_mut(side.place()).and_then(|likely| likely.number(front)) {
+            *likely = u32::try_from(number).unwrap_or(u32::MAX);
+        }
         Some((number, port))
     }
 
@@ -476,10 +564,9 @@ fn without_ages(text: &[u8], age: &Finder<'_>, out: &mut Vec<u8>) -> Option<bool
 
 /// `process`, where it is there: nothing of it is needed, if it is plain.
 fn process(text: &mut Cursor<'_>) -> Option<()> {
-    if text.0.is_empty() {
+    if text.eat(PROCESS).is_none() {
         return Some(());
     }
-    text.eat(PROCESS)?;
     loop {
         text.eat(b"\"")?;
         if !text.plain()?.is_ascii() {
@@ -488,7 +575,7 @@ fn process(text: &mut Cursor<'_>) -> Option<()> {
         text.eat(b":")?;
         text.scalar()?;
         if text.eat(b"}").is_some() {
-            return text.0.is_empty().then_some(());
+            return Some(());
         }
         text.eat(b",")?;
     }

@@ -433,6 +433,9 @@ fn flows() -> impl Strategy<Value = Flow> {
                 port_name: None,
             })),
         };
+        if is && was {
+            flow.destination.ip = flow.source.ip;
+        }
         if names && end != 0 {
             flow.names = to_address(1, Some(&three)).names;
         }
@@ -482,7 +485,11 @@ proptest! {
             b"\"", b",", b"}", b"{", b":", b"0", b"1", b" ", b"\\", b"null", b"-1", b"1e3", b"\xff", b"\"port\":1,",
             b"\"v\":1,", b"\"class\":\"allowed\",",
         ];
-        let mut text = Log::new().flow(&flow).text;
+        // What the line has in common with the one before is known by then.
+        let good = Log::new().flow(&flow);
+        let begin = good.text.len();
+        let mut both = good.flow(&flow).text;
+        let mut text = both.split_off(begin);
         for (place, what, other) in changes {
             let (place, other) = (place.index(text.len()), other.index(text.len()));
             match what {
@@ -500,7 +507,29 @@ proptest! {
             }
         }
         read(&[("log", &text)]);
+        both.extend_from_slice(&text);
+        read(&[("log", &both)]);
     }
+}
+
+#[test]
+fn an_end_is_known_again_by_all_of_its_text() {
+    let of_image = |image: &str| {
+        let mut flow = flow();
+        let mut pod = flow.source.endpoint.as_pod().unwrap().as_ref().clone();
+        pod.containers =
+            [crate::model::Container { image: image.to_owned(), ..pod.containers[0].clone() }].into();
+        flow.source.endpoint = Endpoint::Pod(Arc::new(pod));
+        flow
+    };
+    let mut to_itself = of_image("web:1");
+    to_itself.destination = crate::model::Party { port: Some(80), ..to_itself.source.clone() };
+    let flows =
+        [of_image("web:1"), of_image("web:2"), of_image("web:1"), to_itself.clone(), to_itself, flow()];
+    let edges = summed(&flows);
+    let found: Vec<_> =
+        edges.iter().map(|edge| (edge.source_traits.image.as_deref().unwrap(), edge.count)).collect();
+    assert_eq!(found, [("web:1", 2), ("docker.io/library/nginx:1.29", 1), ("web:1", 2), ("web:2", 1)]);
 }
 
 #[test]

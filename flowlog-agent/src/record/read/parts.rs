@@ -105,14 +105,18 @@ impl Attempts {
 /// 32 hex digits.
 pub(super) fn id_of(text: &[u8]) -> Option<u128> {
     let digits: &[u8; 32] = text.try_into().ok()?;
-    digits.iter().try_fold(0, |id: u128, digit| {
-        let value = match digit {
-            b'0'..=b'9' => digit - b'0',
-            b'a'..=b'f' => digit - b'a' + 10,
-            _ => return None,
-        };
-        Some(id << 4 | u128::from(value))
-    })
+    let half = |digits: &[u8]| {
+        digits.iter().try_fold(0_u64, |half, digit| {
+            let value = match digit {
+                b'0'..=b'9' => digit - b'0',
+                b'a'..=b'f' => digit - b'a' + 10,
+                _ => return None,
+            };
+            Some(half << 4 | u64::from(value))
+        })
+    };
+    let (high, low) = digits.split_at(16);
+    Some(u128::from(half(high)?) << 64 | u128::from(half(low)?))
 }
 
 fn hex_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u128>, D::Error> {

@@ -416,31 +416,22 @@ impl Splitter {
     /// What stands in `flow`, after its brace.
     fn attempts(&mut self, line: &mut Cursor<'_>) -> Option<Attempts> {
         let mut found = Found::default();
+        let mut rest = Cursor(line.0);
+        if let Some(usual) = self.usual(&mut rest) {
+            (found, line.0) = (usual, rest.0);
+            if line.eat(b"}").is_some() {
+                return found.attempts();
+            }
+            line.eat(b",")?;
+        }
         loop {
             line.eat(b"\"")?;
             let key = line.plain()?;
             line.eat(b":")?;
             match key {
                 b"id" => once(&mut found.id, id_of(line.string()?)?)?,
-                b"direction" => once(
-                    &mut found.direction,
-                    match line.string()? {
-                        b"egress" => Direction::Egress,
-                        b"ingress" => Direction::Ingress,
-                        _ => return None,
-                    },
-                )?,
-                b"protocol" => once(
-                    &mut found.protocol,
-                    match line.string()? {
-                        b"tcp" => Protocol::Tcp,
-                        b"udp" => Protocol::Udp,
-                        b"sctp" => Protocol::Sctp,
-                        b"icmp" => Protocol::Icmp,
-                        b"icmpv6" => Protocol::Icmpv6,
-                        _ => return None,
-                    },
-                )?,
+                b"direction" => once(&mut found.direction, direction(line.string()?)?)?,
+                b"protocol" => once(&mut found.protocol, protocol(line.string()?)?)?,
                 b"count" => once(&mut found.count, line.number()?)?,
                 b"first" => once(&mut found.first, self.seconds.moment(line.string()?)?)?,
                 b"last" => once(&mut found.last, self.seconds.moment(line.string()?)?)?,
@@ -468,6 +459,66 @@ impl Splitter {
             }
             line.eat(b",")?;
         }
+    }
+
+    /// The members that nearly every line begins with, in the order in which they are written.
+    fn usual(&mut self, line: &mut Cursor<'_>) -> Option<Found> {
+        line.eat(br#""id":""#)?;
+        let id = id_of(line.take(32)?)?;
+        line.eat(br#"","community_id":"#)?;
+        line.string()?;
+        line.eat(br#","direction":"#)?;
+        let direction = direction(line.string()?)?;
+        line.eat(br#","protocol":"#)?;
+        let protocol = protocol(line.string()?)?;
+        line.eat(br#","family":"#)?;
+        line.string()?;
+        line.eat(br#","count":"#)?;
+        let count = line.number()?;
+        line.eat(br#","first":""#)?;
+        let text = line.take(MOMENT)?;
+        let first = self.seconds.moment(text)?;
+        line.eat(br#"","last":""#)?;
+        let last = match line.eat(text) {
+            Some(()) => first,
+            None => self.seconds.moment(line.take(MOMENT)?)?,
+        };
+        line.eat(b"\"")?;
+        let mut optional = |name: &[u8]| match line.eat(name) {
+            Some(()) => line.number().map(Some),
+            None => Some(None),
+        };
+        Some(Found {
+            id: Some(id),
+            direction: Some(direction),
+            protocol: Some(protocol),
+            count: Some(count),
+            first: Some(first),
+            last: Some(last),
+            duration_ms: optional(br#","duration_ms":"#)?,
+            bytes_sent: optional(br#","bytes_sent":"#)?,
+            bytes_received: optional(br#","bytes_received":"#)?,
+            ..Found::default()
+        })
+    }
+}
+
+fn direction(text: &[u8]) -> Option<Direction> {
+    match text {
+        b"egress" => Some(Direction::Egress),
+        b"ingress" => Some(Direction::Ingress),
+        _ => None,
+    }
+}
+
+fn protocol(text: &[u8]) -> Option<Protocol> {
+    match text {
+        b"tcp" => Some(Protocol::Tcp),
+        b"udp" => Some(Protocol::Udp),
+        b"sctp" => Some(Protocol::Sctp),
+        b"icmp" => Some(Protocol::Icmp),
+        b"icmpv6" => Some(Protocol::Icmpv6),
+        _ => None,
     }
 }
 
@@ -597,6 +648,13 @@ impl<'a> Cursor<'a> {
         Some(before)
     }
 
+    /// So many bytes, whatever they are.
+    fn take(&mut self, bytes: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(bytes)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
     fn take_all(&mut self) -> &'a [u8] {
         std::mem::take(&mut self.0)
     }
@@ -647,6 +705,9 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// Bytes of a moment as records have it: `2026-11-23T13:53:52.123456789Z`.
+const MOMENT: usize = 30;
+
 /// Seconds that were read: a log has thousands of lines of each.
 #[derive(Clone, Debug)]
 struct Seconds([Option<([u8; 20], i64)>; 60]);
@@ -658,9 +719,9 @@ impl Default for Seconds {
 }
 
 impl Seconds {
-    /// A moment as records have it: `2026-11-23T13:53:52.123456789Z`.
+    /// A moment; whatever else it is, it is not one.
     fn moment(&mut self, text: &[u8]) -> Option<Timestamp> {
-        let text: &[u8; 30] = text.try_into().ok()?;
+        let text: &[u8; MOMENT] = text.try_into().ok()?;
         let (second, nanos): (&[u8; 20], _) = text.split_first_chunk()?;
         let mut nanos = nanos.strip_suffix(b"Z")?.iter();
         let nanos = nanos.try_fold(0_i32, |number, digit| {

@@ -349,5 +349,8 @@ fn reports_come_in_pages() {
     let assessment = scene.assessed(&[]);
     assert_eq!(found(&assessment, OF_SCANS), Vec::<String>::new());
     assert_eq!(assessment["inputs"]["scans"].as_array().unwrap().len(), 1, "{assessment:#}");
-    assert!(problems(&assessment).join("; ").contains("vulnerabilityreports could not be read"), "{assessment:#}");
+    assert!(
+        problems(&assessment).join("; ").contains("vulnerabilityreports could not be read"),
+        "{assessment:#}"
+    );
 }

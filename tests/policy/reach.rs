@@ -251,8 +251,8 @@ fn next(ip: IpAddr) -> IpAddr {
 }
 
 /// What a change says of one destination and port: before and after, where that differs.
-fn turned<'s>(
-    moved: Option<&'s Moved>,
+fn turned(
+    moved: Option<&Moved>,
     is_there: impl Fn(&Stretch) -> bool,
     protocol: Protocol,
     port: u16,

@@ -479,7 +479,7 @@ proptest! {
     #[test]
     fn so_does_one_that_was_tampered_with(
         flow in flows(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..4_u8, any::<prop::sample::Index>()), 1..4),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..5_u8, any::<prop::sample::Index>()), 1..4),
     ) {
         const BITS: [&[u8]; 16] = [
             b"\"", b",", b"}", b"{", b":", b"0", b"1", b" ", b"\\", b"null", b"-1", b"1e3", b"\xff", b"\"port\":1,",
@@ -496,6 +496,7 @@ proptest! {
                 0 => drop(text.remove(place)),
                 1 => drop(text.drain(place.min(other)..place.max(other))),
                 2 => drop(text.splice(place..place, BITS[other % BITS.len()].iter().copied())),
+                3 => text[place] = BITS[other % BITS.len()][0],
                 _ => {
                     // Between two members.
                     let comma = text[place..].iter().position(|byte| *byte == b',').map_or(place, |at| place + at + 1);

@@ -88,7 +88,7 @@ fn an_attempt_waits_for_its_pod_to_become_known() {
     let _server = stage.serve_api();
     let agent = stage.agent(&["--waiting-ms", "8000"]);
     do_step(&mut stage.actor("late"), &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
-    assert_eq!(agent.lines().len(), 1, "nothing is told of it yet: {:#?}", agent.lines());
+    assert_eq!(agent.count(), 1, "nothing is told of it yet: {:#?}", agent.lines());
     stage.tell(&all);
     told(
         &agent,
@@ -122,7 +122,7 @@ fn a_new_pod_in_no_range_that_is_told_is_not_taken_for_somebody_outside() {
     let agent = stage.agent(&["--waiting-ms", "8000"]);
     let mut client = stage.actor("client");
     do_step(&mut client, &Step::connect(net.at(Family::V4, 40, 8080)), Outcome::Established);
-    assert_eq!(agent.lines().len(), 1, "nothing is told of it yet: {:#?}", agent.lines());
+    assert_eq!(agent.count(), 1, "nothing is told of it yet: {:#?}", agent.lines());
     stage.tell(&all);
     let late = json!({
         "flow": {"direction": "egress", "count": 1},

@@ -11,7 +11,7 @@ fn snapshot(agent: &Agent, part: &Value) -> Value {
 /// Connect, and take the record of that connection.
 #[track_caller]
 fn connect(stage: &Stage, agent: &Agent) -> Value {
-    let first = agent.lines().len();
+    let first = agent.count();
     do_step(
         &mut stage.actor("client"),
         &Step::connect(stage.net.at(Family::V4, API, 8080)),

@@ -31,7 +31,7 @@ fn run(server_speaks_mptcp: bool, ways: &[Special]) {
     let mut client = stage.actor("client");
     for family in FAMILIES {
         for by in ways {
-            let first = agent.lines().len();
+            let first = agent.count();
             let to = net.at(family, API, 8080);
             do_step(&mut client, &Step::Special { to, by: *by }, Outcome::Established);
             let part = json!({

@@ -62,7 +62,7 @@ impl Scene {
 
     /// The client tries the API, which is denied, and the record says so.
     fn try_in_vain(&self) {
-        let (before, part) = (self.agent.lines().len(), json!({"class": "denied_attempt"}));
+        let (before, part) = (self.agent.count(), json!({"class": "denied_attempt"}));
         let mut client = self.stage.actor("client");
         let to = self.net.at(Family::V4, API, 8080);
         let step: Step =

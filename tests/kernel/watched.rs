@@ -37,12 +37,12 @@ fn connect(stage: &Stage, net: Net) {
 /// Connects until a connection's record contains this.
 #[track_caller]
 fn until(stage: &Stage, net: Net, agent: &Agent, what: &str, part: &Value) {
-    let from = agent.lines().len();
+    let from = agent.count();
     let found = wait::until(what, SOON, || {
         connect(stage, net);
         Ok(agent.wait_from(from, part, std::time::Duration::from_millis(500)).is_ok())
     });
-    found.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.lines().last()));
+    found.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.last()));
 }
 
 #[test]
@@ -74,9 +74,8 @@ fn it_follows_the_api_server_while_it_is_confined() {
         let snapshot = &line["agent"]["snapshot"];
         snapshot["state"] == "stale" && snapshot["problems"].to_string().contains("Pod: not in sync")
     };
-    let lost =
-        wait::until("the snapshot is told to be stale", SOON, || Ok(agent.lines().iter().any(is_lost)));
-    lost.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.lines().last()));
+    let lost = wait::until("the snapshot is told to be stale", SOON, || Ok(agent.has(is_lost)));
+    lost.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.last()));
     server.come_back().unwrap();
     server.delete("networkpolicies", "shop", "api-closed");
     until(&stage, net, &agent, "it is followed again", &with("unrestricted"));
@@ -131,7 +130,7 @@ fn a_token_that_is_renewed_is_read_while_it_is_confined() {
     server.want_token("second");
     server.drop_watches(Drop::Clean);
     let refused = |line: &Value| line["agent"]["snapshot"]["problems"].to_string().contains("401");
-    wait::until("the first one is refused", SOON, || Ok(agent.lines().iter().any(refused))).unwrap();
+    wait::until("the first one is refused", SOON, || Ok(agent.has(refused))).unwrap();
     wait::until("nothing is followed", SOON, || Ok(server.watching("networkpolicies") == 0)).unwrap();
     server.apply(deny_ingress("api-closed", "api"));
     // It is read again once a minute, and tries have become rare until then.
@@ -139,10 +138,10 @@ fn a_token_that_is_renewed_is_read_while_it_is_confined() {
     let mut part = flow;
     part["class"] = "policy_not_enforced".into();
     let followed = wait::until("the second one is read", patience, || {
-        let from = agent.lines().len();
+        let from = agent.count();
         connect(&stage, net);
         Ok(agent.wait_from(from, &part, std::time::Duration::from_secs(2)).is_ok())
     });
-    followed.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.lines().last()));
+    followed.unwrap_or_else(|error| panic!("{error:#}\n{:#?}", agent.last()));
     end(agent);
 }

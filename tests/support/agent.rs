@@ -187,9 +187,24 @@ impl Agent {
         self.process.pid()
     }
 
-    /// Lines so far.
+    /// Lines so far. Beside a storm of another test they take gigabytes: only to count them or to look at them, do that.
     pub fn lines(&self) -> Vec<Value> {
         self.ear.heard().lines.clone()
+    }
+
+    /// How many lines there are so far.
+    pub fn count(&self) -> usize {
+        self.ear.heard().lines.len()
+    }
+
+    /// Whether one of them is so.
+    pub fn has(&self, is_so: impl Fn(&Value) -> bool) -> bool {
+        self.ear.heard().lines.iter().any(is_so)
+    }
+
+    /// The last one.
+    pub fn last(&self) -> Option<Value> {
+        self.ear.heard().lines.last().cloned()
     }
 
     /// The first line that contains this part, now or before the time is up; an error shows the nearest.
@@ -197,12 +212,17 @@ impl Agent {
         self.wait_from(0, part, limit)
     }
 
-    /// The same, among the lines from the `first` on (a number that `lines().len()` gave).
+    /// The same, among the lines from the `first` on (a number that [`Self::count`] gave).
     pub fn wait_from(&self, first: usize, part: &Value, limit: Duration) -> Result<Value> {
-        let find =
-            |lines: &[Value]| lines.iter().skip(first).find(|line| matching::contains(line, part)).cloned();
-        self.wait_until(limit, find)?.map_err(|lines| {
-            let lines = lines.get(first..).unwrap_or_default();
+        // None is looked at twice.
+        let mut next = first;
+        let (found, heard) = self.look(limit, |lines| {
+            let new = lines.get(next..).unwrap_or_default();
+            next = next.max(lines.len());
+            new.iter().find(|line| matching::contains(line, part)).cloned()
+        })?;
+        found.ok_or_else(|| {
+            let lines = heard.lines.get(first..).unwrap_or_default();
             anyhow!("no record with {part} within {limit:?}; nearest:\n{}", matching::nearest(lines, part))
         })
     }
@@ -211,20 +231,31 @@ impl Agent {
     pub fn wait_until<T>(
         &self,
         limit: Duration,
-        mut find: impl FnMut(&[Value]) -> Option<T>,
+        find: impl FnMut(&[Value]) -> Option<T>,
     ) -> Result<Result<T, Vec<Value>>> {
+        let (found, heard) = self.look(limit, find)?;
+        Ok(found.ok_or_else(|| heard.lines.clone()))
+    }
+
+    /// What `find` finds until the time is up, with all lines.
+    fn look<T>(
+        &self,
+        limit: Duration,
+        mut find: impl FnMut(&[Value]) -> Option<T>,
+    ) -> Result<(Option<T>, MutexGuard<'_, Heard>)> {
         let deadline = Instant::now() + wait::stretched(limit);
         let mut heard = self.ear.heard();
         loop {
             if let Some(line) = &heard.broken {
                 bail!("a line that is no JSON: `{line}`");
             }
-            if let Some(found) = find(&heard.lines) {
-                return Ok(Ok(found));
+            let found = find(&heard.lines);
+            if found.is_some() {
+                return Ok((found, heard));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if heard.over || left.is_zero() {
-                return Ok(Err(heard.lines.clone()));
+                return Ok((None, heard));
             }
             (heard, _) = self.ear.changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner);
         }

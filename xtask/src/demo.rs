@@ -94,7 +94,7 @@ fn play(scenario: &Scenario, world: &World, agent: &Agent, interrupt: &Interrupt
     for act in scenario.acts() {
         interrupt.check()?;
         announce(act);
-        let first = agent.lines().len();
+        let first = agent.count();
         let answer = act.perform(world)?;
         if answer.outcome != act.sees.outcome || answer.errno != act.sees.errno {
             wrong.push(format!("{}: the process saw {answer:?}, not {:?}", act.about, act.sees));

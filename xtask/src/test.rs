@@ -64,6 +64,8 @@ fn tests(agent: impl AsRef<OsStr>, traffic: impl AsRef<OsStr>, lookers: &Lookers
     let mut command = cargo()?;
     command
         .args(["test", "--locked", "--no-fail-fast", "--", "--include-ignored"])
+        // Each test is a thread, and the C library keeps for each of 16 arenas what the greediest test in it took.
+        .env("MALLOC_ARENA_MAX", "2")
         .env("FLOWLOG_BIN", agent)
         .env("FLOWLOG_TRAFFIC", traffic)
         .env("FLOWLOG_BROWSER_PYTHON", &lookers.python)

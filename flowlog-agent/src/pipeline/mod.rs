@@ -69,7 +69,7 @@ use waiting::Waiting;
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 /// Batches of events after which everything else has its turn, however much waits in the ring.
 const BATCHES: usize = 16;
-/// Times that so many batches are read at the end: more than a ring holds.
+/// Times that so many batches are read at the end of a ring that another agent reads on.
 const LAST_DRAINS: usize = 64;
 /// A program may be held up for so long between taking an event's time and its place in the ring, nanoseconds.
 const ORDER_NS: u64 = 100_000_000;
@@ -192,11 +192,10 @@ pub async fn run(parts: Parts, stop: impl Future<Output = &'static str>) -> Resu
         spine.hand_over();
     };
     capture.detach();
-    // What comes meanwhile, where hooks outlive the agent, is for the next one.
-    for _ in 0..LAST_DRAINS {
-        if !spine.drain(&mut capture)? {
-            break;
-        }
+    // Without its hooks a ring runs dry. Hooks that outlive the agent go on filling theirs: what is left is for the next one.
+    let mut turns = 0;
+    while spine.drain(&mut capture)? && (capture.pinned.is_none() || turns < LAST_DRAINS) {
+        turns += 1;
     }
     spine.finish(&mut capture, reason)
 }

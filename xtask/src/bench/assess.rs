@@ -24,7 +24,7 @@ pub(crate) struct AssessArgs {
     /// Records of the longest log, whose memory is measured.
     #[arg(long, default_value_t = 10_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     records: u64,
-    /// Records of the files that are read for speed, some 1,400 bytes each; at most `--records`.
+    /// Records of the files that are read for speed, some 2,200 bytes each; at most `--records`.
     #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u64).range(1_000..))]
     file_records: u64,
     /// Different edges, more or less.

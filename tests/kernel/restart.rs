@@ -266,8 +266,12 @@ fn pass(time: Duration) {
 
 /// Killed at moments within so much of each start. How many connections were made, and how many of them the kernel half
 /// counted.
+///
+/// The ring has room for the whole load: an agent without optimisations that is killed before it has read again what is
+/// kept for it would let the default one fill up, and it is not the order of giving way that is looked at here.
 fn twenty_kills(more: &[&str], within: Duration) -> (u64, u64) {
     const KILLS: u64 = 20;
+    let more = &[more, &["--events-ring-bytes", "33554432"]].concat();
     let within_ms = u64::try_from(within.as_millis()).unwrap();
     let net = Net::new();
     let mut stage = Stage::new(net, &small(net));
@@ -298,7 +302,6 @@ fn twenty_kills(more: &[&str], within: Duration) -> (u64, u64) {
     });
     let mut repeats = 0;
     eprintln!("kills at {moments:?}; {counted} connections were counted by then");
-    // Nothing is lost but what other tests' storms make give way: the hooks on tracepoints see those, too.
     let lines = bpffs.lines();
     let matching = |part: Value| lines.iter().filter(move |line| matching::contains(line, &part));
     let lost = |part: Value| {
@@ -329,9 +332,9 @@ fn twenty_kills(more: &[&str], within: Duration) -> (u64, u64) {
             .filter(|flow| flow["flow"]["replayed"].is_null() && !ids.insert(flow["flow"]["id"].to_string()))
             .collect();
         assert!(twice.is_empty(), "{what}: told twice and not marked: {twice:#?}");
-        let all = told + lost;
-        assert!(all + killed >= due, "{what}: {due} made, {all} told or lost");
-        assert!(all <= due + sum(&marked), "{what}: {due} made, {all} told, unmarked repeats among them");
+        assert_eq!(lost, 0, "{what}");
+        assert!(told + killed >= due, "{what}: {due} made, {told} told");
+        assert!(told <= due + sum(&marked), "{what}: {due} made, {told} told, unmarked repeats among them");
         repeats += marked.len();
     }
     assert!(repeats <= 20, "{repeats} lines may be repeats");

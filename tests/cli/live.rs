@@ -1,7 +1,7 @@
 //! `flowlog assess` of a cluster that is asked at its API server: pods, policies, and what the operator that scans there found.
 
 use crate::bin::{Place, Said};
-use flowlog_tests::apiserver::{ApiServer, Fault, of};
+use flowlog_tests::apiserver::{ApiServer, Fault, Which, of};
 use serde_json::{Value, json};
 
 const VULNERABILITIES: &str = "vulnerabilityreports";
@@ -155,7 +155,12 @@ impl Scene {
     fn pages(&self, plural: &str) -> Vec<(bool, String)> {
         let requests = self.server.requests().into_iter().filter(|request| request.plural == plural);
         requests
-            .map(|request| (request.query.contains_key("continue"), request.query["limit"].clone()))
+            .map(|request| {
+                (
+                    request.query.contains_key("continue"),
+                    request.query.get("limit").cloned().unwrap_or_default(),
+                )
+            })
             .collect()
     }
 }
@@ -344,6 +349,15 @@ fn reports_come_in_pages() {
     let page = |goes_on: bool| (goes_on, "100".to_owned());
     assert_eq!(scene.pages(VULNERABILITIES), [page(false), page(true), page(true)]);
     assert_eq!(scene.pages(BILLS), [page(false)]);
+    // A server that has forgotten what the first page showed is asked for all at once, and none counts twice.
+    let going_on = Which { going_on: Some(true), ..of(VULNERABILITIES) };
+    scene.server.fault(going_on, Fault::Status(410, "Expired"), 1);
+    let before = scene.pages(VULNERABILITIES).len();
+    let assessment = scene.assessed(&[]);
+    assert_eq!(assessment["inputs"]["scans"][0]["images"], 250);
+    assert_eq!(problems(&assessment), Vec::<String>::new());
+    let unlimited = (false, String::new());
+    assert_eq!(scene.pages(VULNERABILITIES)[before..], [page(false), page(true), unlimited]);
     // A page that breaks off leaves no half of them.
     scene.server.fault(of(VULNERABILITIES), Fault::CutAfter(50), usize::MAX);
     let assessment = scene.assessed(&[]);

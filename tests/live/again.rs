@@ -8,11 +8,11 @@ use flowlog_tests::wait;
 use std::time::{Duration, Instant};
 
 fn going_on() -> Which {
-    Which { plural: "pods", watch: Some(true), initial: Some(false) }
+    Which { plural: "pods", watch: Some(true), initial: Some(false), ..Which::default() }
 }
 
 fn initial() -> Which {
-    Which { plural: "pods", watch: Some(true), initial: Some(true) }
+    Which { plural: "pods", watch: Some(true), initial: Some(true), ..Which::default() }
 }
 
 /// An answer of 200 is not yet an event; a server that has forgotten the version says so by the first.

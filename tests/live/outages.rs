@@ -137,7 +137,8 @@ fn a_list_that_breaks_off_is_no_list() {
         let server = server();
         server.stream(streams);
         for cut in 0..3 {
-            let which = Which { plural: "pods", watch: Some(streams), initial: Some(streams) };
+            let which =
+                Which { plural: "pods", watch: Some(streams), initial: Some(streams), ..Which::default() };
             server.fault(which, Fault::CutAfter(cut), 1);
         }
         let scene = Scene::of(server, quick());

@@ -224,16 +224,27 @@ impl History {
     }
 
     /// The fault that befalls this request.
-    pub(super) fn take_fault(&mut self, plural: &str, watch: bool, initial: bool) -> Option<Fault> {
+    pub(super) fn take_fault(&mut self, plural: &str, how: How) -> Option<Fault> {
         let fits = |which: &Which| {
             (which.plural.is_empty() || which.plural == plural)
-                && which.watch.is_none_or(|wanted| wanted == watch)
-                && which.initial.is_none_or(|wanted| wanted == initial)
+                && which.watch.is_none_or(|wanted| wanted == how.watch)
+                && which.initial.is_none_or(|wanted| wanted == how.initial)
+                && which.going_on.is_none_or(|wanted| wanted == how.going_on)
         };
         let (_, fault, times) = self.faults.iter_mut().find(|(which, _, times)| *times > 0 && fits(which))?;
         *times -= 1;
         Some(fault.clone())
     }
+}
+
+/// How something is asked for.
+#[derive(Clone, Copy)]
+pub(super) struct How {
+    pub(super) watch: bool,
+    /// With what is there already.
+    pub(super) initial: bool,
+    /// A page after the first.
+    pub(super) going_on: bool,
 }
 
 /// An object's last state, under the version of what became of it.

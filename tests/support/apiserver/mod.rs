@@ -89,6 +89,8 @@ pub struct Which {
     pub watch: Option<bool>,
     /// Streamed lists, or none.
     pub initial: Option<bool>,
+    /// Pages after the first, or others.
+    pub going_on: Option<bool>,
 }
 
 /// Requests of a kind.

@@ -1,6 +1,6 @@
 //! The protocol: who asks for what, and what goes over the wire.
 
-use super::history::{History, Request, Shared, row_of, status, under};
+use super::history::{History, How, Request, Shared, row_of, status, under};
 use super::{Authority, CUSTOM, Drop, Fault, KINDS, KindRow};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
@@ -127,7 +127,8 @@ async fn answer(
         let unauthorized = user.is_none()
             && history.token.as_ref().is_some_and(|token| authorization != format!("Bearer {token}"));
         let known = row_of(plural).filter(|row| served_at(row, &parts) && history.serves(row.0));
-        let fault = history.take_fault(plural, watch, initial);
+        let how = How { watch, initial, going_on: query.contains_key("continue") };
+        let fault = history.take_fault(plural, how);
         let user = impersonates.first().or(user.as_ref()).unwrap_or(&history.user).clone();
         let forbidden = history.forbids(&user, if watch { "watch" } else { "list" }, group, plural);
         let refused = if unauthorized {

@@ -28,6 +28,12 @@ pub async fn list(
     loop {
         let mut listed = match api.list(&page).await {
             Ok(listed) => listed,
+            // The server has forgotten what the first page showed: all at once, as its other clients do.
+            Err(Error::Api(status)) if status.code == 410 && page.continue_token.is_some() => {
+                objects.clear();
+                page = ListParams::default();
+                continue;
+            }
             // A 404 alone proves nothing, and who has no right to a kind is told 403 whether or not there is one.
             Err(Error::Api(status)) if matches!(status.code, 403 | 404) => {
                 return match is_listed(client, &kind).await {

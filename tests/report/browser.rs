@@ -2,7 +2,7 @@
 
 use crate::estate;
 use flowlog::model::{Assessment, Severity};
-use flowlog::report::{Format, Options, render};
+use flowlog::report::{Format, Options, write};
 use std::env;
 use std::fs;
 use std::path::PathBuf;
@@ -13,7 +13,9 @@ use tempfile::TempDir;
 fn written(folder: &TempDir, name: &str, assessment: &Assessment) -> PathBuf {
     let options = Options { fail_on: Some(Severity::High), ..Options::default() };
     let path = folder.path().join(name);
-    fs::write(&path, render(assessment, Format::Html, &options).unwrap()).unwrap();
+    let mut page = Vec::new();
+    write(&mut page, assessment, Format::Html, &options).unwrap();
+    fs::write(&path, page).unwrap();
     path
 }
 

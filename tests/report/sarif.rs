@@ -2,7 +2,7 @@
 
 use crate::estate;
 use flowlog::model::{Assessment, Severity};
-use flowlog::report::{Format, Options, render};
+use flowlog::report::{Format, Options, write};
 use serde_json::Value;
 use std::env;
 use std::fs;
@@ -15,7 +15,9 @@ fn errors(assessment: &Assessment) -> Vec<String> {
     let folder = tempfile::tempdir().unwrap();
     let (file, told) = (folder.path().join("report.sarif"), folder.path().join("told.sarif"));
     let options = Options { fail_on: Some(Severity::High), ..Options::default() };
-    fs::write(&file, render(assessment, Format::Sarif, &options).unwrap()).unwrap();
+    let mut log = Vec::new();
+    write(&mut log, assessment, Format::Sarif, &options).unwrap();
+    fs::write(&file, log).unwrap();
     let said = Command::new(multitool)
         .arg("validate")
         .arg(&file)

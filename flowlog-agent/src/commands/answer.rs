@@ -1,6 +1,6 @@
 //! Answers of subcommands, on standard output; a reader that left is no failure.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 use std::process::ExitCode;
 
 /// Print an answer. 0, also where the reader is gone; 2 where it could not be printed.
@@ -13,13 +13,18 @@ pub(super) fn show(text: &str) -> ExitCode {
     put(&mut anstream::stdout().lock(), text.as_bytes())
 }
 
-/// The same of an answer in bytes.
-pub(super) fn bytes(bytes: &[u8]) -> ExitCode {
-    put(&mut io::stdout().lock(), bytes)
+/// The same of an answer that is written as it is made.
+pub(super) fn write(write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>) -> ExitCode {
+    let mut out = BufWriter::new(io::stdout().lock());
+    code_of(write(&mut out).and_then(|()| out.flush()))
 }
 
 fn put(out: &mut impl Write, bytes: &[u8]) -> ExitCode {
-    match out.write_all(bytes).and_then(|()| out.flush()) {
+    code_of(out.write_all(bytes).and_then(|()| out.flush()))
+}
+
+fn code_of(result: io::Result<()>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {

@@ -9,12 +9,12 @@ use super::{Called, answer};
 use crate::cluster::{self, Settings as ClusterSettings, Snapshot, Store};
 use crate::findings::{self, Baseline, Cluster, Input, PolicyFault};
 use crate::model::{Assessment, Drift, InputProblem, ObjectsRead, Severity};
-use crate::report::{self, Format};
+use crate::report::{self, Format, ReportError};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
-use std::fs;
-use std::io::{IsTerminal as _, Write as _};
+use std::fs::{self, File};
+use std::io::{BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
@@ -64,7 +64,7 @@ impl FromStr for Output {
             Some((format, file)) => (format, Some(PathBuf::from(file))),
             None => (written, None),
         };
-        let format = format.parse().map_err(|error: report::ReportError| error.to_string())?;
+        let format = format.parse().map_err(|error: ReportError| error.to_string())?;
         Ok(Self { format, file })
     }
 }
@@ -130,16 +130,13 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
             read: &objects.read,
             faults: &objects.faults,
         }),
-        catalog: &catalog,
         scans: &scans.scans,
         scans_read: &scans.read,
         scans_unread: scans.is_partial,
         limits: &scans.limits,
         baseline: baseline.as_ref().map(|(file, baseline)| (&**file, baseline)),
         problems: &problems,
-        settings: &settings,
-        now: Timestamp::now(),
-        version: env!("CARGO_PKG_VERSION"),
+        ..Input::new(&catalog, &settings, Timestamp::now())
     });
     if let Some(file) = &args.write_baseline {
         write_baseline(file, &assessment)?;
@@ -229,14 +226,37 @@ fn put(outputs: &[Output], assessment: &Assessment, fail_on: Option<Severity>) -
     for output in files.into_iter().chain(stdout) {
         let is_terminal = output.file.is_none() && std::io::stdout().is_terminal();
         let options = report::Options { fail_on, colour: is_terminal, ..report::Options::default() };
-        let bytes = report::render(assessment, output.format, &options)
-            .with_context(|| format!("write the assessment as {}", output.format))?;
+        let write_to = |out: &mut dyn Write| report::write(out, assessment, output.format, &options);
         match &output.file {
-            Some(file) => fs::write(file, bytes).with_context(|| format!("write {}", file.display()))?,
-            None => code = answer::bytes(&bytes),
+            Some(file) => put_file(file, write_to)
+                .with_context(|| format!("write the assessment as {}, {}", output.format, file.display()))?,
+            None => {
+                let mut failed = None;
+                code = answer::write(|out| {
+                    write_to(out).or_else(|error| match error {
+                        ReportError::Write(error) => Err(error),
+                        other => {
+                            failed = Some(other);
+                            Ok(())
+                        }
+                    })
+                });
+                if let Some(error) = failed {
+                    return Err(error).with_context(|| format!("write the assessment as {}", output.format));
+                }
+            }
         }
     }
     Ok(code)
+}
+
+fn put_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), ReportError>,
+) -> Result<(), ReportError> {
+    let mut out = BufWriter::new(File::create(path)?);
+    write(&mut out)?;
+    Ok(out.flush()?)
 }
 
 fn exit_code(assessment: &Assessment, fail_on: Option<Severity>, strict: bool) -> ExitCode {

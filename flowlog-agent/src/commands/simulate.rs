@@ -149,16 +149,7 @@ fn possible_reach(observed: &Observed, configured: &Configured, after: &PolicySe
             read: &read,
             faults: &[],
         }),
-        catalog: &configured.catalog,
-        scans: &[],
-        scans_read: &[],
-        scans_unread: false,
-        limits: &[],
-        baseline: None,
-        problems: &[],
-        settings: &configured.settings,
-        now: cluster.as_of,
-        version: env!("CARGO_PKG_VERSION"),
+        ..Input::new(&configured.catalog, &configured.settings, cluster.as_of)
     };
     reach_change(input, after)
 }

@@ -203,7 +203,8 @@ impl<'a> Estate<'a> {
 
     fn take_edges(&mut self) {
         let Some(observed) = self.input.observed else { return };
-        let mut links: BTreeMap<Alike, Link> = BTreeMap::new();
+        let mut places: HashMap<Alike, usize> = HashMap::new();
+        let mut links: Vec<Link> = Vec::new();
         for edge in &observed.edges {
             let source = self.member_of(&edge.source, &edge.source_traits, None);
             let role = role_of(edge);
@@ -222,24 +223,28 @@ impl<'a> Estate<'a> {
                 edge.state,
                 edge.direction,
             );
-            let link = links.entry(alike).or_insert_with(|| Link {
-                source,
-                destination,
-                service,
-                protocol: edge.protocol,
-                port: edge.port,
-                class: edge.class,
-                state: edge.state,
-                decision: edge.decision,
-                policies: Vec::new(),
-                direction: edge.direction,
-                count: 0,
-                first: edge.first,
-                last: edge.last,
-                bytes_sent: 0,
-                bytes_received: 0,
-                example: edge.example.clone(),
+            let place = *places.entry(alike).or_insert_with(|| {
+                links.push(Link {
+                    source,
+                    destination,
+                    service,
+                    protocol: edge.protocol,
+                    port: edge.port,
+                    class: edge.class,
+                    state: edge.state,
+                    decision: edge.decision,
+                    policies: Vec::new(),
+                    direction: edge.direction,
+                    count: 0,
+                    first: edge.first,
+                    last: edge.last,
+                    bytes_sent: 0,
+                    bytes_received: 0,
+                    example: edge.example.clone(),
+                });
+                links.len() - 1
             });
+            let Some(link) = links.get_mut(place) else { continue };
             link.count = link.count.saturating_add(edge.count);
             link.bytes_sent = link.bytes_sent.saturating_add(edge.bytes_sent);
             link.bytes_received = link.bytes_received.saturating_add(edge.bytes_received);
@@ -253,7 +258,10 @@ impl<'a> Estate<'a> {
                 }
             }
         }
-        self.links = without_second_views(links.into_values().collect());
+        drop(places);
+        links.sort_unstable_by(|one, other| in_order(one).cmp(&in_order(other)));
+        drop_second_views(&mut links);
+        self.links = links;
     }
 
     /// Who that is; made of what the record says where nobody told of it yet.
@@ -504,14 +512,17 @@ fn role_of(edge: &Edge) -> Option<Role> {
 }
 
 /// The listener's view of what the opener's node told as well adds nothing.
-fn without_second_views(links: Vec<Link>) -> Vec<Link> {
+fn drop_second_views(links: &mut Vec<Link>) {
     let key = |link: &Link| (link.source, link.destination, link.protocol, link.port, link.class);
     let openers: BTreeSet<_> =
         links.iter().filter(|link| link.direction == Direction::Egress).map(key).collect();
-    links
-        .into_iter()
-        .filter(|link| link.direction == Direction::Egress || !openers.contains(&key(link)))
-        .collect()
+    links.retain(|link| link.direction == Direction::Egress || !openers.contains(&key(link)));
+}
+
+/// What tells links apart, each in its place.
+fn in_order(link: &Link) -> impl Ord {
+    let ends = (link.source, link.destination, link.service.as_deref());
+    (ends, link.protocol, link.port, link.class, link.state, link.direction)
 }
 
 /// Whether a repository is this one, or lies below it (`registry.example.com/`).

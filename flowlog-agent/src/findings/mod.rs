@@ -56,6 +56,26 @@ pub struct Input<'a> {
     pub version: &'a str,
 }
 
+impl<'a> Input<'a> {
+    /// Nothing yet, at this time.
+    pub fn new(catalog: &'a Catalog, settings: &'a Settings, now: Timestamp) -> Self {
+        Self {
+            observed: None,
+            cluster: None,
+            catalog,
+            scans: &[],
+            scans_read: &[],
+            scans_unread: false,
+            limits: &[],
+            baseline: None,
+            problems: &[],
+            settings,
+            now,
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
 /// The cluster's objects.
 #[derive(Clone, Copy, Debug)]
 pub struct Cluster<'a> {

@@ -101,20 +101,8 @@ fn input<'a>(
     settings: &'a Settings,
     baseline: Option<&'a Baseline>,
 ) -> Input<'a> {
-    Input {
-        observed,
-        cluster,
-        catalog,
-        scans: &[],
-        scans_read: &[],
-        scans_unread: false,
-        limits: &[],
-        baseline: baseline.map(|baseline| ("baseline.json", baseline)),
-        problems: &[],
-        settings,
-        now: at(1_000),
-        version: "0.0.0",
-    }
+    let baseline = baseline.map(|baseline| ("baseline.json", baseline));
+    Input { observed, cluster, baseline, ..Input::new(catalog, settings, at(1_000)) }
 }
 
 /// Kind, severity, subject and object of what was found of this kind.

@@ -8,13 +8,12 @@ use crate::model::{Assessment, Finding, FindingId};
 use quick_junit::{NonSuccessKind, Property, Report, TestCase, TestCaseStatus, TestSuite};
 
 /// The assessment as JUnit XML.
-pub(super) fn render(assessment: &Assessment, options: &Options) -> Result<Vec<u8>, ReportError> {
+pub(super) fn render(assessment: &Assessment, options: &Options) -> Result<String, ReportError> {
     let mut report = Report::new("flowlog assess");
     for id in FindingId::ALL {
         report.add_test_suite(suite(*id, assessment, options));
     }
-    let text = report.to_string().map_err(|error| ReportError::Xml(error.to_string()))?;
-    Ok(text.into_bytes())
+    report.to_string().map_err(|error| ReportError::Xml(error.to_string()))
 }
 
 fn suite(id: FindingId, assessment: &Assessment, options: &Options) -> TestSuite {
@@ -99,7 +98,7 @@ mod tests {
 
     fn read(assessment: &Assessment) -> Report {
         let options = Options { fail_on: Some(Severity::High), ..Options::default() };
-        let xml = String::from_utf8(render(assessment, &options).unwrap()).unwrap();
+        let xml = render(assessment, &options).unwrap();
         Report::deserialize_from_str(&xml).unwrap_or_else(|error| panic!("{error}\n{xml}"))
     }
 

@@ -17,6 +17,7 @@ use crate::model::{Assessment, Severity};
 use schemars::generate::SchemaSettings;
 use serde_json::Value;
 use std::fmt;
+use std::io::{self, Write};
 use std::str::FromStr;
 
 /// How an assessment is written.
@@ -100,29 +101,48 @@ pub enum ReportError {
     Format(String),
     /// The assessment cannot be written as JSON.
     #[error("the assessment cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(#[source] serde_json::Error),
+    /// Where the report goes does not take it.
+    #[error(transparent)]
+    Write(#[from] io::Error),
     /// The assessment cannot be written as XML.
     #[error("the assessment cannot be written as XML: {0}")]
     Xml(String),
     /// A part of the page that ships in the binary cannot be unpacked.
     #[error("the report's page in this binary is damaged: {0}")]
-    Asset(std::io::Error),
+    Asset(#[source] io::Error),
+}
+
+impl From<serde_json::Error> for ReportError {
+    fn from(error: serde_json::Error) -> Self {
+        if error.is_io() { Self::Write(error.into()) } else { Self::Json(error) }
+    }
 }
 
 fn names() -> String {
     Format::ALL.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// Show an assessment.
-pub fn render(assessment: &Assessment, format: Format, options: &Options) -> Result<Vec<u8>, ReportError> {
+/// Show an assessment. What may be long, JSON and the page, is written as it is made, in small pieces: `out` is better
+/// buffered.
+///
+/// # Errors
+/// `out` does not take it, or the assessment cannot be written in this format.
+pub fn write(
+    out: &mut (impl Write + ?Sized),
+    assessment: &Assessment,
+    format: Format,
+    options: &Options,
+) -> Result<(), ReportError> {
     match format {
-        Format::Text => Ok(text::render(assessment, options).into_bytes()),
-        Format::Json => json::render(assessment),
-        Format::Sarif => sarif::render(assessment, options),
-        Format::Markdown => Ok(markdown::render(assessment, options).into_bytes()),
-        Format::Junit => junit::render(assessment, options),
-        Format::Html => html::render(assessment, options),
+        Format::Text => out.write_all(text::render(assessment, options).as_bytes())?,
+        Format::Json => json::write_line(out, assessment)?,
+        Format::Sarif => json::write_line(out, &sarif::log_of(assessment, options))?,
+        Format::Markdown => out.write_all(markdown::render(assessment, options).as_bytes())?,
+        Format::Junit => out.write_all(junit::render(assessment, options)?.as_bytes())?,
+        Format::Html => html::write(out, assessment, options)?,
     }
+    Ok(())
 }
 
 /// The JSON Schema of an assessment.

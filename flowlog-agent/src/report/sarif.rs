@@ -3,7 +3,7 @@
 //! A finding is about something in a cluster, which SARIF calls a logical location; where it can be looked up is a physical
 //! one: the file and line of a record, else the objects' folder, else a path made of the subject's name.
 
-use super::{Options, ReportError, json, shown, words};
+use super::{Options, shown, words};
 use crate::model::{
     Assessment, Drift, Finding, FindingId, InputProblem, Place, Proof, RecordRef, Severity, Subject,
 };
@@ -159,7 +159,7 @@ struct LogicalLocation {
 }
 
 /// The assessment as a SARIF log of one run.
-pub(super) fn render(assessment: &Assessment, options: &Options) -> Result<Vec<u8>, ReportError> {
+pub(super) fn log_of<'a>(assessment: &'a Assessment, options: &Options) -> impl Serialize + use<'a> {
     let findings = assessment.findings.iter().chain(&assessment.suppressed);
     let results = findings.map(|finding| result(finding, assessment, options)).collect();
     let cluster = assessment.cluster.as_deref().map_or_else(String::new, |name| uri(&format!("{name}/")));
@@ -179,9 +179,7 @@ pub(super) fn render(assessment: &Assessment, options: &Options) -> Result<Vec<u
         column_kind: "unicodeCodePoints",
         results,
     };
-    let mut text = json::text(&Log { schema: SCHEMA, version: "2.1.0", runs: [run] })?;
-    text.push('\n');
-    Ok(text.into_bytes())
+    Log { schema: SCHEMA, version: "2.1.0", runs: [run] }
 }
 
 fn message(text: &str) -> Message {
@@ -411,7 +409,7 @@ mod tests {
 
     fn sarif() -> Value {
         let options = Options { fail_on: Some(Severity::High), ..Options::default() };
-        serde_json::from_slice(&render(&small(), &options).unwrap()).unwrap()
+        serde_json::to_value(log_of(&small(), &options)).unwrap()
     }
 
     #[test]

@@ -5,11 +5,11 @@
 //! (`build.rs` computes them). Names reach the page as JSON with `<` escaped, and become text nodes there: nothing in a name is
 //! ever parsed as HTML.
 
-use super::{Options, ReportError, json, shown};
+use super::{Options, ReportError, json};
 use crate::model::Assessment;
 use flate2::read::GzDecoder;
-use serde_json::{Value, json};
-use std::io::Read as _;
+use serde::Serialize;
+use std::io::{Read as _, Write};
 
 const FRAME: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
@@ -24,61 +24,55 @@ const POLICY: &str = env!("FLOWLOG_REPORT_POLICY");
 /// Keys whose texts have many lines.
 const BLOCKS: [&str; 1] = ["policy"];
 
+/// What the page reads.
+#[derive(Serialize)]
+struct Data<'a> {
+    fail_on: Option<&'static str>,
+    assessment: &'a Assessment,
+}
+
 /// The assessment as an HTML page.
-pub(super) fn render(assessment: &Assessment, options: &Options) -> Result<Vec<u8>, ReportError> {
-    let mut data = serde_json::to_value(assessment)?;
-    show(&mut data, false);
-    let data = json::text(&json!({
-        "fail_on": options.fail_on.map(|severity| severity.as_str()),
-        "assessment": data,
-    }))?;
+pub(super) fn write(
+    out: &mut (impl Write + ?Sized),
+    assessment: &Assessment,
+    options: &Options,
+) -> Result<(), ReportError> {
     let mut cytoscape = String::new();
     GzDecoder::new(CYTOSCAPE).read_to_string(&mut cytoscape).map_err(ReportError::Asset)?;
+    let data = Data { fail_on: options.fail_on.map(|severity| severity.as_str()), assessment };
     let parts = [
-        ("{{policy}}", POLICY),
-        ("{{style}}", STYLE),
-        ("{{map_style}}", MAP_STYLE),
-        ("{{data}}", &data),
-        ("{{cytoscape}}", &cytoscape),
-        ("{{map}}", MAP),
-        ("{{page}}", PAGE),
+        ("{{policy}}", Some(POLICY)),
+        ("{{style}}", Some(STYLE)),
+        ("{{map_style}}", Some(MAP_STYLE)),
+        ("{{data}}", None),
+        ("{{cytoscape}}", Some(cytoscape.as_str())),
+        ("{{map}}", Some(MAP)),
+        ("{{page}}", Some(PAGE)),
     ];
-    let mut page =
-        String::with_capacity(FRAME.len() + parts.iter().map(|(_, part)| part.len()).sum::<usize>());
     let mut rest = FRAME;
     for (mark, part) in parts {
         // A mark that is not there is a mistake of ours, which a test finds.
         let (before, after) = rest.split_once(mark).unwrap_or((rest, ""));
-        page.push_str(before);
-        page.push_str(part);
+        out.write_all(before.as_bytes())?;
+        match part {
+            Some(part) => out.write_all(part.as_bytes())?,
+            None => json::write_shown(out, &data, &BLOCKS)?,
+        }
         rest = after;
     }
-    page.push_str(rest);
-    Ok(page.into_bytes())
-}
-
-/// Make visible what acts or hides in every text.
-fn show(value: &mut Value, is_block: bool) {
-    match value {
-        Value::String(text) => {
-            let shown = if is_block { shown::block(text) } else { shown::line(text) };
-            *text = shown.into_owned();
-        }
-        Value::Array(items) => items.iter_mut().for_each(|item| show(item, is_block)),
-        Value::Object(members) => {
-            members.iter_mut().for_each(|(key, member)| show(member, BLOCKS.contains(&key.as_str())));
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
+    Ok(out.write_all(rest.as_bytes())?)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::small;
+    use crate::report::{shown, small};
+    use serde_json::Value;
 
     fn page(assessment: &Assessment) -> String {
-        String::from_utf8(render(assessment, &Options::default()).unwrap()).unwrap()
+        let mut page = Vec::new();
+        write(&mut page, assessment, &Options::default()).unwrap();
+        String::from_utf8(page).unwrap()
     }
 
     fn data(page: &str) -> Value {

@@ -48,20 +48,8 @@ fn change(snapshot: &Snapshot, change: &Change) -> ReachChange {
     catalog.extend("first_party: {images: [registry.example.com/own/, docker.io/library/postgres]}").unwrap();
     let (settings, read) = (Settings::default(), ObjectsRead::default());
     let (inventory, policies) = (&snapshot.inventory, &*snapshot.policies);
-    let input = Input {
-        observed: None,
-        cluster: Some(Cluster { inventory, policies, read: &read, faults: &[] }),
-        catalog: &catalog,
-        scans: &[],
-        scans_read: &[],
-        scans_unread: false,
-        limits: &[],
-        baseline: None,
-        problems: &[],
-        settings: &settings,
-        now: at(0),
-        version: "0",
-    };
+    let cluster = Some(Cluster { inventory, policies, read: &read, faults: &[] });
+    let input = Input { cluster, ..Input::new(&catalog, &settings, at(0)) };
     let without = Input { cluster: None, ..input };
     let after = change.applied(policies);
     assert_eq!(reach_change(without, &after), None, "nothing is told where no objects tell");

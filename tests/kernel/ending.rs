@@ -1,6 +1,6 @@
 //! However the agent ends, nothing of it stays in the kernel.
 
-use crate::stage::{API, Family, Net, SOON, Stage, check, do_step, small, told};
+use crate::stage::{API, Family, Net, SOON, Stage, check, do_step, missing_hooks, small, told};
 use aya::programs::{loaded_links, loaded_programs};
 use flowlog_tests::{Agent, Outcome, Step, wait};
 use nix::sys::signal::Signal;
@@ -41,12 +41,18 @@ impl Attached {
     }
 }
 
+/// Programs that stay attached, where a kernel has all.
 const HOOKS: usize = 14;
+
+/// As many as this kernel takes: what it lacks beside hooks is read once, or from another hook's context.
+fn hooks() -> usize {
+    HOOKS - missing_hooks().filter(|missing| !["existing", "answers"].contains(missing)).count()
+}
 
 #[track_caller]
 fn hold(agent: &Agent) -> Attached {
     let attached = Attached::of(agent);
-    assert_eq!((attached.programs.len(), attached.links.len()), (HOOKS, HOOKS), "{attached:?}");
+    assert_eq!((attached.programs.len(), attached.links.len()), (hooks(), hooks()), "{attached:?}");
     assert_eq!(attached.remaining(), attached, "the kernel has what the agent holds");
     attached
 }
@@ -80,10 +86,9 @@ fn a_signal_ends_it_in_order_and_takes_everything_out() {
         assert_eq!(ended.status.code(), Some(0), "{signal}: {}", ended.stderr);
         check(&ended);
         assert_eq!(ended.stop_record().unwrap()["agent"]["reason"], "signal");
-        assert_eq!(
-            ended.matching(&json!({"source": {"pod": "client"}, "outcome": {"state": "established"}})).len(),
-            1
-        );
+        let flows =
+            ended.matching(&json!({"source": {"pod": "client"}, "outcome": {"state": "established"}}));
+        assert_eq!(flows.len(), 1, "{flows:#?}");
         nothing_remains(&attached);
     }
 }

@@ -594,7 +594,8 @@ fn check_tells_what_is_pinned() {
     assert!(number(&part("waiting")) > 0, "{found}");
     assert!(part("since").as_str().unwrap() <= part("last_alive").as_str().unwrap(), "{found}");
     let (code, text) = check("text");
-    assert_eq!(code, Some(0), "{text}");
+    // What this kernel lacks makes it 1, too.
+    assert_eq!(code, Some(i32::from(missing_hooks().next().is_some())), "{text}");
     let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(words.contains("this build's; the last agent was killed at"), "{text}");
     bpffs.set_word(OBJECT, 1);

@@ -73,6 +73,9 @@ const NEEDS: &[(&str, &[&str], &str)] = &[
         &["existing"],
         "workers that are threads of the process",
     ),
+    // Debian's 5.10 is built without MPTCP.
+    ("special::a_multipath_connection_is_one_flow_and_its_subflows_are_none", &["existing"], "MPTCP"),
+    ("special::a_multipath_connection_that_falls_back_to_tcp_is_one_flow", &["existing"], "MPTCP"),
     (
         "udp::a_connected_sockets_datagram_that_is_taken_on_this_node_is_one_flow",
         &["send", "recv"],

@@ -339,6 +339,56 @@ fn reports_that_may_not_be_read_are_not_taken_for_none() {
     }
 }
 
+/// A policy of nobody's, in words of its own.
+fn idle() -> Value {
+    json!({"apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy", "metadata": {"namespace": "shop", "name": "idle"},
+        "spec": {"podSelector": {"matchLabels": {"app": "bd"}}, "policyTypes": ["Ingress"]}})
+}
+
+#[test]
+fn policies_of_a_cluster_are_looked_through_as_those_of_a_folder_are() {
+    let scene = Scene::new();
+    let lint = |more: &[&str]| {
+        scene.place.flowlog(&[&["policy", "lint", "--kubeconfig", "kubeconfig"], more].concat())
+    };
+    let none = lint(&["--fail-on", "error"]);
+    assert_eq!(none.code, Some(0), "{none:?}");
+    scene.server.apply(idle());
+    let said = lint(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    let line = "networkpolicies: warning[selects-nothing] NetworkPolicy shop/idle: spec.podSelector:";
+    assert!(said.stdout.contains(line), "{said:?}");
+    assert!(said.stdout.contains("2 policies, 3 pods, 2 namespaces"), "{said:?}");
+    let json: Value = serde_json::from_str(&lint(&["--output", "json"]).stdout).unwrap();
+    let [placed] = &json["findings"].as_array().unwrap()[..] else { panic!("{json:#}") };
+    assert_eq!(
+        (&placed["file"], &placed["name"], &placed["line"], &placed["document"]),
+        (&json!("networkpolicies"), &json!("idle"), &Value::Null, &Value::Null)
+    );
+    // A folder with policies in trial stands beside it, with its lines.
+    scene.place.write("trial/in.yaml", &idle().to_string().replace("idle", "trial"));
+    let said = lint(&["--trial-policies", "trial"]);
+    assert!(
+        said.stdout.contains("trial/in.yaml:1: warning[selects-nothing] NetworkPolicy shop/trial"),
+        "{said:?}"
+    );
+    // What an assessment tells of it is what the checks say.
+    let assessment = scene.assessed(&[]);
+    let idle = assessment["findings"].as_array().unwrap().iter().filter(|one| one["id"] == "FL303");
+    let summaries: Vec<&str> = idle.map(|one| one["summary"].as_str().unwrap()).collect();
+    assert!(matches!(summaries[..], [one] if one.starts_with("NetworkPolicy shop/idle")), "{summaries:?}");
+    assert_eq!(limits(&assessment, "FL303"), Vec::<String>::new());
+    // A workload without pods counts by what it would make; where nobody may list them, that is said.
+    scene.server.forbid("deployments", "*");
+    let said = lint(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.stderr.contains("deployments could not be read"), "{said:?}");
+    scene.server.forbid("pods", "*");
+    let said = lint(&[]);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.stderr.contains("read pods"), "{said:?}");
+}
+
 #[test]
 fn reports_come_in_pages() {
     let many = (0..249).map(other).chain([vulnerable()]).collect::<Vec<_>>();

@@ -40,20 +40,8 @@ fn ask<T>(snapshot: &cluster::Snapshot, question: impl FnOnce(Input<'_>) -> T) -
     let (catalog, settings, read) =
         (Catalog::built_in().unwrap(), Settings::default(), ObjectsRead::default());
     let (inventory, policies) = (&snapshot.inventory, &*snapshot.policies);
-    question(Input {
-        observed: None,
-        cluster: Some(Cluster { inventory, policies, read: &read, faults: &[] }),
-        catalog: &catalog,
-        scans: &[],
-        scans_read: &[],
-        scans_unread: false,
-        limits: &[],
-        baseline: None,
-        problems: &[],
-        settings: &settings,
-        now: Timestamp::UNIX_EPOCH,
-        version: "0",
-    })
+    let cluster = Some(Cluster { inventory, policies, read: &read, faults: None });
+    question(Input { cluster, ..Input::new(&catalog, &settings, Timestamp::UNIX_EPOCH) })
 }
 
 /// The pods of each workload; nothing where one of them has no address, or all have ended.

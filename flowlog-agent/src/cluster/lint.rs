@@ -3,7 +3,7 @@
 //! The checks are the policy room's. Here the objects are given to them as they were read and as they are
 //! written, with the pods that workloads would make, and what they find gets file, document and line.
 
-use super::documents::Document;
+use super::documents::{self, Document};
 use super::objects::{self, Key, Objects};
 use super::places::{self, Tree};
 use super::pods::ReadPod;
@@ -17,7 +17,7 @@ use crate::policy::lint::{
 use foldhash::HashMap;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What was found in a folder.
@@ -87,6 +87,33 @@ pub fn lint(folders: &Folders) -> Result<Linting, ClusterError> {
     let mut seen = Seen { trial: folders.trial.clone(), ..Seen::default() };
     let loaded = manifests::load_and(folders, &mut |document| seen.look(document))?;
     Ok(judge(loaded, seen))
+}
+
+/// Looks through what an API server has: objects, by the name of their kind's list, which is where they are told to stand.
+/// Policies in trial are those of a folder.
+///
+/// # Errors
+/// The folder cannot be read.
+pub fn lint_listed(listed: Vec<(String, Vec<Value>)>, trial: Option<&Path>) -> Result<Linting, ClusterError> {
+    let mut seen = Seen { trial: trial.map(Path::to_owned), ..Seen::default() };
+    let mut loaded = Loaded::default();
+    let names: BTreeSet<PathBuf> = listed.iter().map(|(name, _)| PathBuf::from(name)).collect();
+    for (name, objects) in listed {
+        for (value, number) in objects.into_iter().zip(1..) {
+            let place = documents::Place { file: PathBuf::from(&name), document: number };
+            let document = Document { place, value, text: "", lines_before: 0 };
+            loaded.add_and(document, &mut |document| seen.look(document));
+        }
+    }
+    if let Some(trial) = trial {
+        let folders = Folders::from(trial.to_owned());
+        loaded.add_trial(manifests::load_and(&folders, &mut |document| seen.look(document))?);
+    }
+    let mut linting = judge(loaded, seen);
+    // Which of a list's objects it is, its name tells.
+    let of_lists = linting.findings.iter_mut().filter(|placed| names.contains(&placed.file));
+    of_lists.for_each(|placed| placed.document = None);
+    Ok(linting)
 }
 
 /// A policy as it is written.

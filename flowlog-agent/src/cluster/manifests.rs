@@ -122,9 +122,7 @@ pub(super) fn load_and(
     }
     let mut loaded = load_files(&manifests, look);
     if folders.trial.is_some() {
-        let Loaded { objects, problems, .. } = load_files(&trial, look);
-        loaded.objects.add_trial(objects, &mut loaded.problems);
-        loaded.problems.extend(problems);
+        loaded.add_trial(load_files(&trial, look));
     }
     loaded.folder.clone_from(&folders.manifests);
     loaded.fingerprint = Fingerprint(manifests.into_iter().chain(trial).collect());
@@ -173,13 +171,22 @@ impl Loaded {
         self.add_text_and(file, text, &mut |_| {});
     }
 
+    pub(super) fn add_and(&mut self, document: Document<'_>, look: &mut dyn FnMut(&Document<'_>)) {
+        look(&document);
+        self.objects.add(&document.place, document.value, &mut self.problems);
+    }
+
+    /// The policies of a folder, in trial.
+    pub(super) fn add_trial(&mut self, trial: Loaded) {
+        let Loaded { objects, problems, .. } = trial;
+        self.objects.add_trial(objects, &mut self.problems);
+        self.problems.extend(problems);
+    }
+
     pub(super) fn add_text_and(&mut self, file: &Path, text: &str, look: &mut dyn FnMut(&Document<'_>)) {
         for document in documents::split(file, text) {
             match document {
-                Ok(document) => {
-                    look(&document);
-                    self.objects.add(&document.place, document.value, &mut self.problems);
-                }
+                Ok(document) => self.add_and(document, look),
                 Err(unread) => {
                     self.objects.add_unread_text(file, unread.problem.document, unread.text);
                     self.problems.push(unread.problem);

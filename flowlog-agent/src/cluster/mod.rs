@@ -30,7 +30,7 @@ mod tests;
 mod trial_tests;
 
 pub use case::{Case, CaseAnswer, CaseError, CaseQuery, Expectation, Word};
-pub use lint::{Checked, Linting, Placed, lint};
+pub use lint::{Checked, Linting, Placed, lint, lint_listed};
 pub use manifests::{Fingerprint, Folders, Loaded, fingerprint, load};
 pub use objects::Objects;
 pub use services::NoAddress;

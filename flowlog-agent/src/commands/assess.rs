@@ -97,7 +97,7 @@ impl FailOn {
 struct Objects {
     snapshot: Arc<Snapshot>,
     read: ObjectsRead,
-    faults: Vec<PolicyFault>,
+    faults: Option<Vec<PolicyFault>>,
 }
 
 /// Run the subcommand.
@@ -128,7 +128,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
             inventory: &objects.snapshot.inventory,
             policies: &objects.snapshot.policies,
             read: &objects.read,
-            faults: &objects.faults,
+            faults: objects.faults.as_deref(),
         }),
         scans: &scans.scans,
         scans_read: &scans.read,
@@ -164,7 +164,7 @@ fn read_objects(source: Source, problems: &mut Vec<InputProblem>) -> anyhow::Res
             let loaded = cluster::load_estate(&folders)?;
             let settings = ClusterSettings { accept_problems: true, ..ClusterSettings::default() };
             let snapshot = Store::start(settings, loaded, Timestamp::now())?.snapshot();
-            (snapshot, from, faults(&cluster::lint(&folders)?))
+            (snapshot, from, Some(faults(&cluster::lint(&folders)?)))
         }
         Source::Live(live) => {
             let reading = live.read()?;
@@ -175,7 +175,23 @@ fn read_objects(source: Source, problems: &mut Vec<InputProblem>) -> anyhow::Res
                 what: format!("{kind} could not be read: {why}"),
             });
             problems.extend(unread);
-            (reading.snapshot, "live".to_owned(), Vec::new())
+            let faults = match live.lint() {
+                // An object of an API server stands nowhere but under its name.
+                Ok(linting) => Some(
+                    faults(&linting).into_iter().map(|fault| PolicyFault { place: None, ..fault }).collect(),
+                ),
+                Err(error) => {
+                    problems.push(InputProblem {
+                        file: "live".to_owned(),
+                        line: None,
+                        what: format!(
+                            "whether policies take effect as written could not be looked at: {error:#}"
+                        ),
+                    });
+                    None
+                }
+            };
+            (reading.snapshot, "live".to_owned(), faults)
         }
     };
     problems.extend(snapshot.problems.iter().map(|problem| InputProblem {

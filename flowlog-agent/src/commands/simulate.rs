@@ -147,7 +147,7 @@ fn possible_reach(observed: &Observed, configured: &Configured, after: &PolicySe
             inventory: &cluster.inventory,
             policies: &cluster.policies,
             read: &read,
-            faults: &[],
+            faults: None,
         }),
         ..Input::new(&configured.catalog, &configured.settings, cluster.as_of)
     };

@@ -2,7 +2,7 @@
 
 use super::Called;
 use crate::cluster::watch::{self, Access, Reach, Reading, Timing};
-use crate::cluster::{self, Folders, Problem, Settings};
+use crate::cluster::{self, Folders, Linting, Problem, Settings};
 use anyhow::{Context as _, bail};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -99,7 +99,24 @@ impl Live {
         Ok(self.runtime.block_on(read)?)
     }
 
-    /// The objects of a kind that takes no part in verdicts, as they are; absent where the server does not have the kind.
+    /// Looks through its policies.
+    pub(super) fn lint(&self) -> anyhow::Result<Linting> {
+        let mut listed = Vec::new();
+        for Listed { group, version, kind, plural, needed } in LISTED {
+            match self.list(group, version, kind, plural) {
+                Ok(Some(objects)) => listed.push(((*plural).to_owned(), objects)),
+                Ok(None) => {}
+                Err(error) if *needed => return Err(error.context(format!("read {plural}"))),
+                Err(error) => tell(&format!(
+                    "{plural} could not be read: pods that they would make and that are not there yet are not looked at: \
+                     {error:#}"
+                )),
+            }
+        }
+        Ok(cluster::lint_listed(listed, self.trial.as_deref())?)
+    }
+
+    /// The objects of a kind, as they are; absent where the server does not have the kind.
     pub(super) fn list(
         &self,
         group: &str,
@@ -112,6 +129,46 @@ impl Live {
     }
 }
 
+/// A kind that the checks of policies look at.
+struct Listed {
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    /// Without it what they say is wrong.
+    needed: bool,
+}
+
+const fn listed(
+    group: &'static str,
+    version: &'static str,
+    kind: &'static str,
+    plural: &'static str,
+    needed: bool,
+) -> Listed {
+    Listed { group, version, kind, plural, needed }
+}
+
+const LISTED: &[Listed] = &[
+    listed("", "v1", "Namespace", "namespaces", true),
+    listed("", "v1", "Node", "nodes", true),
+    listed("", "v1", "Pod", "pods", true),
+    listed("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", true),
+    listed("policy.networking.k8s.io", "v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies", true),
+    listed(
+        "policy.networking.k8s.io",
+        "v1alpha1",
+        "BaselineAdminNetworkPolicy",
+        "baselineadminnetworkpolicies",
+        true,
+    ),
+    listed("policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies", true),
+    listed("apps", "v1", "Deployment", "deployments", false),
+    listed("apps", "v1", "StatefulSet", "statefulsets", false),
+    listed("apps", "v1", "DaemonSet", "daemonsets", false),
+    listed("batch", "v1", "CronJob", "cronjobs", false),
+];
+
 /// What could not be read of the kinds that take part, beside the answer: where that hangs on it, it says so itself.
 pub(super) fn tell_unread(read: &Reading, takes_part: impl Fn(&str) -> bool) {
     let kinds = read.unread.iter().filter(|(kind, _)| takes_part(kind));
@@ -121,8 +178,10 @@ pub(super) fn tell_unread(read: &Reading, takes_part: impl Fn(&str) -> bool) {
         kind.is_none_or(&takes_part)
     };
     let objects = read.problems.iter().filter(is_about).map(|problem| format!("not understood: {problem}"));
-    for line in kinds.chain(objects) {
-        // Where stderr is gone, the answer is not.
-        let _ = writeln!(std::io::stderr(), "flowlog: {}", line.replace(char::is_control, "\u{fffd}"));
-    }
+    kinds.chain(objects).for_each(|line| tell(&line));
+}
+
+fn tell(line: &str) {
+    // Where stderr is gone, the answer is not.
+    let _ = writeln!(std::io::stderr(), "flowlog: {}", line.replace(char::is_control, "\u{fffd}"));
 }

@@ -85,8 +85,8 @@ pub struct Cluster<'a> {
     pub policies: &'a PolicySet,
     /// What was read.
     pub read: &'a ObjectsRead,
-    /// What is wrong with the policies as they are written.
-    pub faults: &'a [PolicyFault],
+    /// What is wrong with the policies as they are written; absent where that could not be looked at.
+    pub faults: Option<&'a [PolicyFault]>,
 }
 
 /// Something wrong with a policy as it is written.

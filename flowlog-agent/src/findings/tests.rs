@@ -351,8 +351,12 @@ fn objects_tell_of_images_and_of_whose_they_are() {
     );
     let snapshot = snapshot(&manifests);
     let read = ObjectsRead::default();
-    let cluster =
-        Cluster { inventory: &snapshot.inventory, policies: &snapshot.policies, read: &read, faults: &[] };
+    let cluster = Cluster {
+        inventory: &snapshot.inventory,
+        policies: &snapshot.policies,
+        read: &read,
+        faults: Some(&[]),
+    };
     let settings = Settings {
         trusted_registries: vec!["registry.example.com/".to_owned(), "docker.io/grafana".to_owned()],
         sensitive: Sensitive::default(),

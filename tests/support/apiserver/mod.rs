@@ -24,7 +24,7 @@ use tokio::sync::oneshot;
 pub type KindRow = (&'static str, &'static str, &'static str, bool);
 
 /// All kinds that it knows.
-pub const KINDS: [KindRow; 14] = [
+pub const KINDS: [KindRow; 18] = [
     ("namespaces", "Namespace", "v1", false),
     ("nodes", "Node", "v1", false),
     ("pods", "Pod", "v1", true),
@@ -32,7 +32,11 @@ pub const KINDS: [KindRow; 14] = [
     ("endpointslices", "EndpointSlice", "discovery.k8s.io/v1", true),
     ("servicecidrs", "ServiceCIDR", "networking.k8s.io/v1", false),
     ("jobs", "Job", "batch/v1", true),
+    ("cronjobs", "CronJob", "batch/v1", true),
     ("replicasets", "ReplicaSet", "apps/v1", true),
+    ("deployments", "Deployment", "apps/v1", true),
+    ("statefulsets", "StatefulSet", "apps/v1", true),
+    ("daemonsets", "DaemonSet", "apps/v1", true),
     ("networkpolicies", "NetworkPolicy", "networking.k8s.io/v1", true),
     ("adminnetworkpolicies", "AdminNetworkPolicy", "policy.networking.k8s.io/v1alpha1", false),
     (

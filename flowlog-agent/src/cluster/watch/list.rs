@@ -1,4 +1,5 @@
-//! Objects of a kind that takes no part in verdicts, read once and handed over as they are.
+//! Objects of a kind, read once and handed over as they are: what takes no part in verdicts, and what is looked through as it
+//! is written.
 
 use super::follow::chain;
 use super::{Reach, WatchError};
@@ -9,7 +10,7 @@ use serde_json::Value;
 /// Objects a page: reports are long.
 const PAGE: u32 = 100;
 
-/// The objects of a kind, in all namespaces; absent where the server says that it does not have the kind.
+/// The objects of a kind, in all namespaces, without what tells who wrote which field of them (44 % of a pod); absent where the server says that it does not have the kind.
 ///
 /// # Errors
 /// They cannot be read.
@@ -44,6 +45,7 @@ pub async fn list(
             Err(error) => return Err(unread(&error)),
         };
         for mut object in listed.items.drain(..) {
+            object.metadata.managed_fields = None;
             // The items of a list do not always repeat what they are.
             object.types.get_or_insert_with(|| kube::api::TypeMeta {
                 api_version: kind.api_version.clone(),
@@ -69,6 +71,10 @@ fn words(error: &Error) -> String {
 
 /// Only a document that lists what is there tells that something is not.
 async fn is_listed(client: Client, kind: &ApiResource) -> Result<bool, Error> {
+    if kind.group.is_empty() {
+        // The core group is in no list of groups, and has no kind that a server may lack.
+        return Ok(true);
+    }
     if !client.list_api_groups().await?.groups.iter().any(|listed| listed.name == kind.group) {
         return Ok(false);
     }

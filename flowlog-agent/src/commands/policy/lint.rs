@@ -1,7 +1,9 @@
-//! `flowlog policy lint`: what is wrong, or surely not meant, in the policies of a folder of manifests.
+//! `flowlog policy lint`: what is wrong, or surely not meant, in the policies of a folder of manifests, or of a cluster.
 
+use super::super::source::{Source, SourceArgs};
+use super::Called;
 use super::put;
-use crate::cluster::{self, Folders, Linting, Placed};
+use crate::cluster::{self, Linting, Placed};
 use crate::policy::lint::{Severity, Unchecked};
 use anyhow::Context as _;
 use schemars::JsonSchema;
@@ -16,30 +18,16 @@ use std::process::ExitCode;
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Args {
     #[command(flatten)]
-    folders: FolderArgs,
+    source: SourceArgs,
+    /// Folder with policies in trial: what they would make of it is told, too.
+    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
+    trial_policies: Option<PathBuf>,
     /// How the findings are written.
     #[arg(long, value_name = "FORMAT", default_value = "text")]
     output: super::Output,
     /// The least severity for which the exit code is 1.
     #[arg(long, value_name = "SEVERITY", default_value = "warning")]
     fail_on: FailOn,
-}
-
-/// Where the cluster's objects are.
-#[derive(Clone, Debug, clap::Args)]
-struct FolderArgs {
-    /// Folder with the cluster's objects: YAML or JSON, as written or as `kubectl get -o yaml` prints them.
-    #[arg(long, env = "FLOWLOG_MANIFESTS", value_name = "DIR")]
-    manifests: PathBuf,
-    /// Folder with policies in trial: what they would make of it is told, too.
-    #[arg(long, env = "FLOWLOG_TRIAL_POLICIES", value_name = "DIR")]
-    trial_policies: Option<PathBuf>,
-}
-
-impl FolderArgs {
-    fn folders(&self) -> Folders {
-        Folders { manifests: self.manifests.clone(), trial: self.trial_policies.clone() }
-    }
 }
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -81,7 +69,7 @@ struct Found<'a> {
     rule: &'a str,
     /// What it weighs.
     severity: Severity,
-    /// The file, below the folder as it was named.
+    /// The file, below the folder as it was named; of an API server's objects the name of their list.
     file: String,
     /// Number of the document in the file, from 1; absent where it is about the file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,9 +109,12 @@ struct Checked {
     namespaces: usize,
 }
 
-/// Look through a folder.
-pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let linting = cluster::lint(&args.folders.folders())?;
+/// Look through a folder, or a cluster.
+pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
+    let linting = match args.source.source(called, args.trial_policies.clone())? {
+        Source::Folders(folders) => cluster::lint(&folders)?,
+        Source::Live(live) => live.lint()?,
+    };
     let printed = super::super::answer::print(&match args.output {
         super::Output::Json => format!("{}\n", serde_json::to_string(&told(&linting)).context("write JSON")?),
         super::Output::Text => text(&linting),

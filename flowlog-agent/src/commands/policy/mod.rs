@@ -38,11 +38,11 @@ enum Command {
     Explain(explain::Args),
     /// Find what is wrong, or surely not meant, in policies.
     #[command(
-        after_help = "Exit code: 0 nothing at or above --fail-on, 1 findings, 2 a folder that cannot be \
+        after_help = "Exit code: 0 nothing at or above --fail-on, 1 findings, 2 objects that cannot be \
         read.\nThe annotation flowlog.dev/lint-ignore: \"RULE, RULE\" on a policy silences rules for it.\n\n\
         Examples:\n  flowlog policy lint --manifests cluster\n  \
         flowlog policy lint --manifests cluster --fail-on error --output json\n  \
-        kubectl get -A -o yaml pods,namespaces,nodes,networkpolicies > cluster/all.yaml"
+        flowlog policy lint --live --trial-policies new"
     )]
     Lint(lint::Args),
     /// Suggest NetworkPolicies that allow what was observed, and no more.
@@ -62,7 +62,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     match &args.command {
         Command::Eval(args) => eval::run(args),
         Command::Explain(args) => explain::run(args, called),
-        Command::Lint(args) => lint::run(args),
+        Command::Lint(args) => lint::run(args, called),
         Command::Suggest(args) => suggest::run(args, called),
     }
 }

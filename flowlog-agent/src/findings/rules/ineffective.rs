@@ -11,7 +11,7 @@ const WHY: &str = "Whoever wrote it relies on it. A selector that meets nothing,
 const CHECKS: [&str; 3] = ["selects-nothing", "peer-matches-nothing", "named-port-undeclared"];
 
 pub(super) fn find(estate: &Estate<'_>) -> Vec<Draft> {
-    let faults = estate.input.cluster.into_iter().flat_map(|cluster| cluster.faults);
+    let faults = estate.input.cluster.and_then(|cluster| cluster.faults).into_iter().flatten();
     let told = faults.filter(|fault| CHECKS.contains(&&*fault.check)).map(|fault| {
         let name = super::policy_name(&fault.policy);
         let field = fault.field.as_deref().map_or_else(String::new, |field| format!(", {field}"));

@@ -33,6 +33,8 @@ pub(super) enum Needs {
     Records,
     /// The cluster's objects, and all of its policies.
     Objects,
+    /// The same, and what the checks of policies say.
+    Checks,
     /// Both.
     Both,
     /// Objects, or records that tell of images.
@@ -53,7 +55,7 @@ impl Needs {
     fn words(self) -> &'static str {
         match self {
             Self::Records => "records",
-            Self::Objects => "objects",
+            Self::Objects | Self::Checks => "objects",
             Self::Both => "records and objects",
             Self::Any => "records or objects",
             Self::Registries => "records or objects, registries that are named as trusted",
@@ -85,10 +87,13 @@ impl Needs {
                 Some("no baseline was given (--baseline)")
             }
             Self::BaselineRecords if !records => Some("no flow records were given (--logs)"),
-            Self::BaselineObjects | Self::Objects | Self::Both if !objects => {
+            Self::BaselineObjects | Self::Objects | Self::Checks | Self::Both if !objects => {
                 Some("no objects of the cluster were given (--manifests or --live)")
             }
-            Self::Objects | Self::Both if unread => Some("not all policies could be read"),
+            Self::Objects | Self::Checks | Self::Both if unread => Some("not all policies could be read"),
+            Self::Checks if input.cluster.is_some_and(|cluster| cluster.faults.is_none()) => {
+                Some("the policies as they are written could not be read")
+            }
             _ => None,
         }
     }
@@ -120,7 +125,7 @@ pub(super) const RULES: &[Rule] = &[
     rule(FindingId::FL207, Needs::Records, own_interfaces::find),
     rule(FindingId::FL301, Needs::Objects, no_default_deny::find),
     rule(FindingId::FL302, Needs::Both, rule_use::unused),
-    rule(FindingId::FL303, Needs::Objects, ineffective::find),
+    rule(FindingId::FL303, Needs::Checks, ineffective::find),
     rule(FindingId::FL304, Needs::Both, rule_use::wide),
     rule(FindingId::FL401, Needs::Any, unpinned::find),
     rule(FindingId::FL402, Needs::Registries, untrusted_registry::find),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::findings::PolicyFault;
+use crate::model::Limit;
 use crate::testkit::Snapshot;
 use serde_json::{Value, json};
 
@@ -45,7 +46,7 @@ fn estate(policies: &[Value]) -> Arc<Snapshot> {
 fn look(
     snapshot: &Snapshot,
     edges: Option<Vec<Edge>>,
-    faults: &[PolicyFault],
+    faults: Option<&[PolicyFault]>,
     baseline: Option<&Baseline>,
 ) -> Assessment {
     let (observed, catalog, settings) = (edges.map(observed), catalog(), Settings::default());
@@ -154,7 +155,7 @@ fn what_policies_leave_open_to_third_parties_is_found() {
         ("one for each", vec![policy("shop/in", IN_DB), policy("monitoring/in", IN_NONE)], None, FL204, &[]),
     ];
     for (name, policies, edges, id, expected) in rows {
-        assert_eq!(found(&look(&estate(&policies), edges, &[], None), id), expected, "{name} {reach}");
+        assert_eq!(found(&look(&estate(&policies), edges, Some(&[]), None), id), expected, "{name} {reach}");
     }
 }
 
@@ -162,7 +163,7 @@ fn what_policies_leave_open_to_third_parties_is_found() {
 fn a_namespace_is_open_to_its_next_pod() {
     let all = || ["shop → ingress", "shop → egress"];
     let told = |policies: &[Value]| -> Vec<String> {
-        let found = found(&look(&estate(policies), None, &[], None), FindingId::FL301);
+        let found = found(&look(&estate(policies), None, Some(&[]), None), FindingId::FL301);
         found
             .iter()
             .filter_map(|one| one.strip_prefix("low namespace ").map(str::to_owned))
@@ -195,7 +196,7 @@ fn a_namespace_is_open_to_its_next_pod() {
         told.sort();
         assert_eq!(told, expected, "{name}");
     }
-    let assessment = look(&estate(&[]), None, &[], None);
+    let assessment = look(&estate(&[]), None, Some(&[]), None);
     let one = assessment.findings.iter().find(|one| one.id == FindingId::FL301).unwrap();
     assert!(one.remedy.policy.as_deref().unwrap().contains("podSelector: {}"), "{:?}", one.remedy);
 }
@@ -244,9 +245,9 @@ fn rules_are_held_against_their_use() {
         ),
     ];
     for (name, policies, edges, id, expected) in rows {
-        assert_eq!(found(&look(&estate(&policies), edges, &[], None), id), expected, "{name}");
+        assert_eq!(found(&look(&estate(&policies), edges, Some(&[]), None), id), expected, "{name}");
     }
-    let wide = look(&estate(&all()), Some((0..6).map(|port| used(1_000 + port)).collect()), &[], None);
+    let wide = look(&estate(&all()), Some((0..6).map(|port| used(1_000 + port)).collect()), Some(&[]), None);
     let one = wide.findings.iter().find(|one| one.id == FL304).unwrap();
     assert!(
         one.summary.contains("opens every peer; what used it: shop/Deployment/db, on 1000/TCP"),
@@ -271,31 +272,39 @@ fn what_checks_of_policies_say_does_nothing_is_found() {
         help: "did you mean `app: db`?".to_owned(),
     };
     let faults = [fault("selects-nothing"), fault("no-dns")];
-    let assessment = look(&estate(&[]), None, &faults, None);
+    let assessment = look(&estate(&[]), None, Some(&faults), None);
     assert_eq!(
         found(&assessment, FindingId::FL303),
         ["medium NetworkPolicy shop/in → selects-nothing spec.podSelector"]
     );
+    let told = |faults| look(&estate(&[]), None, faults, None).limits;
+    let is_of = |limit: &Limit| limit.ids.contains(&FindingId::FL303);
+    assert!(!told(Some(&[])).iter().any(is_of), "nothing is wrong");
+    assert!(told(None).iter().any(is_of), "nobody looked");
 }
 
 #[test]
 fn reach_that_a_change_of_policies_brings_is_found() {
-    let then = look(&estate(&[policy("monitoring/out", OUT_NONE)]), None, &[], None);
+    let then = look(&estate(&[policy("monitoring/out", OUT_NONE)]), None, Some(&[]), None);
     let baseline = Baseline::of(&then);
     let known = baseline.reach.iter().flatten();
     assert_eq!(known.filter(|known| known.source.to_string().ends_with("grafana")).count(), 0);
     let https = "{podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0}}], ports: [{port: 443}]}]}";
     let ports = |last: &str| https.replace("port: 443", &format!("port: 443{last}"));
     let widened = |policies: &[Value], baseline: &Baseline| {
-        let assessment = look(&estate(policies), None, &[], Some(baseline));
+        let assessment = look(&estate(policies), None, Some(&[]), Some(baseline));
         let found = assessment.findings.into_iter().filter(|one| one.id == FindingId::FL503);
         found.map(|one| one.summary).collect::<Vec<_>>()
     };
     assert_eq!(widened(&[policy("monitoring/out", OUT_NONE)], &baseline), Vec::<String>::new(), "the same");
     let [told] = &widened(&[policy("monitoring/out", OUT_DB)], &baseline)[..] else { panic!() };
     assert!(told.ends_with("made: shop/Deployment/db :5432/tcp."), "{told}");
-    let some =
-        Baseline::of(&look(&estate(&[policy("monitoring/out", &ports(", endPort: 450"))]), None, &[], None));
+    let some = Baseline::of(&look(
+        &estate(&[policy("monitoring/out", &ports(", endPort: 450"))]),
+        None,
+        Some(&[]),
+        None,
+    ));
     assert_eq!(widened(&[policy("monitoring/out", &ports(""))], &some), Vec::<String>::new(), "narrower");
     let [told] = &widened(&[policy("monitoring/out", &ports(", endPort: 451"))], &some)[..] else { panic!() };
     assert!(told.contains("outside the cluster :443-451/tcp"), "{told}");
@@ -308,8 +317,12 @@ fn reach_that_a_change_of_policies_brings_is_found() {
 #[test]
 fn possible_reach_is_told_with_what_was_used_of_it() {
     let policies = [policy("monitoring/out", OUT_DB), policy("shop/in", IN_DB)];
-    let assessment =
-        look(&estate(&policies), Some(vec![by(("monitoring/out", 0), ("shop/in", 0), 5432)]), &[], None);
+    let assessment = look(
+        &estate(&policies),
+        Some(vec![by(("monitoring/out", 0), ("shop/in", 0), 5432)]),
+        Some(&[]),
+        None,
+    );
     let name = |index: usize| assessment.actors[index].place.to_string();
     let grafana = assessment.reaches.iter().filter(|reach| name(reach.source).ends_with("grafana"));
     let told: Vec<_> =
@@ -317,7 +330,7 @@ fn possible_reach_is_told_with_what_was_used_of_it() {
     assert_eq!(told, [("shop/Deployment/db".to_owned(), Some(5432), true)]);
     let vendor = assessment.vendors.iter().find(|one| one.name.as_deref() == Some("Grafana Labs")).unwrap();
     assert_eq!((vendor.reachable, vendor.unused, vendor.sensitive_reachable.len()), (Some(1), Some(0), 1));
-    let without = look(&estate(&policies), None, &[], None);
+    let without = look(&estate(&policies), None, Some(&[]), None);
     let vendor = without.vendors.iter().find(|one| one.name.as_deref() == Some("Grafana Labs")).unwrap();
     assert_eq!((vendor.reachable, vendor.unused), (Some(1), None));
 }
@@ -346,7 +359,7 @@ fn a_policy_that_is_a_remedy_mends_its_finding() {
         let one = |source, destination, port| edge(source, destination, port, Class::Unrestricted);
         vec![one(GRAFANA_AT, api, 8080), one(api, DB_AT, 5432), one(GRAFANA_AT, ("198.51.100.7", ""), 443)]
     };
-    let before = look(&estate(&[]), Some(edges()), &[], None);
+    let before = look(&estate(&[]), Some(edges()), Some(&[]), None);
     let mended = [
         (FindingId::FL202, "monitoring/Deployment/grafana", "name: flowlog-db-"),
         (FindingId::FL203, "monitoring/Deployment/grafana", "name: flowlog-grafana-"),
@@ -360,7 +373,8 @@ fn a_policy_that_is_a_remedy_mends_its_finding() {
         let finding = find(&before).unwrap_or_else(|| panic!("no {id} of {subject}"));
         let policy = remedy(&before, &finding).unwrap_or_else(|| panic!("no policy for {id}"));
         assert!(policy.contains(named), "{id}:\n{policy}");
-        let after = look(&estate(&[serde_saphyr::from_str(&policy).unwrap()]), Some(edges()), &[], None);
+        let after =
+            look(&estate(&[serde_saphyr::from_str(&policy).unwrap()]), Some(edges()), Some(&[]), None);
         assert_eq!(find(&after).map(|one| one.summary), None, "{id} is still there with\n{policy}");
     }
     // Of several that one policy mends the first has it; so has the vendor's page.
@@ -373,7 +387,7 @@ fn a_policy_that_is_a_remedy_mends_its_finding() {
     assert!(of(FindingId::FL203).policy.is_some() && of(FindingId::FL206).policy.is_none());
     let elsewhere = "is that of FL203 of monitoring/Deployment/grafana.";
     assert!(of(FindingId::FL206).text.ends_with(elsewhere), "{}", of(FindingId::FL206).text);
-    let blind = look(&estate(&[]), None, &[], None);
+    let blind = look(&estate(&[]), None, Some(&[]), None);
     let is_made = |one: &crate::model::Finding| one.id != FindingId::FL301 && one.remedy.policy.is_some();
     assert!(!blind.findings.iter().any(is_made), "what nobody watched is not known to be all that is needed");
     assert!(blind.vendors.iter().all(|vendor| vendor.policy.is_none()));
@@ -383,7 +397,7 @@ fn a_policy_that_is_a_remedy_mends_its_finding() {
 fn a_wide_rule_of_one_workload_has_a_narrow_one_for_a_remedy() {
     let used = || Some(vec![by(("monitoring/out", 0), ("shop/in", 0), 5432)]);
     let remedies = |policies: &[Value]| -> Vec<bool> {
-        let told = look(&estate(policies), used(), &[], None);
+        let told = look(&estate(policies), used(), Some(&[]), None);
         let wide = told.findings.iter().filter(|one| one.id == FindingId::FL304);
         wide.map(|one| remedy(&told, one).is_some_and(|it| it.contains("name: flowlog-grafana-"))).collect()
     };
@@ -397,7 +411,7 @@ fn a_wide_rule_of_one_workload_has_a_narrow_one_for_a_remedy() {
 #[test]
 fn no_remedy_allows_the_clouds_metadata() {
     let to = |place| edge(GRAFANA_AT, (place, ""), 443, Class::Unrestricted);
-    let told = look(&estate(&[]), Some(vec![to("169.254.169.254"), to("198.51.100.7")]), &[], None);
+    let told = look(&estate(&[]), Some(vec![to("169.254.169.254"), to("198.51.100.7")]), Some(&[]), None);
     let finding = told
         .findings
         .iter()

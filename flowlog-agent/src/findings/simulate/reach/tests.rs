@@ -48,7 +48,7 @@ fn change(snapshot: &Snapshot, change: &Change) -> ReachChange {
     catalog.extend("first_party: {images: [registry.example.com/own/, docker.io/library/postgres]}").unwrap();
     let (settings, read) = (Settings::default(), ObjectsRead::default());
     let (inventory, policies) = (&snapshot.inventory, &*snapshot.policies);
-    let cluster = Some(Cluster { inventory, policies, read: &read, faults: &[] });
+    let cluster = Some(Cluster { inventory, policies, read: &read, faults: None });
     let input = Input { cluster, ..Input::new(&catalog, &settings, at(0)) };
     let without = Input { cluster: None, ..input };
     let after = change.applied(policies);

@@ -4,7 +4,7 @@ use crate::stage::{
     API, CLIENT, FAMILIES, Family, NO_HOST, Net, SOON, Stage, allow_ports, any, base, do_step, end, internet,
     keep, place, pod, small, sum, told,
 };
-use flowlog_tests::{Actor, Listen, Outcome, Place, Step};
+use flowlog_tests::{Actor, Listen, Outcome, Place, Step, wait};
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -201,7 +201,7 @@ fn an_attempt_that_is_older_than_the_agent_is_pending_until_its_end() {
         client.begin(step).unwrap();
     }
     // Both have sent their SYN by then; the answer comes to one that is sent again.
-    flowlog_tests::wait::until("both are connecting", Duration::from_secs(5), || {
+    wait::until("both are connecting", Duration::from_secs(5), || {
         let sockets = stage.world.netns(&place("client")).unwrap().inside(|| {
             Ok(["tcp", "tcp6"]
                 .map(|table| std::fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap()))
@@ -275,8 +275,10 @@ fn what_opens_while_the_agent_starts_is_told_once() {
     let mut stage = Stage::new(net, &small(net));
     let _api = stage.serve_api();
     let to = net.at(Family::V4, API, 8080);
+    // Some before it, some after it, however long it takes.
+    let hold_ms = u64::try_from(wait::stretched(Duration::from_millis(300)).as_millis()).unwrap();
     let held =
-        Step::Connect { to, timeout_ms: 5_000, hold_ms: 300, send: 0, receive: 0, keep: false, abort: true };
+        Step::Connect { to, timeout_ms: 5_000, hold_ms, send: 0, receive: 0, keep: false, abort: true };
     let mut clients: Vec<Actor> = (0..8).map(|_| stage.actor("client")).collect();
     const TIMES: usize = 30;
     for client in &mut clients {

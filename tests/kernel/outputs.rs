@@ -1,6 +1,6 @@
 //! Where lines go: a reader that leaves, a file that is rotated.
 
-use crate::stage::{API, Family, Net, SOON, Stage, check_lines, do_step, end, small, sum};
+use crate::stage::{API, Family, Net, SOON, Stage, check_lines, do_step, end, number, small, sum};
 use flowlog_tests::traffic::Held;
 use flowlog_tests::traffic::process;
 use flowlog_tests::traffic::step::Seat;
@@ -88,5 +88,7 @@ fn a_file_that_is_rotated_loses_nothing() {
     check_lines(&all);
     assert_eq!(all, ended.lines, "the file has what standard output has");
     let sink = &ended.stop_record().unwrap()["agent"]["counters"]["sinks"][file.to_str().unwrap()];
-    assert_eq!((&sink["reopened"], &sink["lost_lines"]), (&json!(1), &json!(0)), "{sink}");
+    // Once as it was told, and once more where it had seen for itself by then that the file is another.
+    assert!((1..=2).contains(&number(&sink["reopened"])), "{sink}");
+    assert_eq!(sink["lost_lines"], 0, "{sink}");
 }

@@ -7,7 +7,7 @@ use std::fs;
 use std::process::Command;
 
 /// A file, what the binary prints for it, and between which marks it stands there; without marks it is the file.
-const GENERATED: [(&str, &[&str], Option<&str>); 8] = [
+const GENERATED: [(&str, &[&str], Option<&str>); 9] = [
     ("deploy/schema/flowlog.v1.schema.json", &["schema"], None),
     ("deploy/schema/flowlog-lint.v1.schema.json", &["schema", "--lint"], None),
     ("deploy/schema/flowlog-assessment.v1.schema.json", &["schema", "--assessment"], None),
@@ -15,6 +15,7 @@ const GENERATED: [(&str, &[&str], Option<&str>); 8] = [
     (FINDINGS, &["schema", "--findings"], Some("<!-- findings -->\n")),
     ("docs/policy.md", &["schema", "--lint", "--markdown"], Some("<!-- lint rules -->\n")),
     ("docs/log-format.md", &["schema", "--markdown"], Some("<!-- fields -->\n")),
+    ("docs/log-format.md", &["schema", "--formats"], Some("<!-- formats -->\n")),
     ("docs/operating.md", &["schema", "--metrics"], Some("<!-- metrics -->\n")),
 ];
 

@@ -25,6 +25,9 @@ pub(super) struct Args {
     /// Print the table of metrics for `docs/operating.md` instead.
     #[arg(long)]
     metrics: bool,
+    /// Print the tables of ECS and OCSF for `docs/log-format.md` instead.
+    #[arg(long)]
+    formats: bool,
     /// Print the table of findings for `docs/findings.md` instead.
     #[arg(long)]
     findings: bool,
@@ -40,6 +43,7 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
     let answer = match (args.metrics, args.lint, args.markdown) {
         _ if args.findings => findings::table(),
+        _ if args.formats => record::format_tables(),
         (true, ..) => telemetry::metric_table(),
         (_, false, false) => text(),
         (_, false, true) => record::field_tables(),

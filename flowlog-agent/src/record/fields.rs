@@ -1,6 +1,8 @@
 //! The fields of every kind of line as Markdown tables, from the schema: the machine's part of
 //! `docs/log-format.md`.
 
+use super::tree::{Made, Move};
+use super::{ecs, ocsf};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -15,6 +17,36 @@ pub(super) fn tables(schema: &Value) -> String {
         text.push('\n');
     }
     text
+}
+
+/// One table for each format of others: its fields, and what of ours each is made of.
+pub(super) fn format_tables() -> String {
+    let mut text = String::new();
+    for (name, moves, made) in [("ECS", &ecs::MOVES[..], &ecs::MADE[..]), ("OCSF", &ocsf::MOVES, &ocsf::MADE)]
+    {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "### {name}\n\n| field | made of |\n|---|---|\n");
+        for (field, source) in mapping(moves, made) {
+            let _ = writeln!(text, "| `{field}` | {source} |");
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Every field, in the order of the tables; one that several kinds of record have names all it is taken from.
+fn mapping(moves: &[Move], made: &[Made]) -> Vec<(&'static str, String)> {
+    let mut rows: Vec<(&'static str, String)> = Vec::new();
+    for (from, to) in moves {
+        match rows.iter_mut().find(|(field, _)| field == to) {
+            Some((_, sources)) => {
+                let _ = write!(sources, ", `{from}`");
+            }
+            None => rows.push((to, format!("`{from}`"))),
+        }
+    }
+    rows.extend(made.iter().map(|(field, source)| (*field, (*source).to_owned())));
+    rows
 }
 
 fn rows(text: &mut String, schema: &Value, at: &str, part: &Value) {

@@ -1,27 +1,34 @@
 //! The JSON line: model values in, one line of bytes out, encoded once and shared by every sink.
 //!
 //! Pure: no clock, no file, no network. What a line holds is in `native.rs` (flows, losses) and `agent.rs`;
-//! what it gives up when it grows too long in `shorten.rs`; why no text can forge a line in `text.rs`.
+//! what it gives up when it grows too long in `shorten.rs`; why no text can forge a line in `text.rs`. `ecs.rs` and `ocsf.rs`
+//! say the same in the words of others.
 
 mod agent;
 mod community;
+mod ecs;
 mod edge;
 mod errno;
 mod fields;
 mod finding;
+mod format;
 mod json;
 mod native;
+mod ocsf;
+mod passage;
 pub mod read;
 mod schema;
 mod shared;
 mod shorten;
 mod text;
+mod tree;
 
 pub use agent::{
     Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, PinCondition,
     PinState, SinkCounters, SnapshotState, Start, Stop,
 };
 pub use edge::edge_line;
+pub use format::{Format, Formats};
 pub use native::Truncated;
 pub use schema::schema;
 
@@ -34,7 +41,6 @@ use serde::Serialize;
 use shared::Shared;
 use shorten::Shortening;
 use std::collections::BTreeSet;
-use std::io::Write as _;
 use std::sync::Arc;
 
 /// The fields of every kind of line as Markdown tables: the part of `docs/log-format.md` that is not written by
@@ -43,15 +49,17 @@ pub fn field_tables() -> String {
     fields::tables(&schema())
 }
 
+/// The fields of the formats of others as Markdown tables, likewise.
+pub fn format_tables() -> String {
+    fields::format_tables()
+}
+
 /// Version of the schema, `v` in every line.
 pub const SCHEMA_VERSION: u32 = 1;
 
 /// Most bytes of a line, its newline included: rsyslog's default limit is 8 KiB and it breaks longer ones,
 /// CRI-O splits at 8 KiB.
 pub const MAX_LINE_BYTES: usize = 7_900;
-
-/// Bytes of the longest beginning, `{"v":1,"seq":18446744073709551615,`.
-pub(crate) const MAX_FRONT_BYTES: usize = 34;
 
 /// Whose lines these are: the same in every line of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,14 +114,48 @@ pub enum Content {
 #[derive(Clone, Debug)]
 pub struct Line {
     body: Bytes,
+    format: Format,
+    others: Option<Box<Others>>,
     content: Content,
     receipts: Option<Arc<Receipts>>,
 }
+
+/// The same record in the other formats that outputs have.
+type Others = [Option<(Format, Bytes)>; 2];
 
 impl Line {
     /// What follows the beginning, up to and including the newline.
     pub fn body(&self) -> &Bytes {
         &self.body
+    }
+
+    /// How it is written.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// The most bytes that the line takes, with its beginning.
+    pub fn max_bytes(&self) -> usize {
+        self.body.len().saturating_add(self.format.front_bytes())
+    }
+
+    /// A copy in this format alone; in the line's own where it was not encoded in this one.
+    #[must_use]
+    pub fn to_format(&self, format: Format) -> Self {
+        let others = self.others.iter().flat_map(|others| others.iter().flatten());
+        let found = others.map(|(other, body)| (*other, body)).find(|(other, _)| *other == format);
+        let (format, body) = found.unwrap_or((self.format, &self.body));
+        let (content, receipts) = (self.content.clone(), self.receipts.clone());
+        Self { body: body.clone(), format, others: None, content, receipts }
+    }
+
+    /// Likewise, and no copy stays behind.
+    #[must_use]
+    pub fn into_format(self, format: Format) -> Self {
+        let Some(others) = self.others else { return self };
+        let found = others.into_iter().flatten().find(|(other, _)| *other == format);
+        let (format, body) = found.unwrap_or((self.format, self.body));
+        Self { body, format, others: None, content: self.content, receipts: self.receipts }
     }
 
     /// What the line tells.
@@ -140,8 +182,7 @@ impl Line {
 
     /// Append the whole line under its number in a sink.
     pub fn append_to(&self, seq: u64, out: &mut Vec<u8>) {
-        // Writing to a Vec cannot fail.
-        let _ = write!(out, "{{\"v\":{SCHEMA_VERSION},\"seq\":{seq},");
+        self.format.begin(seq, out);
         out.extend_from_slice(&self.body);
     }
 }
@@ -172,56 +213,125 @@ pub enum EncodeError {
 pub struct Encoder {
     run: Run,
     labelling: Labelling,
+    formats: Formats,
     buffer: Vec<u8>,
     shared: Shared,
 }
 
 impl Encoder {
-    /// An encoder for this run's lines.
+    /// An encoder for this run's lines, in our own format.
     pub fn new(run: Run, labelling: Labelling) -> Self {
-        Self { run, labelling, buffer: Vec::with_capacity(MAX_LINE_BYTES), shared: Shared::default() }
+        let buffer = Vec::with_capacity(MAX_LINE_BYTES);
+        Self { run, labelling, formats: Formats::default(), buffer, shared: Shared::default() }
+    }
+
+    /// The same in these formats.
+    #[must_use]
+    pub fn in_formats(self, formats: impl Into<Formats>) -> Self {
+        Self { formats: formats.into(), ..self }
+    }
+
+    /// The formats that lines are encoded in.
+    pub fn formats(&self) -> Formats {
+        self.formats
     }
 
     /// Encode a flow.
     pub fn flow(&mut self, flow: &Flow) -> Result<Line, EncodeError> {
-        let Self { run, labelling, buffer, shared } = self;
-        let json = |source| EncodeError::Json { kind: "flow", source };
-        buffer.clear();
-        shared.append_flow(buffer, flow, run, labelling).map_err(json)?;
-        let body = match finished(buffer) {
-            Some(body) => body,
-            None => fit(buffer, "flow", |short| FlowLine::of(flow, run, labelling, short))?,
-        };
         // An existing connection is no attempt.
         let count = if flow.existing { 0 } else { flow.count };
-        Ok(Line { body, content: Content::Flow { class: flow.class, count }, receipts: None })
+        self.line(Content::Flow { class: flow.class, count }, |encoder, format| encoder.flow_in(format, flow))
+    }
+
+    fn flow_in(&mut self, format: Format, flow: &Flow) -> Result<Bytes, EncodeError> {
+        let Self { run, labelling, buffer, shared, .. } = self;
+        let with = Encoding { run, labelling };
+        match format {
+            Format::Flowlog => {
+                let json = |source| EncodeError::Json { kind: "flow", source };
+                buffer.clear();
+                shared.append_flow(buffer, flow, run, labelling).map_err(json)?;
+                match finished(buffer, format) {
+                    Some(body) => Ok(body),
+                    None => fit(buffer, format, "flow", |short| FlowLine::of(flow, run, labelling, short)),
+                }
+            }
+            Format::Ecs => fit(buffer, format, "flow", |short| ecs::flow(flow, with, short)),
+            Format::Ocsf => fit(buffer, format, "flow", |short| ocsf::flow(flow, with, short)),
+        }
     }
 
     /// Encode a finding.
     pub fn finding(&mut self, found: &LiveFinding) -> Result<Line, EncodeError> {
-        let Self { run, labelling, buffer, .. } = self;
-        let body = fit(buffer, "finding", |short| FindingLine::of(found, run, labelling, short))?;
-        Ok(Line { body, content: Content::Finding, receipts: None })
+        self.line(Content::Finding, |encoder, format| {
+            let Self { run, labelling, buffer, .. } = encoder;
+            let with = Encoding { run, labelling };
+            match format {
+                Format::Flowlog => {
+                    fit(buffer, format, "finding", |short| FindingLine::of(found, run, labelling, short))
+                }
+                Format::Ecs => fit(buffer, format, "finding", |short| ecs::finding(found, with, short)),
+                Format::Ocsf => fit(buffer, format, "finding", |short| ocsf::finding(found, with, short)),
+            }
+        })
     }
 
     /// Encode a loss.
     pub fn loss(&mut self, loss: &Loss) -> Result<Line, EncodeError> {
-        let Self { run, buffer, .. } = self;
-        let body = fit(buffer, "loss", |short| LossLine::of(loss, run, short))?;
-        Ok(Line { body, content: Content::Loss(Box::new(loss.clone())), receipts: None })
+        self.line(Content::Loss(Box::new(loss.clone())), |encoder, format| {
+            let Self { run, labelling, buffer, .. } = encoder;
+            let with = Encoding { run, labelling };
+            match format {
+                Format::Flowlog => fit(buffer, format, "loss", |short| LossLine::of(loss, run, short)),
+                Format::Ecs => fit(buffer, format, "loss", |short| ecs::loss(loss, with, short)),
+                Format::Ocsf => fit(buffer, format, "loss", |short| ocsf::loss(loss, with, short)),
+            }
+        })
     }
 
     /// Encode a record about the agent.
     pub fn agent(&mut self, agent: &Agent) -> Result<Line, EncodeError> {
-        let Self { run, buffer, .. } = self;
-        let body = fit(buffer, "agent", |short| AgentLine::of(agent, run, short))?;
-        Ok(Line { body, content: Content::Agent, receipts: None })
+        self.line(Content::Agent, |encoder, format| {
+            let Self { run, labelling, buffer, .. } = encoder;
+            let with = Encoding { run, labelling };
+            match format {
+                Format::Flowlog => fit(buffer, format, "agent", |short| AgentLine::of(agent, run, short)),
+                Format::Ecs => fit(buffer, format, "agent", |short| ecs::agent(agent, with, short)),
+                Format::Ocsf => fit(buffer, format, "agent", |short| ocsf::agent(agent, with, short)),
+            }
+        })
     }
+
+    /// A record in every format that is in use, once each.
+    fn line(
+        &mut self,
+        content: Content,
+        body: impl Fn(&mut Self, Format) -> Result<Bytes, EncodeError>,
+    ) -> Result<Line, EncodeError> {
+        let Formats { first: format, more } = self.formats;
+        let mut line = Line { body: body(self, format)?, format, others: None, content, receipts: None };
+        if more != [None; 2] {
+            let mut others = Others::default();
+            for (other, format) in others.iter_mut().zip(more) {
+                *other = format.map(|format| Ok((format, body(self, format)?))).transpose()?;
+            }
+            line.others = Some(Box::new(others));
+        }
+        Ok(line)
+    }
+}
+
+/// What lines in every format are made with.
+#[derive(Clone, Copy)]
+struct Encoding<'a> {
+    run: &'a Run,
+    labelling: &'a Labelling,
 }
 
 /// Encode, shortened as far as the limit asks; nearly every line fits as it is.
 fn fit<T: Serialize>(
     buffer: &mut Vec<u8>,
+    format: Format,
     kind: &'static str,
     line: impl Fn(&Shortening) -> T,
 ) -> Result<Bytes, EncodeError> {
@@ -229,20 +339,20 @@ fn fit<T: Serialize>(
     for short in Shortening::steps() {
         buffer.clear();
         text::append_json(buffer, &line(&short)).map_err(|source| EncodeError::Json { kind, source })?;
-        if let Some(body) = finished(buffer) {
+        if let Some(body) = finished(buffer, format) {
             return Ok(body);
         }
-        bytes = MAX_FRONT_BYTES.saturating_add(buffer.len());
+        bytes = format.front_bytes().saturating_add(buffer.len()).saturating_sub(format.opening().len());
     }
     Err(EncodeError::TooLong { kind, bytes })
 }
 
 /// The body of a line from its JSON object, where it is short enough.
-fn finished(buffer: &mut Vec<u8>) -> Option<Bytes> {
+fn finished(buffer: &mut Vec<u8>, format: Format) -> Option<Bytes> {
     buffer.push(b'\n');
-    // The object's opening brace gives way to the beginning that the sink writes.
-    let body = buffer.get(1..).unwrap_or_default();
-    (MAX_FRONT_BYTES.saturating_add(body.len()) <= MAX_LINE_BYTES).then(|| Bytes::copy_from_slice(body))
+    // Its opening gives way to the beginning that the sink writes.
+    let body = buffer.get(format.opening().len()..).unwrap_or_default();
+    (format.front_bytes().saturating_add(body.len()) <= MAX_LINE_BYTES).then(|| Bytes::copy_from_slice(body))
 }
 
 #[cfg(test)]

@@ -12,6 +12,8 @@ use smallvec::smallvec;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod formats;
+
 const TIME: &str = "2026-11-23T13:53:52.5Z";
 
 fn time() -> Timestamp {
@@ -371,7 +373,7 @@ fn whole(flow: &Flow) -> Option<Vec<u8>> {
     let line = FlowLine::of(flow, &run, &labelling, &Shortening::none());
     text::append_json(&mut out, &line).unwrap();
     out.push(b'\n');
-    (MAX_FRONT_BYTES + out.len() - 1 <= MAX_LINE_BYTES).then(|| out[1..].to_vec())
+    (Format::Flowlog.front_bytes() + out.len() - 1 <= MAX_LINE_BYTES).then(|| out[1..].to_vec())
 }
 
 /// Flows that have texts in common, and differ in one thing after the other.
@@ -518,7 +520,7 @@ fn the_beginning_is_the_sinks_own() {
     let line = encoder().flow(&flow()).unwrap();
     assert!(write(&line, 7).starts_with(r#"{"v":1,"seq":7,"kind":"flow","time":"2026-"#));
     let front = write(&line, u64::MAX).len() - line.body().len();
-    assert_eq!(front, MAX_FRONT_BYTES);
+    assert_eq!(front, Format::Flowlog.front_bytes());
 }
 
 #[test]
@@ -689,11 +691,15 @@ fn a_long_line_gives_up_labels_first_and_says_so() {
 
 #[test]
 fn even_the_longest_line_fits() {
-    for text in ["x".repeat(900), "\u{1}".repeat(900), "\u{202e}".repeat(900), "日".repeat(900)] {
+    let texts = ["x", "\u{1}", "\u{202e}", "日"].map(|text| text.repeat(900));
+    for (format, text) in Format::ALL.into_iter().flat_map(|format| texts.clone().map(|text| (format, text)))
+    {
         let run = Run { node: text.clone(), cluster: Some(text.clone()), id: text.clone() };
-        let mut encoder = Encoder::new(run, Labelling::default());
+        let mut encoder = Encoder::new(run, Labelling::default()).in_formats(format);
         let line = read(&encoder.flow(&full(&text)).unwrap());
-        assert_eq!(truncated(&line), ["labels", "namespace_labels", "policies", "reasons", "names"]);
+        let taken = truncated(formats::ours(format, &line));
+        assert_eq!(taken, ["labels", "namespace_labels", "policies", "reasons", "names"]);
+        read(&encoder.finding(&formats::found(full(&text), true)).unwrap());
         read(&encoder.loss(&loss()).unwrap());
         let counts: BTreeMap<String, u64> = (0..50).map(|n| (format!("{n}{text}"), n)).collect();
         let sinks = (0..50).map(|n| (format!("{n}{text}"), SinkCounters::default())).collect();

@@ -240,9 +240,9 @@ impl Queue {
     /// Lines to write next: as many as fit, at least one.
     pub(super) fn take_lines(&self, max_bytes: usize, max_lines: usize, batch: &mut VecDeque<Line>) {
         let mut state = self.lock();
-        let mut bytes: usize = batch.iter().map(line_bytes).sum();
+        let mut bytes: usize = batch.iter().map(Line::max_bytes).sum();
         while let Some(line) = state.lines.front() {
-            bytes = bytes.saturating_add(line_bytes(line));
+            bytes = bytes.saturating_add(line.max_bytes());
             if (bytes > max_bytes || batch.len() >= max_lines) && !batch.is_empty() {
                 break;
             }
@@ -355,11 +355,6 @@ impl State {
         self.in_flight = InFlight::default();
         self.ended = true;
     }
-}
-
-/// Bytes that a line takes with the longest beginning.
-fn line_bytes(line: &Line) -> usize {
-    line.body().len().saturating_add(crate::record::MAX_FRONT_BYTES)
 }
 
 fn in_flight<'a>(lines: impl IntoIterator<Item = &'a Line>) -> InFlight {

@@ -18,7 +18,7 @@ use crate::policy::{BlockScope, Policy};
 use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
-use crate::sinks::{QueueLimits, Sinks};
+use crate::sinks::{self, Destination, QueueLimits, Sinks};
 use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
 use crate::vendor::Sensitive;
 use crate::vendor::ranges::{Ranges, RangesBuilder};
@@ -63,8 +63,13 @@ pub(super) struct Args {
     /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
     #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
-    /// Where records go: `stdout` or a file; may be given several times.
-    #[arg(long = "output", env = "FLOWLOG_OUTPUTS", value_name = "stdout|FILE", value_delimiter = ',')]
+    /// Where records go: `stdout` or a file, with `ecs=` or `ocsf=` before it in that format; may be given several times.
+    #[arg(
+        long = "output",
+        env = "FLOWLOG_OUTPUTS",
+        value_name = "[FORMAT=]stdout|FILE",
+        value_delimiter = ','
+    )]
     outputs: Option<Vec<String>>,
     /// Write every connection instead of folding repeats.
     #[arg(long, env = "FLOWLOG_EACH")]
@@ -206,7 +211,8 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let board = Arc::new(Board::new(Instant::now()));
     let build = vec![("version", env!("CARGO_PKG_VERSION")), ("kernel_half", OBJECT_SOURCE)];
     let server = listeners.serve(Arc::clone(&board), build)?;
-    let encoder = Encoder::new(identity(&settings)?, labelling(&settings));
+    let encoder = Encoder::new(identity(&settings)?, labelling(&settings))
+        .in_formats(sinks::formats(&settings.outputs));
     let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default(), capture.ledger())?;
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -380,7 +386,7 @@ fn give_up_privileges(
     let uses = Uses {
         read: found.reads().into_iter().chain([options.mount.clone()]).collect(),
         reach: found.ports(),
-        write: files(settings).flat_map(|output| written(Path::new(output))).collect(),
+        write: files(settings).flat_map(written).collect(),
         executables: settings.process_exe,
         conntrack: settings.conntrack,
         removes: socket.into_iter().collect(),
@@ -398,8 +404,8 @@ fn give_up_privileges(
 }
 
 /// Outputs that are files.
-fn files(settings: &Settings) -> impl Iterator<Item = &String> {
-    settings.outputs.iter().filter(|output| !["stdout", "-"].contains(&output.as_str()))
+fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
+    settings.outputs.iter().filter_map(|output| Destination::of(output).file())
 }
 
 fn pin_state(pinned: &Pinned, capture: &Capture) -> PinState {
@@ -552,7 +558,7 @@ fn capture_options(settings: &Settings) -> anyhow::Result<capture::Options> {
         count_repeats: !settings.each,
         debug: settings.kernel_log,
         pin: settings.pin.clone(),
-        outputs: files(settings).map(PathBuf::from).collect(),
+        outputs: files(settings).map(Path::to_owned).collect(),
     })
 }
 

@@ -4,16 +4,18 @@
 //! `queue.rs` holds what waits and what was lost, `writer.rs` the thread, `output.rs` what a destination must
 //! offer. A new destination is a file of its own and a row in `KINDS`.
 
+mod destination;
 mod file;
 mod output;
 mod queue;
 mod stdout;
 mod writer;
 
+pub use destination::Destination;
 pub use queue::{QueueLimits, SinkState};
 
 use crate::model::Ledger;
-use crate::record::{Encoder, Line, SinkCounters};
+use crate::record::{Encoder, Format, Formats, Line, SinkCounters};
 use output::Output;
 use queue::Queue;
 use std::collections::BTreeMap;
@@ -47,9 +49,32 @@ pub enum SinkError {
     /// Nobody said where to write.
     #[error("no output is configured: name `stdout` or the path of a file")]
     NoOutput,
-    /// The same output twice would tear its own lines apart.
+    /// The same output twice would tear its own lines apart, in one format or in two.
     #[error("output `{output}` is configured twice")]
     Twice {
+        /// The output as written.
+        output: String,
+    },
+    /// Nobody encodes what it is to write.
+    #[error("no records are made in the format of output `{output}`")]
+    Format {
+        /// The output as written.
+        output: String,
+    },
+    /// A format that there is not.
+    #[error(
+        "output `{output}` names a format `{name}` that there is not: `flowlog`, `ecs` and `ocsf` are; a file of that name is \
+         `./{output}`"
+    )]
+    UnknownFormat {
+        /// The output as written.
+        output: String,
+        /// The format's name.
+        name: String,
+    },
+    /// A format alone.
+    #[error("output `{output}` names a format and no place: write `{output}stdout` or `{output}FILE`")]
+    NoPlace {
         /// The output as written.
         output: String,
     },
@@ -95,13 +120,14 @@ pub struct Sinks {
 #[derive(Debug)]
 struct Sink {
     name: String,
+    format: Format,
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
 }
 
 impl Sinks {
-    /// Open every output (`stdout` or a path) and start its writer. `encoder` makes the sinks' own `loss`
-    /// records; in `ledger`, if there is one, writers mark what they are writing.
+    /// Open every output (`[FORMAT=]stdout` or a path) and start its writer. `encoder` makes the sinks' own `loss`
+    /// records, in formats that it has; in `ledger`, if there is one, writers mark what they are writing.
     pub fn start(
         outputs: &[String],
         encoder: &Encoder,
@@ -112,25 +138,35 @@ impl Sinks {
             return Err(SinkError::NoOutput);
         }
         let (tell_closed, closed) = watch::channel(false);
-        let mut opened: Vec<(&String, Box<dyn Output>)> = Vec::new();
+        let mut opened: Vec<(&String, Destination<'_>, Box<dyn Output>)> = Vec::new();
         for output in outputs {
-            if opened.iter().any(|(other, _)| *other == output) {
+            let destination = Destination::of(output);
+            if opened.iter().any(|(_, other, _)| other.is_same_place(destination)) {
                 return Err(SinkError::Twice { output: output.clone() });
             }
-            opened.push((output, open(output)?));
+            if let Some(name) = destination.unknown_format() {
+                return Err(SinkError::UnknownFormat { output: output.clone(), name: name.to_owned() });
+            }
+            if destination.place.is_empty() {
+                return Err(SinkError::NoPlace { output: output.clone() });
+            }
+            if !encoder.formats().has(destination.format) {
+                return Err(SinkError::Format { output: output.clone() });
+            }
+            opened.push((output, destination, open(destination.place)?));
         }
         let sinks = opened
             .into_iter()
-            .map(|(name, output)| {
+            .map(|(name, Destination { format, .. }, output)| {
                 let marks = match ledger {
                     None => Marks::None,
                     Some(ledger) if outputs.len() == 1 => Marks::Each(ledger),
                     Some(ledger) => Marks::Spread(ledger),
                 };
                 let queue = Arc::new(Queue::new(limits));
-                let writer =
-                    Writer::new(Arc::clone(&queue), output, encoder.clone(), tell_closed.clone(), marks);
-                Sink::start(name, queue, writer)
+                let encoder = encoder.clone().in_formats(format);
+                let writer = Writer::new(Arc::clone(&queue), output, encoder, tell_closed.clone(), marks);
+                Sink::start(name, format, queue, writer)
             })
             .collect::<Result<_, _>>()?;
         Ok(Self { sinks, closed })
@@ -150,9 +186,9 @@ impl Sinks {
             [others @ .., last] => {
                 let lines: Vec<Line> = lines.collect();
                 for sink in others {
-                    sink.queue.offer(lines.iter().cloned());
+                    sink.queue.offer(lines.iter().map(|line| line.to_format(sink.format)));
                 }
-                last.queue.offer(lines);
+                last.queue.offer(lines.into_iter().map(|line| line.into_format(last.format)));
             }
         }
     }
@@ -208,12 +244,12 @@ impl Sinks {
 }
 
 impl Sink {
-    fn start(name: &str, queue: Arc<Queue>, writer: Writer) -> Result<Self, SinkError> {
+    fn start(name: &str, format: Format, queue: Arc<Queue>, writer: Writer) -> Result<Self, SinkError> {
         let thread = std::thread::Builder::new()
             .name("flowlog-sink".into())
             .spawn(move || writer.run())
             .map_err(|source| SinkError::Thread { output: name.to_owned(), source })?;
-        Ok(Self { name: name.to_owned(), queue, thread })
+        Ok(Self { name: name.to_owned(), format, queue, thread })
     }
 
     fn finish(self, deadline: Instant) -> (String, SinkCounters) {
@@ -223,6 +259,11 @@ impl Sink {
         }
         (self.name, self.queue.counters())
     }
+}
+
+/// The formats that these outputs have.
+pub fn formats(outputs: &[String]) -> Formats {
+    Formats::of(outputs.iter().map(|output| Destination::of(output).format))
 }
 
 fn deadline(within: Duration) -> Instant {

@@ -39,7 +39,7 @@ fn start(output: Box<dyn Output>, limits: QueueLimits) -> (Sinks, watch::Receive
     let (tell, closed) = watch::channel(false);
     let queue = Arc::new(Queue::new(limits));
     let writer = Writer::new(Arc::clone(&queue), output, encoder(), tell, Marks::None);
-    let sink = Sink::start("test", queue, writer).unwrap();
+    let sink = Sink::start("test", Format::Flowlog, queue, writer).unwrap();
     (Sinks { sinks: vec![sink], closed: closed.clone() }, closed)
 }
 
@@ -325,4 +325,66 @@ fn what_is_offered_is_shared_and_not_copied() {
     let other = line.clone();
     assert_eq!(line.body().as_ptr(), other.body().as_ptr());
     assert_eq!(line.content(), &Content::Agent);
+}
+
+#[test]
+fn every_output_has_its_own_format_and_all_have_the_same_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let outputs: Vec<String> = ["", "ecs=", "ocsf=", "ocsf="]
+        .iter()
+        .enumerate()
+        .map(|(number, format)| format!("{format}{}", folder.path().join(format!("{number}.json")).display()))
+        .collect();
+    let mut encoder = encoder().in_formats(formats(&outputs));
+    let sinks = Sinks::start(&outputs, &encoder, QueueLimits::default(), None).unwrap();
+    for number in 0..100 {
+        let event = AgentEvent::Gap(Gap { from: time(), to: time(), reason: format!("gap {number}") });
+        sinks.offer([encoder.agent(&Agent { time: time(), event }).unwrap()]);
+    }
+    sinks.finish(LONG);
+    for (number, (part, reason)) in [
+        ("", "/agent/gap/reason"),
+        ("/flowlog", "/event/reason"),
+        ("/unmapped/flowlog", "/status_detail"),
+        ("/unmapped/flowlog", "/status_detail"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let text = fs::read_to_string(folder.path().join(format!("{number}.json"))).unwrap();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines.len(), 100);
+        for (at, line) in lines.iter().enumerate() {
+            assert_eq!(line.pointer(part).unwrap()["seq"], at + 1, "{line}");
+            assert_eq!(*line.pointer(reason).unwrap(), format!("gap {at}"), "{line}");
+        }
+    }
+}
+
+#[test]
+fn a_loss_is_told_in_the_format_of_its_output() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("flows.json");
+    let output = format!("ocsf={}", file.display());
+    let mut encoder = encoder().in_formats(Format::Ocsf);
+    let sinks = Sinks::start(&[output], &encoder, QueueLimits { lines: 0, bytes: 0 }, None).unwrap();
+    let event = AgentEvent::Gap(Gap { from: time(), to: time(), reason: "lost".to_owned() });
+    sinks.offer([encoder.agent(&Agent { time: time(), event }).unwrap()]);
+    sinks.finish(LONG);
+    let line: Value = serde_json::from_str(fs::read_to_string(file).unwrap().trim_end()).unwrap();
+    assert_eq!((&line["class_uid"], &line["count"]), (&6_008.into(), &1.into()), "{line}");
+}
+
+#[test]
+fn one_place_is_not_written_in_two_formats() {
+    let start = |outputs: &[&str], encoder: &Encoder| {
+        let outputs: Vec<String> = outputs.iter().map(|output| (*output).to_owned()).collect();
+        Sinks::start(&outputs, encoder, SMALL, None)
+    };
+    let all = encoder().in_formats(Formats::of(Format::ALL));
+    assert!(matches!(start(&["stdout", "ecs=stdout"], &all), Err(SinkError::Twice { .. })));
+    assert!(matches!(start(&["ocsf=-", "ecs=stdout"], &all), Err(SinkError::Twice { .. })));
+    assert!(matches!(start(&["cef=stdout"], &all), Err(SinkError::UnknownFormat { .. })));
+    assert!(matches!(start(&["ecs="], &all), Err(SinkError::NoPlace { .. })));
+    assert!(matches!(start(&["ecs=stdout"], &encoder()), Err(SinkError::Format { .. })));
 }

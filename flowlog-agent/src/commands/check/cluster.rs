@@ -5,6 +5,7 @@ use crate::capture::Cgroups;
 use crate::capture::host::{self, under};
 use crate::cluster::watch::{self, Access, Followed, Needed, Probe, ProbedKind, ProbedNode, Reach, Timing};
 use crate::config::{Overrides, Settings};
+use crate::sinks::Destination;
 use anyhow::Context as _;
 use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
@@ -105,8 +106,8 @@ impl ClusterArgs {
             part.pod.push(look_at_processes(Path::new("/")));
             part.pod.extend(addresses.map(|node| look_at_network(&node, &own)));
             part.pod.push(look_at_cgroups());
-            let files = settings.outputs.iter().filter(|output| !["stdout", "-"].contains(&output.as_str()));
-            part.pod.extend(files.map(|file| look_at_output(Path::new(file))));
+            let files = settings.outputs.iter().filter_map(|output| Destination::of(output).file());
+            part.pod.extend(files.map(look_at_output));
         }
         Ok(part)
     }

@@ -1,4 +1,4 @@
-//! What the tests of reports need: a browser and something to drive it, and a validator of SARIF.
+//! What the tests of reports and formats need: a browser and something to drive it, and validators of SARIF, ECS and OCSF.
 
 use crate::command::{repository, run_quietly, say};
 use crate::{deploy, setup};
@@ -7,27 +7,42 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tempfile::TempDir;
 
 /// Programs that are taken from Debian where they are missing, with their packages.
-const COMMANDS: [(&str, &str); 3] = [("python3", "python3"), ("chromium", "chromium"), ("npm", "npm")];
+const COMMANDS: [(&str, &str); 4] =
+    [("python3", "python3"), ("chromium", "chromium"), ("npm", "npm"), ("node", "nodejs")];
 
 const MULTITOOL: &str = "@microsoft/sarif-multitool";
 const MULTITOOL_VERSION: &str = "5.7.0";
+
+/// The definitions of every field.
+const ECS: &str = "@elastic/ecs";
+const ECS_VERSION: &str = "9.4.0";
 
 /// Programs for the tests.
 pub(crate) struct Lookers {
     /// A Python that drives the browser.
     pub(crate) python: PathBuf,
-    /// The validator.
+    /// The validator of SARIF.
     pub(crate) multitool: PathBuf,
+    /// The package with ECS's fields.
+    pub(crate) ecs: PathBuf,
+    /// A Python that has OCSF's schema.
+    pub(crate) ocsf_python: PathBuf,
 }
 
 /// Install what is missing.
 pub(crate) fn install() -> Result<Lookers> {
-    setup::install_commands(&COMMANDS, "to look at reports as their readers do")?;
-    let tools = repository()?.join("target/tools/report");
+    setup::install_commands(&COMMANDS, "to look at reports and records as their readers do")?;
+    let target = repository()?.join("target/tools");
+    let tools = target.join("report");
     let python = deploy::find_python(&tools, "tests/report/requirements.txt", "to drive the browser")?;
-    Ok(Lookers { python: python.join("python"), multitool: find_multitool(&tools)? })
+    let multitool = find_multitool(&tools)?;
+    let tools = target.join("formats");
+    let ocsf = deploy::find_python(&tools, "tests/formats/requirements.txt", "to check records")?;
+    let ecs = find_ecs(&tools)?;
+    Ok(Lookers { python: python.join("python"), multitool, ecs, ocsf_python: ocsf.join("python") })
 }
 
 /// Its npm package brings a program that runs by itself.
@@ -37,19 +52,34 @@ fn find_multitool(tools: &Path) -> Result<PathBuf> {
     if program.is_file() {
         return Ok(program);
     }
-    say(&format!("installing {MULTITOOL} into {}", folder.display()));
-    // Renamed last: what is there is whole.
-    let fresh = tempfile::tempdir_in(tools).context("make a folder for the validator of SARIF")?;
-    let mut npm = Command::new("npm");
-    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel", "error", "--prefix"])
-        .arg(fresh.path())
-        .arg(format!("{MULTITOOL}@{MULTITOOL_VERSION}"))
-        .arg(format!("{MULTITOOL}-linux@{MULTITOOL_VERSION}"));
-    run_quietly(&mut npm)?;
+    let packages = [MULTITOOL.to_owned(), format!("{MULTITOOL}-linux")];
+    let fresh = npm_install(tools, &packages.map(|package| format!("{package}@{MULTITOOL_VERSION}")))?;
     // All that its script would do.
     let installed = fresh.path().join(format!("node_modules/{MULTITOOL}-linux/Sarif.Multitool"));
     fs::set_permissions(&installed, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("make {} a program", installed.display()))?;
     fs::rename(fresh.keep(), &folder).with_context(|| format!("keep {}", folder.display()))?;
     Ok(program)
+}
+
+fn find_ecs(tools: &Path) -> Result<PathBuf> {
+    let folder = tools.join(format!("ecs-{ECS_VERSION}"));
+    let package = folder.join(format!("node_modules/{ECS}"));
+    if !package.is_dir() {
+        let fresh = npm_install(tools, &[format!("{ECS}@{ECS_VERSION}")])?;
+        fs::rename(fresh.keep(), &folder).with_context(|| format!("keep {}", folder.display()))?;
+    }
+    Ok(package)
+}
+
+/// Packages in a fresh folder, which is to be renamed last: what is there is whole then.
+fn npm_install(tools: &Path, packages: &[String]) -> Result<TempDir> {
+    say(&format!("installing {} into {}", packages.join(" "), tools.display()));
+    let fresh = tempfile::tempdir_in(tools).context("make a folder for packages of npm")?;
+    let mut npm = Command::new("npm");
+    npm.args(["install", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel", "error", "--prefix"])
+        .arg(fresh.path())
+        .args(packages);
+    run_quietly(&mut npm)?;
+    Ok(fresh)
 }

@@ -69,7 +69,9 @@ fn tests(agent: impl AsRef<OsStr>, traffic: impl AsRef<OsStr>, lookers: &Lookers
         .env("FLOWLOG_BIN", agent)
         .env("FLOWLOG_TRAFFIC", traffic)
         .env("FLOWLOG_BROWSER_PYTHON", &lookers.python)
-        .env("FLOWLOG_SARIF_MULTITOOL", &lookers.multitool);
+        .env("FLOWLOG_SARIF_MULTITOOL", &lookers.multitool)
+        .env("FLOWLOG_ECS", &lookers.ecs)
+        .env("FLOWLOG_OCSF_PYTHON", &lookers.ocsf_python);
     Ok(command)
 }
 

@@ -1,6 +1,8 @@
-//! Manifests and chart, held against what they are deployed to; and the metrics, against parsers that are not ours.
+//! Manifests and chart, held against what they are deployed to; the metrics, against parsers that are not ours; detections,
+//! against records that they must find.
 //!
-//! `deploy/ci/check.py` does the looking; here is what it needs: kubectl, a Python with a few packages of its own, promtool.
+//! `deploy/ci/check.py` and `deploy/ci/detections/check.py` do the looking; here is what they need: kubectl, promtool, and for
+//! each a Python with a few packages of its own.
 
 use crate::command::{is_installed, need_root, repository, run, run_quietly, say, target};
 use crate::{build, setup};
@@ -34,6 +36,16 @@ pub(crate) fn deploy() -> Result<()> {
         .arg(promtool)
         .arg("--checkov")
         .arg(python.join("checkov"));
+    run(&mut check)?;
+    check_detections()
+}
+
+/// In a Python apart: pySigma needs a newer `packaging` than checkov bears.
+fn check_detections() -> Result<()> {
+    let tools = repository()?.join("target/tools/detections");
+    let python = find_python(&tools, "deploy/ci/detections/requirements.txt", "to check the detections")?;
+    let mut check = Command::new(python.join("python"));
+    check.arg(repository()?.join("deploy/ci/detections/check.py")).arg("--out").arg(target()?.join("deploy"));
     run(&mut check)
 }
 

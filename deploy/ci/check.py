@@ -2,7 +2,8 @@
 
 The kustomizations are rendered, and the chart with the values that should give the same; both are compared, every object
 is held against the API's schemas, and the whole against checkov, whose findings are either mended or have their reason in
-place. What the agent answers over HTTP is read by two parsers that are not ours. kubectl is given the binary as its plugin.
+place. What the agent answers over HTTP is read by two parsers that are not ours; dashboard and alerts show nothing else
+(`dashboards.py`). kubectl is given the binary as its plugin.
 Logs are summed up by two engines that are not ours (`edges.py`). Templates for pipelines are held against their schemas.
 """
 
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import time
 
+import dashboards
 import edges
 import helm_python
 import kubernetes_validate
@@ -356,10 +358,19 @@ def check_metrics(out, agent, promtool):
             if not any(one.samples for one in families if one.name == name):
                 raise Wrong(f"{name} has no series before the first loss")
         print(f"metrics: {len(families)} families, {sum(len(one.samples) for one in families)} series")
+        return [one.name for one in families]
     finally:
         running.terminate()
         if running.wait(30) != 0:
             raise Wrong(f"the agent ended with {running.returncode}")
+
+
+def check_dashboards(out, promtool, exposed):
+    """Dashboard and alerts show what the agent exposes."""
+    try:
+        print(f"dashboards: {dashboards.check(out, promtool, exposed)}")
+    except dashboards.Broken as broken:
+        raise Wrong(str(broken)) from None
 
 
 def check_plugin(out, agent):
@@ -482,7 +493,7 @@ def main():
         check_suggestions(given.out, given.agent)
         check_templates()
         check_plugin(given.out, given.agent)
-        check_metrics(given.out, given.agent, given.promtool)
+        check_dashboards(given.out, given.promtool, check_metrics(given.out, given.agent, given.promtool))
         check_edges(given.out, given.agent)
     except Wrong as wrong:
         raise SystemExit(f"error: {wrong}") from None

@@ -239,6 +239,9 @@ def main():
             counts = [one + more for one, more in zip(counts, found)]
         if tested != rules.keys():
             raise Wrong(f"without records: {rules.keys() - tested}")
+        told = (DEPLOY.parent / "docs" / "siem.md").read_text()
+        if untold := [name for name in rules if f"| `{name}` |" not in told and f"| `{name}.sql` |" not in told]:
+            raise Wrong(f"docs/siem.md says nothing of {untold}")
         print(f"detections: {len(rules)}, each finds its own of {counts[0]} and none of {counts[1]}")
     except Wrong as wrong:
         raise SystemExit(f"error: {wrong}") from None

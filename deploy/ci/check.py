@@ -4,7 +4,7 @@ The kustomizations are rendered, and the chart with the values that should give 
 is held against the API's schemas, and the whole against checkov, whose findings are either mended or have their reason in
 place. What the agent answers over HTTP is read by two parsers that are not ours; dashboard and alerts show nothing else
 (`dashboards.py`). kubectl is given the binary as its plugin.
-Logs are summed up by two engines that are not ours (`edges.py`). Templates for pipelines are held against their schemas.
+Logs are summed up by two engines that are not ours (`edges.py`), and brought elsewhere by rsyslog (`shippers.py`). Templates for pipelines are held against their schemas.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import dashboards
 import edges
 import helm_python
 import kubernetes_validate
+import shippers
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -373,6 +374,14 @@ def check_dashboards(out, promtool, exposed):
         raise Wrong(str(broken)) from None
 
 
+def check_shippers(out, rsyslog):
+    """What brings the log elsewhere brings all of it."""
+    try:
+        print(f"shippers: {shippers.check(out, rsyslog)}")
+    except (shippers.Broken, TimeoutError, yaml.YAMLError) as broken:
+        raise Wrong(f"shippers: {broken}") from None
+
+
 def check_plugin(out, agent):
     """The real kubectl finds the binary as its plugin, starts it, and completes its words."""
     folder = out / "plugin"
@@ -482,7 +491,7 @@ def check_templates():
 
 def main():
     options = argparse.ArgumentParser()
-    for name in ["out", "agent", "promtool", "checkov"]:
+    for name in ["out", "agent", "promtool", "rsyslog", "checkov"]:
         options.add_argument(f"--{name}", type=pathlib.Path, required=True)
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -494,6 +503,7 @@ def main():
         check_templates()
         check_plugin(given.out, given.agent)
         check_dashboards(given.out, given.promtool, check_metrics(given.out, given.agent, given.promtool))
+        check_shippers(given.out, given.rsyslog)
         check_edges(given.out, given.agent)
     except Wrong as wrong:
         raise SystemExit(f"error: {wrong}") from None

@@ -1,8 +1,8 @@
 //! Manifests and chart, held against what they are deployed to; the metrics, against parsers that are not ours; detections,
 //! against records that they must find.
 //!
-//! `deploy/ci/check.py` and `deploy/ci/detections/check.py` do the looking; here is what they need: kubectl, promtool, and for
-//! each a Python with a few packages of its own.
+//! `deploy/ci/check.py` and `deploy/ci/detections/check.py` do the looking; here is what they need: kubectl, promtool,
+//! rsyslog, and for each a Python with a few packages of its own.
 
 use crate::command::{is_installed, need_root, repository, run, run_quietly, say, target};
 use crate::{build, setup};
@@ -24,7 +24,7 @@ pub(crate) fn deploy() -> Result<()> {
         bail!("kubectl is not installed: any from 1.27 on renders the kustomizations");
     }
     let python = find_python(&tools, "deploy/ci/requirements.txt", "to check the manifests")?;
-    let promtool = find_promtool(&tools)?;
+    let (promtool, rsyslog) = (find_promtool(&tools)?, find_rsyslog(&tools)?);
     let mut check = Command::new(python.join("python"));
     check
         .arg(repository()?.join("deploy/ci/check.py"))
@@ -34,6 +34,8 @@ pub(crate) fn deploy() -> Result<()> {
         .arg(agent)
         .arg("--promtool")
         .arg(promtool)
+        .arg("--rsyslog")
+        .arg(rsyslog)
         .arg("--checkov")
         .arg(python.join("checkov"));
     run(&mut check)?;
@@ -74,7 +76,7 @@ pub(crate) fn find_python(tools: &Path, requirements: &str, purpose: &'static st
     Ok(folder.join("bin"))
 }
 
-/// From Debian's package, which is unpacked and not installed: it would start a server.
+/// From Debian's package.
 fn find_promtool(tools: &Path) -> Result<PathBuf> {
     if is_installed("promtool") {
         return Ok("promtool".into());
@@ -83,15 +85,34 @@ fn find_promtool(tools: &Path) -> Result<PathBuf> {
     if promtool.is_file() {
         return Ok(promtool);
     }
-    say(&format!("fetching promtool into {}", tools.display()));
-    let downloads = tempfile::tempdir_in(tools).context("make a folder for promtool's package")?;
+    let root = unpack(tools, "promtool", &["prometheus"])?;
+    fs::rename(root.path().join("usr/bin/promtool"), &promtool).context("keep promtool")?;
+    Ok(promtool)
+}
+
+/// The folder of an rsyslog from Debian's packages, with what it needs beside what every Debian has.
+fn find_rsyslog(tools: &Path) -> Result<PathBuf> {
+    let rsyslog = tools.join("rsyslog");
+    if rsyslog.is_dir() {
+        return Ok(rsyslog);
+    }
+    let root = unpack(tools, "rsyslog", &["rsyslog", "libestr0", "libfastjson4"])?;
+    fs::rename(root.keep(), &rsyslog).context("keep rsyslog")?;
+    Ok(rsyslog)
+}
+
+/// What is in Debian's packages, unpacked and not installed: they would start a server.
+fn unpack(tools: &Path, name: &str, packages: &[&str]) -> Result<tempfile::TempDir> {
+    say(&format!("fetching {name} into {}", tools.display()));
+    let folder =
+        || tempfile::tempdir_in(tools).with_context(|| format!("make a folder for {name}'s packages"));
+    let (downloads, root) = (folder()?, folder()?);
     // A list that is out of date names a package that has gone.
     run_quietly(Command::new("apt-get").args(["update", "--quiet"]))?;
     let mut fetch = Command::new("apt-get");
-    run_quietly(fetch.args(["download", "--quiet", "prometheus"]).current_dir(downloads.path()))?;
-    let mut files = fs::read_dir(downloads.path()).context("read promtool's package")?;
-    let package = files.next().context("apt-get has downloaded nothing")??.path();
-    run_quietly(Command::new("dpkg-deb").arg("-x").arg(package).arg(downloads.path().join("root")))?;
-    fs::rename(downloads.path().join("root/usr/bin/promtool"), &promtool).context("keep promtool")?;
-    Ok(promtool)
+    run_quietly(fetch.args(["download", "--quiet"]).args(packages).current_dir(downloads.path()))?;
+    for file in fs::read_dir(downloads.path()).with_context(|| format!("read {name}'s packages"))? {
+        run_quietly(Command::new("dpkg-deb").arg("-x").arg(file?.path()).arg(root.path()))?;
+    }
+    Ok(root)
 }

@@ -21,6 +21,8 @@ mod refusals;
 #[cfg(test)]
 mod schema;
 #[cfg(test)]
+mod shell;
+#[cfg(test)]
 mod suggest;
 #[cfg(test)]
 mod vendors;

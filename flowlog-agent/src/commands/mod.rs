@@ -5,10 +5,12 @@
 mod answer;
 mod assess;
 mod check;
+mod completions;
 mod configured;
 mod detach;
 mod edges;
 mod logs;
+mod man;
 mod observed;
 mod plugin;
 mod policy;
@@ -93,6 +95,17 @@ kubectl get -A -o yaml \\\n      \
         flowlog simulate --logs flows.json --policies new"
     )]
     Simulate(Box<simulate::Args>),
+    /// Print what a shell needs to complete flowlog's words.
+    #[command(after_help = "Examples:\n  source <(flowlog completions bash)\n  \
+        flowlog completions zsh > \"${fpath[1]}/_flowlog\"\n  \
+        flowlog completions fish > ~/.config/fish/completions/flowlog.fish")]
+    Completions(completions::Args),
+    /// Print the manual page, or write those of all subcommands.
+    #[command(
+        after_help = "Exit code: 0 done, 2 it could not be done.\n\nExamples:\n  flowlog man | man -l -\n  \
+        flowlog man --into /usr/local/share/man/man1"
+    )]
+    Man(man::Args),
     /// Print the JSON Schema of the records.
     #[command(hide = true)]
     Schema(schema::Args),
@@ -129,6 +142,8 @@ pub fn main() -> ExitCode {
         Command::Edges(args) => edges::run(&args),
         Command::Assess(args) => assess::run(&args, called),
         Command::Simulate(args) => simulate::run(&args, called),
+        Command::Completions(args) => Ok(completions::run(args)),
+        Command::Man(args) => man::run(&args),
         Command::Schema(args) => Ok(schema::run(args)),
     };
     result.unwrap_or_else(|error| refuse(&error))

@@ -16,7 +16,7 @@ const NAME: &str = "kubectl flowlog";
 
 /// What works on the machine that it is started on, and what is for nobody to call.
 const OF_THE_NODE: [&str; 2] = ["run", "detach"];
-const HIDDEN: [&str; 4] = ["run", "detach", "schema", "edges"];
+const HIDDEN: [&str; 6] = ["run", "detach", "completions", "man", "schema", "edges"];
 
 /// Options of `check` that are about the machine that it is started on.
 const OF_THE_HOST: [&str; 4] = ["cgroup_root", "pin", "in_cluster", "outputs"];

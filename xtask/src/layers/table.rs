@@ -75,7 +75,7 @@ const ROOMS: [Room; 19] = [
 ];
 
 /// A library that only some files may name: a room, or a file below `src`.
-const LIBRARIES: [(&str, &[&str]); 11] = [
+const LIBRARIES: [(&str, &[&str]); 13] = [
     ("aya", &["capture"]),
     ("kube", &["cluster/watch"]),
     ("hyper_util", &["cluster/watch", "telemetry/server.rs"]),
@@ -84,6 +84,8 @@ const LIBRARIES: [(&str, &[&str]); 11] = [
     ("tower", &["cluster/watch"]),
     ("k8s_openapi", &["cluster", "policy/kinds"]),
     ("clap", &["commands"]),
+    ("clap_complete", &["commands"]),
+    ("clap_mangen", &["commands"]),
     ("hyper", &["telemetry/server.rs"]),
     ("prometheus_client", &["telemetry/metrics.rs"]),
     ("tokio", &["capture/ring.rs", "cluster/watch", "pipeline", "sinks", "telemetry", "commands"]),

@@ -241,8 +241,13 @@ pub(crate) fn pod(path: &str, ip: &str) -> Value {
 }
 
 pub(crate) fn owned_by(mut object: Value, kind: &str, name: &str) -> Value {
+    let version = match kind {
+        "Job" | "CronJob" => "batch/v1",
+        "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet" => "apps/v1",
+        _ => "v1",
+    };
     object["metadata"]["ownerReferences"] =
-        json!([{"apiVersion": "v1", "kind": kind, "name": name, "uid": "o", "controller": true}]);
+        json!([{"apiVersion": version, "kind": kind, "name": name, "uid": "o", "controller": true}]);
     object
 }
 

@@ -368,7 +368,7 @@ fn twenty_kills_under_load_lose_nothing_of_what_is_folded() {
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn twenty_kills_under_load_lose_nothing_of_what_is_counted() {
     let short = ["--fold-denied-ms", "400", "--fold-other-ms", "300"];
-    let (made, counted) = twenty_kills(&short, Duration::from_millis(3_500));
+    let (made, counted) = twenty_kills(&short, wait::stretched(Duration::from_millis(3_500)));
     assert!(counted > made / 20, "{counted} of {made} connections were counted");
 }
 

@@ -383,6 +383,8 @@ fn policies_of_a_cluster_are_looked_through_as_those_of_a_folder_are() {
     let said = lint(&[]);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.stderr.contains("deployments could not be read"), "{said:?}");
+    let told = limits(&scene.assessed(&[]), "FL303");
+    assert!(matches!(&told[..], [one] if one.starts_with("deployments could not be read")), "{told:?}");
     scene.server.forbid("pods", "*");
     let said = lint(&[]);
     assert_eq!(said.code, Some(2), "{said:?}");

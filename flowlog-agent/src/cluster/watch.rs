@@ -23,7 +23,7 @@ mod timing;
 pub use follow::Followed;
 pub use health::KindHealth;
 pub use kinds::Needed;
-pub use list::list;
+pub use list::{WrittenKind, list, written_kinds};
 pub use once::{Reading, read as read_once};
 pub use probe::{Probe, ProbedKind, ProbedNode, probe};
 pub use reach::{Access, Reach, ReachError};

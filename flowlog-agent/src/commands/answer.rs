@@ -1,6 +1,6 @@
 //! Answers of subcommands, on standard output; a reader that left is no failure.
 
-use std::io::{self, BufWriter, StdoutLock, Write};
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 /// Print an answer. 0, also where the reader is gone; 2 where it could not be printed.
@@ -14,9 +14,9 @@ pub(super) fn show(text: &str) -> ExitCode {
 }
 
 /// The same of an answer that is written as it is made.
-pub(super) fn write(write: impl FnOnce(&mut BufWriter<StdoutLock<'static>>) -> io::Result<()>) -> ExitCode {
+pub(super) fn write<E: Into<io::Error>>(write: impl FnOnce(&mut dyn Write) -> Result<(), E>) -> ExitCode {
     let mut out = BufWriter::new(io::stdout().lock());
-    code_of(write(&mut out).and_then(|()| out.flush()))
+    code_of(write(&mut out).map_err(E::into).and_then(|()| out.flush()))
 }
 
 fn put(out: &mut impl Write, bytes: &[u8]) -> ExitCode {

@@ -8,7 +8,7 @@ use super::source::{self, Source};
 use super::{Called, answer};
 use crate::cluster::{self, Settings as ClusterSettings, Snapshot, Store};
 use crate::findings::{self, Baseline, Cluster, Input, PolicyFault};
-use crate::model::{Assessment, Drift, InputProblem, ObjectsRead, Severity};
+use crate::model::{Assessment, Drift, FindingId, InputProblem, Limit, ObjectsRead, Severity};
 use crate::report::{self, Format, ReportError};
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
@@ -116,7 +116,7 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     if let Some(Source::Live(live)) = &source {
         scans.live(live, &mut problems);
     }
-    let objects = source.map(|source| read_objects(source, &mut problems)).transpose()?;
+    let objects = source.map(|source| read_objects(source, &mut problems, &mut scans.limits)).transpose()?;
     if observed.is_none() && objects.is_none() {
         bail!(
             "nothing to assess: give flow records (--logs PATH), the cluster's objects (--manifests DIR, or --live), or both"
@@ -157,7 +157,11 @@ fn write_baseline(path: &Path, assessment: &Assessment) -> anyhow::Result<()> {
     fs::write(path, text).with_context(|| format!("write the baseline {}", path.display()))
 }
 
-fn read_objects(source: Source, problems: &mut Vec<InputProblem>) -> anyhow::Result<Objects> {
+fn read_objects(
+    source: Source,
+    problems: &mut Vec<InputProblem>,
+    limits: &mut Vec<Limit>,
+) -> anyhow::Result<Objects> {
     let (snapshot, from, faults) = match source {
         Source::Folders(folders) => {
             let from = folders.manifests.display().to_string();
@@ -177,9 +181,12 @@ fn read_objects(source: Source, problems: &mut Vec<InputProblem>) -> anyhow::Res
             problems.extend(unread);
             let faults = match live.lint() {
                 // An object of an API server stands nowhere but under its name.
-                Ok(linting) => Some(
-                    faults(&linting).into_iter().map(|fault| PolicyFault { place: None, ..fault }).collect(),
-                ),
+                Ok((linting, unread)) => {
+                    let of_checks = |what| Limit { ids: vec![FindingId::FL303], what };
+                    limits.extend(unread.into_iter().map(of_checks));
+                    let found = faults(&linting).into_iter();
+                    Some(found.map(|fault| PolicyFault { place: None, ..fault }).collect())
+                }
                 Err(error) => {
                     problems.push(InputProblem {
                         file: "live".to_owned(),
@@ -246,21 +253,7 @@ fn put(outputs: &[Output], assessment: &Assessment, fail_on: Option<Severity>) -
         match &output.file {
             Some(file) => put_file(file, write_to)
                 .with_context(|| format!("write the assessment as {}, {}", output.format, file.display()))?,
-            None => {
-                let mut failed = None;
-                code = answer::write(|out| {
-                    write_to(out).or_else(|error| match error {
-                        ReportError::Write(error) => Err(error),
-                        other => {
-                            failed = Some(other);
-                            Ok(())
-                        }
-                    })
-                });
-                if let Some(error) = failed {
-                    return Err(error).with_context(|| format!("write the assessment as {}", output.format));
-                }
-            }
+            None => code = answer::write(write_to),
         }
     }
     Ok(code)

@@ -5,7 +5,7 @@ use anyhow::Context as _;
 use clap::CommandFactory as _;
 use clap_mangen::Man;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Arguments of `flowlog man`.
@@ -34,7 +34,7 @@ fn render(page: &Man) -> anyhow::Result<String> {
 }
 
 /// The page of a command, and those of its subcommands.
-fn write(command: clap::Command, name: &str, folder: &std::path::Path) -> anyhow::Result<()> {
+fn write(command: clap::Command, name: &str, folder: &Path) -> anyhow::Result<()> {
     for subcommand in command.get_subcommands().filter(|one| !one.is_hide_set() && one.get_name() != "help") {
         write(subcommand.clone(), &format!("{name}-{}", subcommand.get_name()), folder)?;
     }

@@ -1,7 +1,7 @@
 //! Where the cluster comes from that a question is about: a folder, or its API server.
 
 use super::Called;
-use crate::cluster::watch::{self, Access, Reach, Reading, Timing};
+use crate::cluster::watch::{self, Access, Reach, Reading, Timing, WrittenKind};
 use crate::cluster::{self, Folders, Linting, Problem, Settings};
 use anyhow::{Context as _, bail};
 use std::io::Write as _;
@@ -99,75 +99,34 @@ impl Live {
         Ok(self.runtime.block_on(read)?)
     }
 
-    /// Looks through its policies.
-    pub(super) fn lint(&self) -> anyhow::Result<Linting> {
-        let mut listed = Vec::new();
-        for Listed { group, version, kind, plural, needed } in LISTED {
-            match self.list(group, version, kind, plural) {
-                Ok(Some(objects)) => listed.push(((*plural).to_owned(), objects)),
+    /// Looks through its policies. With what is found comes what could not be looked at, in words.
+    pub(super) fn lint(&self) -> anyhow::Result<(Linting, Vec<String>)> {
+        let (mut listed, mut unread) = (Vec::new(), Vec::new());
+        for WrittenKind { api_version, kind, plural, needed } in watch::written_kinds() {
+            match self.list(api_version, kind, plural) {
+                Ok(Some(objects)) => listed.push((plural.to_owned(), objects)),
                 Ok(None) => {}
-                Err(error) if *needed => return Err(error.context(format!("read {plural}"))),
-                Err(error) => tell(&format!(
+                Err(error) if needed => return Err(error.context(format!("read {plural}"))),
+                Err(error) => unread.push(format!(
                     "{plural} could not be read: pods that they would make and that are not there yet are not looked at: \
                      {error:#}"
                 )),
             }
         }
-        Ok(cluster::lint_listed(listed, self.trial.as_deref())?)
+        Ok((cluster::lint_listed(listed, self.trial.as_deref())?, unread))
     }
 
     /// The objects of a kind, as they are; absent where the server does not have the kind.
     pub(super) fn list(
         &self,
-        group: &str,
-        version: &str,
+        api_version: &str,
         kind: &str,
         plural: &str,
     ) -> anyhow::Result<Option<Vec<serde_json::Value>>> {
-        let listed = watch::list(&self.reach, group, version, kind, plural);
+        let listed = watch::list(&self.reach, api_version, kind, plural);
         Ok(self.runtime.block_on(listed)?)
     }
 }
-
-/// A kind that the checks of policies look at.
-struct Listed {
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    /// Without it what they say is wrong.
-    needed: bool,
-}
-
-const fn listed(
-    group: &'static str,
-    version: &'static str,
-    kind: &'static str,
-    plural: &'static str,
-    needed: bool,
-) -> Listed {
-    Listed { group, version, kind, plural, needed }
-}
-
-const LISTED: &[Listed] = &[
-    listed("", "v1", "Namespace", "namespaces", true),
-    listed("", "v1", "Node", "nodes", true),
-    listed("", "v1", "Pod", "pods", true),
-    listed("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies", true),
-    listed("policy.networking.k8s.io", "v1alpha1", "AdminNetworkPolicy", "adminnetworkpolicies", true),
-    listed(
-        "policy.networking.k8s.io",
-        "v1alpha1",
-        "BaselineAdminNetworkPolicy",
-        "baselineadminnetworkpolicies",
-        true,
-    ),
-    listed("policy.networking.k8s.io", "v1alpha2", "ClusterNetworkPolicy", "clusternetworkpolicies", true),
-    listed("apps", "v1", "Deployment", "deployments", false),
-    listed("apps", "v1", "StatefulSet", "statefulsets", false),
-    listed("apps", "v1", "DaemonSet", "daemonsets", false),
-    listed("batch", "v1", "CronJob", "cronjobs", false),
-];
 
 /// What could not be read of the kinds that take part, beside the answer: where that hangs on it, it says so itself.
 pub(super) fn tell_unread(read: &Reading, takes_part: impl Fn(&str) -> bool) {
@@ -181,7 +140,8 @@ pub(super) fn tell_unread(read: &Reading, takes_part: impl Fn(&str) -> bool) {
     kinds.chain(objects).for_each(|line| tell(&line));
 }
 
-fn tell(line: &str) {
+/// Says something beside the answer.
+pub(super) fn tell(line: &str) {
     // Where stderr is gone, the answer is not.
     let _ = writeln!(std::io::stderr(), "flowlog: {}", line.replace(char::is_control, "\u{fffd}"));
 }

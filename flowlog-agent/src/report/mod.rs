@@ -119,6 +119,15 @@ impl From<serde_json::Error> for ReportError {
     }
 }
 
+impl From<ReportError> for io::Error {
+    fn from(error: ReportError) -> Self {
+        match error {
+            ReportError::Write(error) => error,
+            other => Self::other(other),
+        }
+    }
+}
+
 fn names() -> String {
     Format::ALL.iter().map(|format| format.as_str()).collect::<Vec<_>>().join(", ")
 }

@@ -8,7 +8,7 @@ mod operator;
 mod spdx;
 mod trivy;
 
-pub use operator::{GROUP, RESOURCES, Resource, VERSION, read_object};
+pub use operator::{API_VERSION, RESOURCES, Resource, read_object};
 
 use crate::model::{ImageScan, Severity, Vulnerabilities};
 use serde::Deserialize;

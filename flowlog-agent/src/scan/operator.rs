@@ -6,11 +6,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// The API group of the reports.
-pub const GROUP: &str = "aquasecurity.github.io";
-
-/// Their version.
-pub const VERSION: &str = "v1alpha1";
+/// API group and version of the reports.
+pub const API_VERSION: &str = "aquasecurity.github.io/v1alpha1";
 
 /// A kind of report, as it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +20,7 @@ pub struct Resource {
     pub format: &'static str,
 }
 
-/// The kinds that are read, all of [`VERSION`].
+/// The kinds that are read, all of [`API_VERSION`].
 pub const RESOURCES: &[Resource] = &[
     Resource { kind: "VulnerabilityReport", plural: "vulnerabilityreports", format: "vulnerability_report" },
     Resource { kind: "SbomReport", plural: "sbomreports", format: "sbom_report" },

@@ -2,6 +2,7 @@
 //! is written.
 
 use super::follow::chain;
+use super::kinds::{KINDS, Kind};
 use super::{Reach, WatchError};
 use kube::api::{Api, ApiResource, DynamicObject, GroupVersionKind, ListParams};
 use kube::{Client, Error};
@@ -10,19 +11,61 @@ use serde_json::Value;
 /// Objects a page: reports are long.
 const PAGE: u32 = 100;
 
-/// The objects of a kind, in all namespaces, without what tells who wrote which field of them (44 % of a pod); absent where the server says that it does not have the kind.
+/// A kind whose objects are looked through as they are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenKind {
+    /// Group and version.
+    pub api_version: &'static str,
+    /// As the API writes it.
+    pub kind: &'static str,
+    /// As requests and rights name it.
+    pub plural: &'static str,
+    /// It tells of pods that are there, or what the policies say. Others make pods that may not be there yet.
+    pub needed: bool,
+}
+
+/// What makes pods.
+const MAKERS: [(&str, &str, &str); 4] = [
+    ("apps/v1", "Deployment", "deployments"),
+    ("apps/v1", "StatefulSet", "statefulsets"),
+    ("apps/v1", "DaemonSet", "daemonsets"),
+    ("batch/v1", "CronJob", "cronjobs"),
+];
+
+/// The kinds that the checks of policies look at.
+pub fn written_kinds() -> impl Iterator<Item = WrittenKind> {
+    let is_looked_at =
+        |kind: Kind| kind.is_policy() || [Kind::Namespace, Kind::Node, Kind::Pod].contains(&kind);
+    let watched = KINDS.iter().filter(move |row| is_looked_at(row.kind)).map(|row| WrittenKind {
+        api_version: row.api_version,
+        kind: row.name,
+        plural: row.plural(),
+        needed: true,
+    });
+    let makers = MAKERS.iter().map(|(api_version, kind, plural)| WrittenKind {
+        api_version,
+        kind,
+        plural,
+        needed: false,
+    });
+    watched.chain(makers)
+}
+
+/// The objects of a kind, in all namespaces, without what tells who wrote which field of them (44 % of a pod); absent where
+/// the server says that it does not have the kind.
 ///
 /// # Errors
 /// They cannot be read.
 pub async fn list(
     reach: &Reach,
-    group: &str,
-    version: &str,
+    api_version: &str,
     kind: &str,
     plural: &str,
 ) -> Result<Option<Vec<Value>>, WatchError> {
     let client = reach.client()?;
     let unread = |error: &Error| WatchError::Unlisted { why: words(error) };
+    // The core group has a version alone.
+    let (group, version) = api_version.rsplit_once('/').unwrap_or(("", api_version));
     let kind = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural);
     let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
     let (mut objects, mut page) = (Vec::new(), ListParams::default().limit(PAGE));

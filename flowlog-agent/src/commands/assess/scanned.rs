@@ -78,7 +78,7 @@ impl Scanned {
         let mut absent = Vec::new();
         for resource in scan::RESOURCES {
             let refuse = |what: String| InputProblem { file: "live".to_owned(), line: None, what };
-            let objects = match live.list(scan::GROUP, scan::VERSION, resource.kind, resource.plural) {
+            let objects = match live.list(scan::API_VERSION, resource.kind, resource.plural) {
                 Ok(Some(objects)) => objects,
                 Ok(None) => {
                     absent.push(resource.plural);
@@ -108,11 +108,9 @@ impl Scanned {
         }
         // The operator may well not be there: nothing that was asked for is missing.
         if !absent.is_empty() {
-            self.limit(format!(
-                "the cluster does not have the Trivy operator's {} ({})",
-                absent.join(" and "),
-                scan::GROUP
-            ));
+            let group = scan::API_VERSION.split('/').next().unwrap_or_default();
+            let kinds = absent.join(" and ");
+            self.limit(format!("the cluster does not have the Trivy operator's {kinds} ({group})"));
         }
     }
 

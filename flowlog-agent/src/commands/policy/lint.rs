@@ -1,6 +1,6 @@
 //! `flowlog policy lint`: what is wrong, or surely not meant, in the policies of a folder of manifests, or of a cluster.
 
-use super::super::source::{Source, SourceArgs};
+use super::super::source::{self, Source, SourceArgs};
 use super::Called;
 use super::put;
 use crate::cluster::{self, Linting, Placed};
@@ -113,7 +113,11 @@ struct Checked {
 pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let linting = match args.source.source(called, args.trial_policies.clone())? {
         Source::Folders(folders) => cluster::lint(&folders)?,
-        Source::Live(live) => live.lint()?,
+        Source::Live(live) => {
+            let (linting, unread) = live.lint()?;
+            unread.iter().for_each(|line| source::tell(line));
+            linting
+        }
     };
     let printed = super::super::answer::print(&match args.output {
         super::Output::Json => format!("{}\n", serde_json::to_string(&told(&linting)).context("write JSON")?),

@@ -4,6 +4,9 @@
 //! with where it came from. Names of hooks and outputs are checked by the rooms that know them.
 
 pub mod assessment;
+mod outputs;
+
+pub use outputs::{Output, Rotate};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
@@ -35,7 +38,7 @@ pub struct Values {
     /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
     pub cgroup_root: Option<PathBuf>,
     /// Where records go: `stdout`, or paths of files; default: `stdout`.
-    pub outputs: Option<Vec<String>>,
+    pub outputs: Option<Vec<Output>>,
     /// Write every connection instead of folding repeats.
     pub each: Option<bool>,
     /// How often repeats of denied and not enforced flows are written, milliseconds; default 10,000.
@@ -186,7 +189,7 @@ pub struct Settings {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup_root: Option<PathBuf>,
     /// Where records go.
-    pub outputs: Vec<String>,
+    pub outputs: Vec<Output>,
     /// Write every connection.
     pub each: bool,
     /// Fold interval of denied and not enforced flows.
@@ -589,16 +592,22 @@ impl Layers<'_> {
         })
     }
 
-    fn outputs(&self) -> Result<Vec<String>, ConfigError> {
+    fn outputs(&self) -> Result<Vec<Output>, ConfigError> {
         let key = "outputs";
         match self.find(key, |values| &values.outputs) {
-            None => Ok(vec!["stdout".to_owned()]),
+            None => Ok(vec!["stdout".into()]),
             Some((outputs, origin))
-                if outputs.is_empty() || outputs.iter().any(|output| output.trim().is_empty()) =>
+                if outputs.is_empty() || outputs.iter().any(|output| output.to.trim().is_empty()) =>
             {
                 Err(ConfigError::Empty { key, origin })
             }
-            Some((outputs, _)) => Ok(outputs),
+            Some((outputs, origin)) => {
+                outputs
+                    .iter()
+                    .filter_map(|output| output.rotate)
+                    .try_for_each(|rotate| rotate.check(&origin))?;
+                Ok(outputs)
+            }
         }
     }
 }
@@ -733,7 +742,7 @@ mod tests {
         assert_eq!(got.drain, Duration::from_millis(50));
         assert_eq!(got.waiting, Duration::from_millis(500));
         assert_eq!(got.settling, Duration::from_secs(5));
-        assert_eq!(got.outputs, ["stdout"]);
+        assert_eq!(got.outputs, ["stdout".into()]);
     }
 
     #[test]
@@ -828,6 +837,16 @@ mod tests {
                 "no outputs",
                 "outputs: []\n",
                 "`outputs` is empty (from /etc/flowlog.yaml): leave it out, or give it a value",
+            ),
+            (
+                "a file that is rotated at every line",
+                "outputs: [{to: a.json, rotate: {bytes: 100}}]\n",
+                "`outputs.rotate.bytes` is 100 (from /etc/flowlog.yaml): it must be 65536 to 1099511627776 bytes",
+            ),
+            (
+                "rotation that keeps nothing",
+                "outputs: [{to: a.json, rotate: {keep: 0}}]\n",
+                "`outputs.rotate.keep` is 0 (from /etc/flowlog.yaml): it must be 1 to 1000 files",
             ),
         ] {
             assert_eq!(settings(text, &Overrides::default()).unwrap_err(), expected, "{name}");

@@ -10,7 +10,7 @@ use crate::capture::{
 };
 use crate::cluster::watch::{self, Access, Prepared, Reach, Timing};
 use crate::cluster::{self, Folders, Store};
-use crate::config::{self, ClusterScope, Overrides, Settings};
+use crate::config::{self, ClusterScope, Overrides, Rotate, Settings};
 use crate::inventory::{self, Scope};
 use crate::model::ledger::Left;
 use crate::pipeline::{self, Classification, Parts, Source};
@@ -18,7 +18,7 @@ use crate::policy::{BlockScope, Policy};
 use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
-use crate::sinks::{self, Destination, QueueLimits, Sinks};
+use crate::sinks::{self, Destination, QueueLimits, Request, Rotation, Sinks};
 use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
 use crate::vendor::Sensitive;
 use crate::vendor::ranges::{Ranges, RangesBuilder};
@@ -70,7 +70,7 @@ pub(super) struct Args {
         value_name = "[FORMAT=]stdout|FILE",
         value_delimiter = ','
     )]
-    outputs: Option<Vec<String>>,
+    outputs: Option<Vec<config::Output>>,
     /// Write every connection instead of folding repeats.
     #[arg(long, env = "FLOWLOG_EACH")]
     each: bool,
@@ -211,9 +211,10 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let board = Arc::new(Board::new(Instant::now()));
     let build = vec![("version", env!("CARGO_PKG_VERSION")), ("kernel_half", OBJECT_SOURCE)];
     let server = listeners.serve(Arc::clone(&board), build)?;
-    let encoder = Encoder::new(identity(&settings)?, labelling(&settings))
-        .in_formats(sinks::formats(&settings.outputs));
-    let sinks = Sinks::start(&settings.outputs, &encoder, QueueLimits::default(), capture.ledger())?;
+    let outputs = requests(&settings);
+    let encoder =
+        Encoder::new(identity(&settings)?, labelling(&settings)).in_formats(sinks::formats(&outputs));
+    let sinks = Sinks::start(&outputs, &encoder, QueueLimits::default(), capture.ledger())?;
     let start = Start {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         kernel: host::read_kernel(Path::new("/"))?.release,
@@ -403,9 +404,18 @@ fn give_up_privileges(
     Ok(Some(confined))
 }
 
+/// What is asked of each output.
+fn requests(settings: &Settings) -> Vec<Request> {
+    let request = |config::Output { to, rotate }: &config::Output| {
+        let rotation = rotate.map(|Rotate { bytes, keep, zstd }| Rotation { bytes, keep, zstd });
+        Request { to: to.clone(), rotation }
+    };
+    settings.outputs.iter().map(request).collect()
+}
+
 /// Outputs that are files.
 fn files(settings: &Settings) -> impl Iterator<Item = &Path> {
-    settings.outputs.iter().filter_map(|output| Destination::of(output).file())
+    settings.outputs.iter().filter_map(|output| Destination::of(&output.to).file())
 }
 
 fn pin_state(pinned: &Pinned, capture: &Capture) -> PinState {

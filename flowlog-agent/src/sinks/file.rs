@@ -1,10 +1,15 @@
 //! A file, appended to: survives rotation by rename, a vanished directory, a full disk and a read-only
 //! remount. A named pipe or a device as the path works too.
 
+mod rotate;
+
+pub use rotate::Rotation;
+
 use super::output::{self, Output, PIPE_BATCH_BYTES, WriteError};
-use super::{SinkError, SinkKind};
+use super::{Request, SinkError, SinkKind};
 use crate::model::ledger::Place;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rotate::Rotator;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
@@ -14,7 +19,7 @@ use std::time::Duration;
 pub(super) const KIND: SinkKind = SinkKind {
     name: "file",
     takes: |_| true,
-    open: |output| Ok(Box::new(FileOutput::open(Path::new(output))?)),
+    open: |request| Ok(Box::new(FileOutput::asked(request)?)),
     #[cfg(test)]
     fixture: tests::fixture,
 };
@@ -32,6 +37,7 @@ struct FileOutput {
     open: Option<Open>,
     /// A line was torn and could not be taken back: it is ended before the next one begins.
     torn: bool,
+    rotator: Option<Rotator>,
 }
 
 struct Open {
@@ -42,6 +48,18 @@ struct Open {
 }
 
 impl FileOutput {
+    fn asked(request: &Request) -> Result<Self, SinkError> {
+        let mut output = Self::open(Path::new(request.destination().place))?;
+        if let Some(rotation) = request.rotation {
+            let link = output.path.symlink_metadata().is_ok_and(|found| found.is_symlink());
+            if link || !output.open.as_ref().is_some_and(|open| open.regular) {
+                return Err(SinkError::NotRotated { output: request.to.clone() });
+            }
+            output.rotator = Some(Rotator::new(rotation));
+        }
+        Ok(output)
+    }
+
     fn open(path: &Path) -> Result<Self, SinkError> {
         let directory = match path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -50,7 +68,7 @@ impl FileOutput {
         if !directory.is_dir() {
             return Err(SinkError::NoDirectory { path: path.to_owned(), directory: directory.to_owned() });
         }
-        let mut output = Self { path: path.to_owned(), open: None, torn: false };
+        let mut output = Self { path: path.to_owned(), open: None, torn: false, rotator: None };
         match output.reopen() {
             Ok(()) => Ok(output),
             // A named pipe that nobody reads yet: the writer tries again.
@@ -95,6 +113,16 @@ impl FileOutput {
         if unlinked { self.reopen() } else { Ok(()) }
     }
 
+    /// Between two writes: where the next one goes is told beforehand.
+    fn rotate_if_due(&mut self) -> io::Result<bool> {
+        let (Some(open), Some(rotator)) = (&self.open, &mut self.rotator) else { return Ok(false) };
+        if !rotator.is_due(open.file.metadata()?.len()) || !rotator.rotate(&self.path) {
+            return Ok(false);
+        }
+        self.reopen()?;
+        Ok(true)
+    }
+
     fn end_torn_line(&mut self) -> io::Result<()> {
         if !self.torn {
             return Ok(());
@@ -136,8 +164,9 @@ impl Output for FileOutput {
         };
         if replaced {
             self.reopen().map_err(nothing_written)?;
+            return Ok(true);
         }
-        Ok(replaced)
+        self.rotate_if_due().map_err(nothing_written)
     }
 
     fn reopen(&mut self) -> io::Result<()> {
@@ -292,6 +321,35 @@ pub(super) mod tests {
         written(&mut output, "3\n");
         assert_eq!(fs::read_to_string(directory.path().join("flows.jsonl.1")).unwrap(), "1\n2\n");
         assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+    }
+
+    #[test]
+    fn a_file_of_its_length_is_rotated_at_the_next_tick() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let rotation = Some(Rotation { bytes: 4, keep: 3, zstd: true });
+        let request = Request { to: path.to_str().unwrap().to_owned(), rotation };
+        let mut output = FileOutput::asked(&request).unwrap();
+        written(&mut output, "1\n");
+        assert!(!output.tick().unwrap(), "it is short");
+        written(&mut output, "2\n");
+        assert!(output.tick().unwrap());
+        written(&mut output, "3\n4\n");
+        assert!(!output.tick().unwrap(), "the last rotation has just been");
+        assert_eq!(fs::read_to_string(directory.path().join("flows.jsonl.1")).unwrap(), "1\n2\n");
+        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n4\n");
+    }
+
+    #[test]
+    fn what_is_no_file_of_its_own_is_not_rotated() {
+        let directory = tempfile::tempdir().unwrap();
+        let link = directory.path().join("link.jsonl");
+        std::os::unix::fs::symlink(directory.path().join("flows.jsonl"), &link).unwrap();
+        for to in ["/dev/null", link.to_str().unwrap()] {
+            let rotation = Some(Rotation { bytes: 1, keep: 1, zstd: false });
+            let refused = FileOutput::asked(&Request { to: to.to_owned(), rotation });
+            assert!(matches!(refused, Err(SinkError::NotRotated { .. })), "{to}");
+        }
     }
 
     #[test]

@@ -8,11 +8,14 @@ mod destination;
 mod file;
 mod output;
 mod queue;
+mod request;
 mod stdout;
 mod writer;
 
 pub use destination::Destination;
+pub use file::Rotation;
 pub use queue::{QueueLimits, SinkState};
+pub use request::Request;
 
 use crate::model::Ledger;
 use crate::record::{Encoder, Format, Formats, Line, SinkCounters};
@@ -31,10 +34,10 @@ use writer::{Marks, Writer};
 struct SinkKind {
     /// Name in the own log and in tests.
     name: &'static str,
-    /// Whether an output, as the configuration writes it, is of this kind.
+    /// Whether a place, as the configuration writes it, is of this kind.
     takes: fn(&str) -> bool,
     /// Open it.
-    open: fn(&str) -> Result<Box<dyn Output>, SinkError>,
+    open: fn(&Request) -> Result<Box<dyn Output>, SinkError>,
     /// A fresh destination for the shared test, and what reads back all that was written to it.
     #[cfg(test)]
     fixture: fn() -> tests::Fixture,
@@ -94,6 +97,14 @@ pub enum SinkError {
         /// What the system said.
         source: io::Error,
     },
+    /// What cannot be renamed.
+    #[error(
+        "output `{output}` is to be rotated (`rotate`) and is no file of its own: name a file, and no link to one"
+    )]
+    NotRotated {
+        /// The output as written.
+        output: String,
+    },
     /// Standard output is closed.
     #[error("standard output cannot be used: {source}")]
     Stdout {
@@ -126,10 +137,10 @@ struct Sink {
 }
 
 impl Sinks {
-    /// Open every output (`[FORMAT=]stdout` or a path) and start its writer. `encoder` makes the sinks' own `loss`
+    /// Open every output and start its writer. `encoder` makes the sinks' own `loss`
     /// records, in formats that it has; in `ledger`, if there is one, writers mark what they are writing.
     pub fn start(
-        outputs: &[String],
+        outputs: &[Request],
         encoder: &Encoder,
         limits: QueueLimits,
         ledger: Option<&'static Ledger>,
@@ -138,22 +149,23 @@ impl Sinks {
             return Err(SinkError::NoOutput);
         }
         let (tell_closed, closed) = watch::channel(false);
-        let mut opened: Vec<(&String, Destination<'_>, Box<dyn Output>)> = Vec::new();
-        for output in outputs {
-            let destination = Destination::of(output);
+        let mut opened: Vec<(&str, Destination<'_>, Box<dyn Output>)> = Vec::new();
+        for request in outputs {
+            let destination = request.destination();
+            let output = || request.to.clone();
             if opened.iter().any(|(_, other, _)| other.is_same_place(destination)) {
-                return Err(SinkError::Twice { output: output.clone() });
+                return Err(SinkError::Twice { output: output() });
             }
             if let Some(name) = destination.unknown_format() {
-                return Err(SinkError::UnknownFormat { output: output.clone(), name: name.to_owned() });
+                return Err(SinkError::UnknownFormat { output: output(), name: name.to_owned() });
             }
             if destination.place.is_empty() {
-                return Err(SinkError::NoPlace { output: output.clone() });
+                return Err(SinkError::NoPlace { output: output() });
             }
             if !encoder.formats().has(destination.format) {
-                return Err(SinkError::Format { output: output.clone() });
+                return Err(SinkError::Format { output: output() });
             }
-            opened.push((output, destination, open(destination.place)?));
+            opened.push((&request.to, destination, open(request)?));
         }
         let sinks = opened
             .into_iter()
@@ -262,8 +274,8 @@ impl Sink {
 }
 
 /// The formats that these outputs have.
-pub fn formats(outputs: &[String]) -> Formats {
-    Formats::of(outputs.iter().map(|output| Destination::of(output).format))
+pub fn formats(outputs: &[Request]) -> Formats {
+    Formats::of(outputs.iter().map(|output| output.destination().format))
 }
 
 fn deadline(within: Duration) -> Instant {
@@ -271,10 +283,11 @@ fn deadline(within: Duration) -> Instant {
     now.checked_add(within).unwrap_or(now)
 }
 
-fn open(output: &str) -> Result<Box<dyn Output>, SinkError> {
-    let Some(kind) = KINDS.iter().find(|kind| (kind.takes)(output)) else { return Err(SinkError::NoOutput) };
-    tracing::debug!(kind = kind.name, output, "open the output");
-    (kind.open)(output)
+fn open(request: &Request) -> Result<Box<dyn Output>, SinkError> {
+    let place = request.destination().place;
+    let Some(kind) = KINDS.iter().find(|kind| (kind.takes)(place)) else { return Err(SinkError::NoOutput) };
+    tracing::debug!(kind = kind.name, output = request.to, "open the output");
+    (kind.open)(request)
 }
 
 #[cfg(test)]

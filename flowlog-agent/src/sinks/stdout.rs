@@ -11,7 +11,10 @@ use std::time::Duration;
 pub(super) const KIND: SinkKind = SinkKind {
     name: "stdout",
     takes: |output| output == "stdout" || output == "-",
-    open: |_| Ok(Box::new(Stdout::open()?)),
+    open: |request| match request.rotation {
+        Some(_) => Err(SinkError::NotRotated { output: request.to.clone() }),
+        None => Ok(Box::new(Stdout::open()?)),
+    },
     #[cfg(test)]
     fixture: tests::fixture,
 };

@@ -44,7 +44,7 @@ fn start(output: Box<dyn Output>, limits: QueueLimits) -> (Sinks, watch::Receive
 }
 
 fn start_file(path: &Path, limits: QueueLimits) -> Sinks {
-    Sinks::start(&[path.to_str().unwrap().to_owned()], &encoder(), limits, None).unwrap()
+    Sinks::start(&[path.to_str().unwrap().into()], &encoder(), limits, None).unwrap()
 }
 
 /// Every line as a reader gets it; their numbers have no gap.
@@ -310,7 +310,7 @@ fn lines_for_a_named_pipe_wait_for_its_reader() {
 #[test]
 fn outputs_that_cannot_work_are_refused() {
     let refuse = |outputs: &[&str]| {
-        let outputs: Vec<String> = outputs.iter().map(|output| (*output).to_owned()).collect();
+        let outputs: Vec<Request> = outputs.iter().copied().map(Request::from).collect();
         Sinks::start(&outputs, &encoder(), SMALL, None).unwrap_err().to_string()
     };
     assert_eq!(refuse(&[]), "no output is configured: name `stdout` or the path of a file");
@@ -330,10 +330,11 @@ fn what_is_offered_is_shared_and_not_copied() {
 #[test]
 fn every_output_has_its_own_format_and_all_have_the_same_records() {
     let folder = tempfile::tempdir().unwrap();
-    let outputs: Vec<String> = ["", "ecs=", "ocsf=", "ocsf="]
+    let outputs: Vec<Request> = ["", "ecs=", "ocsf=", "ocsf="]
         .iter()
         .enumerate()
         .map(|(number, format)| format!("{format}{}", folder.path().join(format!("{number}.json")).display()))
+        .map(|output| Request::from(&*output))
         .collect();
     let mut encoder = encoder().in_formats(formats(&outputs));
     let sinks = Sinks::start(&outputs, &encoder, QueueLimits::default(), None).unwrap();
@@ -367,7 +368,8 @@ fn a_loss_is_told_in_the_format_of_its_output() {
     let file = folder.path().join("flows.json");
     let output = format!("ocsf={}", file.display());
     let mut encoder = encoder().in_formats(Format::Ocsf);
-    let sinks = Sinks::start(&[output], &encoder, QueueLimits { lines: 0, bytes: 0 }, None).unwrap();
+    let sinks =
+        Sinks::start(&[Request::from(&*output)], &encoder, QueueLimits { lines: 0, bytes: 0 }, None).unwrap();
     let event = AgentEvent::Gap(Gap { from: time(), to: time(), reason: "lost".to_owned() });
     sinks.offer([encoder.agent(&Agent { time: time(), event }).unwrap()]);
     sinks.finish(LONG);
@@ -378,7 +380,7 @@ fn a_loss_is_told_in_the_format_of_its_output() {
 #[test]
 fn one_place_is_not_written_in_two_formats() {
     let start = |outputs: &[&str], encoder: &Encoder| {
-        let outputs: Vec<String> = outputs.iter().map(|output| (*output).to_owned()).collect();
+        let outputs: Vec<Request> = outputs.iter().copied().map(Request::from).collect();
         Sinks::start(&outputs, encoder, SMALL, None)
     };
     let all = encoder().in_formats(Formats::of(Format::ALL));

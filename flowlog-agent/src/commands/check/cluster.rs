@@ -4,7 +4,7 @@ use super::{Ability, Row, shown_list};
 use crate::capture::Cgroups;
 use crate::capture::host::{self, under};
 use crate::cluster::watch::{self, Access, Followed, Needed, Probe, ProbedKind, ProbedNode, Reach, Timing};
-use crate::config::{Overrides, Settings};
+use crate::config::{Output, Overrides, Settings};
 use crate::sinks::Destination;
 use anyhow::Context as _;
 use nix::unistd::{AccessFlags, access};
@@ -35,7 +35,7 @@ pub(super) struct ClusterArgs {
     node: Option<String>,
     /// The files that `flowlog run --output` is given.
     #[arg(long, env = "FLOWLOG_OUTPUTS", value_name = "FILE", value_delimiter = ',')]
-    outputs: Option<Vec<String>>,
+    outputs: Option<Vec<Output>>,
 }
 
 /// What was found of the cluster.
@@ -106,7 +106,7 @@ impl ClusterArgs {
             part.pod.push(look_at_processes(Path::new("/")));
             part.pod.extend(addresses.map(|node| look_at_network(&node, &own)));
             part.pod.push(look_at_cgroups());
-            let files = settings.outputs.iter().filter_map(|output| Destination::of(output).file());
+            let files = settings.outputs.iter().filter_map(|output| Destination::of(&output.to).file());
             part.pod.extend(files.map(look_at_output));
         }
         Ok(part)

@@ -1,0 +1,170 @@
+//! Outputs as they are written: a text that says where lines go, or a map with that text under `to` and what else is
+//! wanted of it. Which places there are is known to the room that opens them.
+
+use super::{ConfigError, Origin};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::fmt;
+
+/// One output.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// `[FORMAT=]PLACE`: `stdout`, `/var/log/flowlog/flows.json`, `ecs=/var/log/flowlog/ecs.json`.
+    pub to: String,
+    /// Of a file: when the agent itself rotates it; absent: somebody else does.
+    pub rotate: Option<Rotate>,
+}
+
+/// When a file is rotated, and what becomes of the old ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Rotate {
+    /// A file of this length or more is rotated.
+    pub bytes: u64,
+    /// So many old files are kept.
+    pub keep: u32,
+    /// Whether old files are compressed by zstd, from the second on.
+    pub zstd: bool,
+}
+
+impl Rotate {
+    /// Whether its numbers make sense.
+    pub(super) fn check(self, origin: &Origin) -> Result<(), ConfigError> {
+        let range = |key, value, (least, most): (u64, u64), unit| {
+            let wrong = || {
+                let allowed = format!("{least} to {most} {unit}");
+                ConfigError::Range { key, value, origin: origin.clone(), allowed }
+            };
+            (least..=most).contains(&value).then_some(()).ok_or_else(wrong)
+        };
+        range("outputs.rotate.bytes", self.bytes, (65_536, 1 << 40), "bytes")?;
+        range("outputs.rotate.keep", self.keep.into(), (1, 1_000), "files")
+    }
+}
+
+impl Default for Rotate {
+    fn default() -> Self {
+        Self { bytes: 100 << 20, keep: 5, zstd: true }
+    }
+}
+
+/// The map.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    /// Where lines go.
+    to: String,
+    /// The format of lines, where `to` does not name it.
+    #[serde(skip_serializing)]
+    format: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rotate: Option<Rotate>,
+}
+
+impl From<&str> for Output {
+    fn from(to: &str) -> Self {
+        Self { to: to.to_owned(), ..Self::default() }
+    }
+}
+
+impl TryFrom<Written> for Output {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { to, format, rotate } = written;
+        let to = match format {
+            None => to,
+            Some(format) if names_format(&to) => {
+                return Err(format!("an output has `format: {format}`, and `to: {to}` names one, too"));
+            }
+            Some(format) => format!("{format}={to}"),
+        };
+        Ok(Self { to, rotate })
+    }
+}
+
+/// Whether a text begins with a word and `=`.
+fn names_format(to: &str) -> bool {
+    to.split_once('=')
+        .is_some_and(|(name, _)| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
+impl<'de> Deserialize<'de> for Output {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = Output;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("where lines go, such as `stdout` or a file, or a map with that under `to`")
+            }
+
+            fn visit_str<E: Error>(self, text: &str) -> Result<Output, E> {
+                Ok(Output::from(text))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Output, A::Error> {
+                let written = Written::deserialize(MapAccessDeserializer::new(map))?;
+                Output::try_from(written).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// As short as it can be written.
+impl Serialize for Output {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if *self == Self::from(&*self.to) {
+            return serializer.serialize_str(&self.to);
+        }
+        let Self { to, rotate } = self.clone();
+        Written { to, format: None, rotate }.serialize(serializer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outputs(text: &str) -> Result<Vec<Output>, String> {
+        serde_saphyr::from_str(text).map_err(|error| error.without_snippet().to_string())
+    }
+
+    #[test]
+    fn an_output_is_a_text_or_a_map() {
+        let got = outputs("- stdout\n- ecs=/a.json\n- to: /b.json\n- {to: /c.json, format: ocsf}\n").unwrap();
+        let expected = ["stdout", "ecs=/a.json", "/b.json", "ocsf=/c.json"].map(Output::from);
+        assert_eq!(got, expected);
+    }
+
+    #[test]
+    fn an_output_is_told_as_it_can_be_written() {
+        let text = "- stdout\n- {to: /b.json, format: ecs, rotate: {keep: 9}}\n";
+        let got = outputs(text).unwrap();
+        let told = serde_json::to_string(&got).unwrap();
+        let rotate = r#"{"bytes":104857600,"keep":9,"zstd":true}"#;
+        assert_eq!(told, format!(r#"["stdout",{{"to":"ecs=/b.json","rotate":{rotate}}}]"#));
+        assert_eq!(outputs(&told).unwrap(), got);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_map_is_told() {
+        for (name, text, expected) in [
+            ("an unknown key", "- {to: /a.json, formats: ecs}\n", "formats"),
+            ("no place", "- {format: ecs}\n", "to"),
+            (
+                "two formats",
+                "- {to: ecs=/a.json, format: ocsf}\n",
+                "an output has `format: ocsf`, and `to: ecs=/a.json` names one, too",
+            ),
+            ("a number", "- 3\n", "where lines go"),
+        ] {
+            let error = outputs(text).unwrap_err();
+            assert!(error.contains(expected), "{name}: {error}");
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! What is asked of an output: where lines go, and what else is wanted of that place.
+
+use super::{Destination, Rotation};
+
+/// An output as somebody asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// `[FORMAT=]PLACE`, as the configuration writes it; also the sink's name.
+    pub to: String,
+    /// Of a file: when the agent itself rotates it.
+    pub rotation: Option<Rotation>,
+}
+
+impl Request {
+    /// Where lines go, and in which format.
+    pub fn destination(&self) -> Destination<'_> {
+        Destination::of(&self.to)
+    }
+}
+
+impl From<&str> for Request {
+    fn from(to: &str) -> Self {
+        Self { to: to.to_owned(), ..Self::default() }
+    }
+}

@@ -55,6 +55,11 @@ impl ReadPod {
     }
 }
 
+/// Whether its own owner is what people name. Of kinds of these names there are others: Volcano has a Job of its own.
+pub(super) fn is_between(owner: &Workload) -> bool {
+    matches!((&*owner.kind, &*owner.group), ("ReplicaSet", "apps") | ("Job", "batch"))
+}
+
 /// The owner as people name it: a ReplicaSet's Deployment, a Job's CronJob.
 fn workload(
     owner: Arc<Workload>,
@@ -64,6 +69,9 @@ fn workload(
     // A static pod's mirror is owned by its node.
     if owner.kind == "Node" {
         return None;
+    }
+    if !is_between(&owner) {
+        return Some(owner);
     }
     let (kind, name) = (owner.kind.clone(), owner.name.clone());
     match owners.get(&Key { kind, namespace: pod.namespace.to_string(), name, trial: false }) {
@@ -266,8 +274,11 @@ pub(super) fn protocol(written: Option<&str>, field: &str) -> Result<Protocol, F
 
 #[cfg(test)]
 mod tests {
-    use super::{block, ip, read_pod};
+    use super::{Key, block, ip, read_pod};
+    use crate::model::Workload;
+    use foldhash::HashMap;
     use serde_json::{from_value, json};
+    use std::sync::Arc;
 
     #[test]
     fn leading_zeros_are_decimal_as_for_an_api_server() {
@@ -305,6 +316,31 @@ mod tests {
             });
             let read = read_pod(from_value(pod).unwrap()).unwrap();
             assert_eq!(read.pod.static_uid.as_deref(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_job_of_another_group_is_not_taken_for_one_of_the_same_name() {
+        let (kind, namespace, name) = ("Job".to_owned(), "shop".to_owned(), "tidy".to_owned());
+        let group = "batch".to_owned();
+        let cron = Arc::new(Workload { kind: "CronJob".to_owned(), name: "nightly".to_owned(), group });
+        let key = Key { kind, namespace, name, trial: false };
+        let owners: HashMap<_, _> = [(key, Some(cron))].into_iter().collect();
+        for (version, expected) in
+            [("batch/v1", ("CronJob", "nightly")), ("batch.volcano.sh/v1alpha1", ("Job", "tidy"))]
+        {
+            let pod = json!({
+                "metadata": {
+                    "name": "tidy-0", "namespace": "shop", "uid": "u",
+                    "ownerReferences": [
+                        {"apiVersion": version, "kind": "Job", "name": "tidy", "uid": "o", "controller": true}
+                    ],
+                },
+                "spec": {"containers": []},
+            });
+            let read = read_pod(from_value(pod).unwrap()).unwrap();
+            let whose = read.complete(&HashMap::default(), &owners).workload.unwrap();
+            assert_eq!((&*whose.kind, &*whose.name), expected, "{version}");
         }
     }
 }

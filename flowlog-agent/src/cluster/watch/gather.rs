@@ -3,7 +3,7 @@
 
 use super::super::Change;
 use super::super::objects::Key;
-use super::super::pods::ReadPod;
+use super::super::pods::{ReadPod, is_between};
 use super::alike::Pool;
 use super::follow::{State, Told};
 use super::kinds::Kind;
@@ -240,7 +240,7 @@ impl Gather {
             self.early.entry(id.0).or_default().insert(id.1, pod);
             return;
         }
-        if let Some(job) = pod.owner().filter(|owner| owner.kind == "Job") {
+        if let Some(job) = pod.owner().filter(|owner| owner.kind == "Job" && is_between(owner)) {
             let job = job_key(id.0.to_string(), job.name.clone());
             self.of_job.entry(job.clone()).or_default().insert(id.clone());
             self.job_of.insert(id.clone(), job);

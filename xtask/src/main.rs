@@ -81,6 +81,8 @@ enum Bench {
     Bulk(bench::RoundArgs),
     /// What a datagram that a filter drops costs with the agent attached (root).
     Drop(bench::RoundArgs),
+    /// What a record costs from the flow to the file, in each format
+    Output(bench::OutputArgs),
     /// What the policy engine costs: a question, a load, an update, memory, and how they grow.
     Policy(bench::PolicyArgs),
     /// What following a large cluster costs: memory, CPU while it changes, how soon a policy is in force (root).
@@ -129,6 +131,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(Bench::Udp(args)) => bench::udp(&args),
         Task::Bench(Bench::Bulk(args)) => bench::bulk(&args),
         Task::Bench(Bench::Drop(args)) => bench::drop(&args),
+        Task::Bench(Bench::Output(args)) => bench::output(&args),
         Task::Bench(Bench::Policy(args)) => bench::policy(&args),
         Task::Bench(Bench::Cluster(args)) => bench::cluster(&args),
         Task::Bench(Bench::Load(args)) => bench::load(&args),

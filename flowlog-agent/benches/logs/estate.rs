@@ -222,10 +222,17 @@ pub(crate) struct Log<'a> {
 impl Log<'_> {
     /// Append the next line.
     pub(crate) fn append_line(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        let flow = self.next_flow()?;
+        self.encoder.flow(&flow)?.append_to(self.seq, out);
+        Ok(())
+    }
+
+    /// What it tells of.
+    pub(crate) fn next_flow(&mut self) -> Result<Flow> {
         self.seq += 1;
         let step = 1.millisecond().nanoseconds(i64::from(self.dice.below(40_000_000)));
         self.time = self.time.checked_add(step)?;
-        let flow = match self.open.take() {
+        Ok(match self.open.take() {
             // What became of it, told a few lines later in a true log.
             Some(mut flow) if self.dice.below(4) == 0 => {
                 (flow.count, flow.update, flow.last) = (0, true, self.time);
@@ -240,9 +247,7 @@ impl Log<'_> {
                 }
                 flow
             }
-        };
-        self.encoder.flow(&flow)?.append_to(self.seq, out);
-        Ok(())
+        })
     }
 
     fn flow(&mut self) -> Flow {

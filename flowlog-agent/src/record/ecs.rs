@@ -7,10 +7,10 @@ use super::format::Format;
 use super::native::{FlowLine, LossLine};
 use super::passage::{Passage, iana, rank, succeeded};
 use super::shorten::Shortening;
-use super::tree::{Made, Move, Nested, Tree, ns_between};
+use super::tree::{self, Made, Move, Node, Tree, ns_between};
 use crate::model::{Direction, Flow, LiveFinding, Loss, Severity};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Error;
 
 const VERSION: &str = "9.4.0";
 
@@ -105,10 +105,15 @@ pub(super) const MADE: [Made; 33] = [
     ("flowlog.agent.config", "`agent.config` as JSON in a text: its keys are no fields"),
 ];
 
-pub(super) fn flow(flow: &Flow, with: Encoding<'_>, short: &Shortening) -> Nested {
+pub(super) fn flow(
+    out: &mut Vec<u8>,
+    flow: &Flow,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
     let line = FlowLine::of(flow, with.run, with.labelling, short);
-    Nested::of(Format::Ecs, &line, |tree| {
-        begin(tree, "flow", "event");
+    tree::append(out, Format::Ecs, &line, |tree| {
+        begin(tree, "flowlog.flow", "event");
         event(tree, &["network"], &types(flow));
         tree.put("event.outcome", outcome(flow));
         connection(tree, flow.direction);
@@ -122,26 +127,41 @@ pub(super) fn flow(flow: &Flow, with: Encoding<'_>, short: &Shortening) -> Neste
     })
 }
 
-pub(super) fn finding(found: &LiveFinding, with: Encoding<'_>, short: &Shortening) -> Nested {
+pub(super) fn finding(
+    out: &mut Vec<u8>,
+    found: &LiveFinding,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
     let line = FindingLine::of(found, with.run, with.labelling, short);
-    Nested::of(Format::Ecs, &line, |tree| {
-        begin(tree, "finding", "alert");
+    tree::append(out, Format::Ecs, &line, |tree| {
+        begin(tree, "flowlog.finding", "alert");
         event(tree, &["network", "intrusion_detection"], &["info"]);
         connection(tree, found.flow.direction);
         finish(tree, Some(found.severity), Some((found.first, found.last)));
     })
 }
 
-pub(super) fn loss(loss: &Loss, with: Encoding<'_>, short: &Shortening) -> Nested {
-    Nested::of(Format::Ecs, &LossLine::of(loss, with.run, short), |tree| {
-        begin(tree, "loss", "pipeline_error");
+pub(super) fn loss(
+    out: &mut Vec<u8>,
+    loss: &Loss,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
+    tree::append(out, Format::Ecs, &LossLine::of(loss, with.run, short), |tree| {
+        begin(tree, "flowlog.loss", "pipeline_error");
         event(tree, &[], &["error"]);
         finish(tree, None, Some((loss.first, loss.last)));
     })
 }
 
-pub(super) fn agent(agent: &Agent, with: Encoding<'_>, short: &Shortening) -> Nested {
-    Nested::of(Format::Ecs, &AgentLine::of(agent, with.run, short), |tree| {
+pub(super) fn agent(
+    out: &mut Vec<u8>,
+    agent: &Agent,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
+    tree::append(out, Format::Ecs, &AgentLine::of(agent, with.run, short), |tree| {
         let (kind, category, what, time) = match &agent.event {
             AgentEvent::Start(_) => ("event", "process", "start", None),
             AgentEvent::Stop(_) => ("event", "process", "end", None),
@@ -149,23 +169,22 @@ pub(super) fn agent(agent: &Agent, with: Encoding<'_>, short: &Shortening) -> Ne
             AgentEvent::Snapshot(_) => ("state", "configuration", "info", None),
             AgentEvent::Gap(gap) => ("pipeline_error", "process", "info", Some((gap.from, gap.to))),
         };
-        begin(tree, "agent", kind);
+        begin(tree, "flowlog.agent", kind);
         event(tree, &[category], &[what]);
-        tree.change("agent.counters.sinks", named);
-        tree.change("agent.config", |config| config.to_string().into());
+        tree.name("agent.counters.sinks");
+        tree.quote("agent.config");
         finish(tree, None, time);
     })
 }
 
-fn begin(tree: &mut Tree, record: &str, kind: &str) {
+fn begin(tree: &mut Tree, dataset: &str, kind: &str) {
     tree.put("ecs.version", VERSION);
     tree.put("event.kind", kind);
     tree.put("event.module", "flowlog");
-    tree.put("event.dataset", format!("flowlog.{record}"));
+    tree.put("event.dataset", dataset);
     tree.put("agent.type", "flowlog");
     tree.put("orchestrator.type", "kubernetes");
-    let run = tree.get("run").cloned();
-    tree.put_some("agent.ephemeral_id", run);
+    tree.copy("run", "agent.ephemeral_id");
 }
 
 fn event(tree: &mut Tree, category: &[&str], types: &[&str]) {
@@ -177,58 +196,87 @@ fn event(tree: &mut Tree, category: &[&str], types: &[&str]) {
 
 /// What a flow and a finding have in common.
 fn connection(tree: &mut Tree, direction: Direction) {
-    let end = match direction {
-        Direction::Egress => "source",
-        Direction::Ingress => "destination",
-    };
-    local(tree, end);
-    let names: Vec<Value> = tree
-        .get("destination.names")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(|name| name.get("name").cloned())
-        .collect();
-    tree.put_some("destination.domain", names.first().cloned());
-    if !names.is_empty() {
-        tree.put("related.hosts", unique(names));
-    }
+    local(
+        tree,
+        match direction {
+            Direction::Egress => &SOURCE,
+            Direction::Ingress => &DESTINATION,
+        },
+    );
+    let names = tree.get("destination.names").map_or(&[][..], Node::elements);
+    let names: Vec<Node> = names.iter().filter_map(|name| tree.member(name, "name").cloned()).collect();
+    tree.put_node("destination.domain", names.first().cloned());
+    put_unique(tree, "related.hosts", names);
     let ips = ["source.ip", "destination.ip", "dialed.ip"].iter().filter_map(|path| tree.get(path).cloned());
-    let ips = unique(ips);
-    if !ips.is_empty() {
-        tree.put("related.ip", ips);
-    }
-    for end in ["source", "destination"] {
-        for labels in ["labels", "namespace_labels"] {
-            tree.change(&format!("{end}.{labels}"), pairs);
-        }
+    let ips = ips.collect();
+    put_unique(tree, "related.ip", ips);
+    for end in [&SOURCE, &DESTINATION] {
+        tree.pair(end.labels);
+        tree.pair(end.namespace_labels);
     }
 }
 
+fn put_unique(tree: &mut Tree, path: &'static str, nodes: Vec<Node>) {
+    let nodes = tree.unique(nodes);
+    tree.put_node(path, (!nodes.is_empty()).then_some(Node::List(nodes)));
+}
+
+/// Paths to what is said of an end.
+struct End {
+    pod: &'static str,
+    namespace: &'static str,
+    pod_uid: &'static str,
+    workload_kind: &'static str,
+    container: &'static str,
+    image: &'static str,
+    image_digest: &'static str,
+    labels: &'static str,
+    namespace_labels: &'static str,
+}
+
+macro_rules! end {
+    ($name:literal) => {
+        End {
+            pod: concat!($name, ".pod"),
+            namespace: concat!($name, ".namespace"),
+            pod_uid: concat!($name, ".pod_uid"),
+            workload_kind: concat!($name, ".workload.kind"),
+            container: concat!($name, ".container"),
+            image: concat!($name, ".image"),
+            image_digest: concat!($name, ".image_digest"),
+            labels: concat!($name, ".labels"),
+            namespace_labels: concat!($name, ".namespace_labels"),
+        }
+    };
+}
+
+const SOURCE: End = end!("source");
+const DESTINATION: End = end!("destination");
+
 /// The pod whose node tells this: ECS has room for one.
-fn local(tree: &mut Tree, end: &str) {
-    let of = |tree: &Tree, name: &str| tree.get(&format!("{end}.{name}")).cloned();
-    if let Some(pod) = of(tree, "pod") {
+fn local(tree: &mut Tree, end: &End) {
+    if tree.get(end.pod).is_some() {
         tree.put("orchestrator.resource.type", "pod");
-        tree.put("orchestrator.resource.name", pod);
     }
     for (from, to) in [
-        ("namespace", "orchestrator.namespace"),
-        ("pod_uid", "orchestrator.resource.id"),
-        ("workload.kind", "orchestrator.resource.parent.type"),
-        ("container", "container.name"),
+        (end.pod, "orchestrator.resource.name"),
+        (end.namespace, "orchestrator.namespace"),
+        (end.pod_uid, "orchestrator.resource.id"),
+        (end.workload_kind, "orchestrator.resource.parent.type"),
+        (end.container, "container.name"),
     ] {
-        let value = of(tree, from);
-        tree.put_some(to, value);
+        tree.copy(from, to);
     }
-    if let Some(Value::String(image)) = of(tree, "image") {
+    if let Some(image) = tree.text(end.image).map(str::to_owned) {
+        // No escape has a sign in it by which a reference is taken apart.
         let (name, tag) = name_and_tag(&image);
-        tree.put("container.image.name", name);
-        tree.put_some("container.image.tag", tag.map(|tag| vec![tag]));
+        let name = tree.quoted(name);
+        tree.put_node("container.image.name", Some(name));
+        let tag = tag.map(|tag| Node::List(vec![tree.quoted(tag)]));
+        tree.put_node("container.image.tag", tag);
     }
-    if let Some(digest) = of(tree, "image_digest") {
-        tree.put("container.image.hash.all", [digest].as_slice());
-    }
+    let digest = tree.get(end.image_digest).cloned();
+    tree.put_node("container.image.hash.all", digest.map(|digest| Node::List(vec![digest])));
 }
 
 fn finish(tree: &mut Tree, severity: Option<Severity>, time: Option<(Timestamp, Timestamp)>) {
@@ -266,34 +314,4 @@ pub(super) fn name_and_tag(image: &str) -> (&str, Option<&str>) {
         }
         None => (image, None),
     }
-}
-
-/// `{"key": "value"}` as `["key=value"]`.
-fn pairs(labels: Value) -> Value {
-    let Value::Object(labels) = labels else { return labels };
-    let pair = |(key, value): (String, Value)| format!("{key}={}", value.as_str().unwrap_or_default());
-    labels.into_iter().map(pair).collect::<Vec<_>>().into()
-}
-
-/// `{"name": {…}}` as `[{"name": "name", …}]`.
-fn named(parts: Value) -> Value {
-    let Value::Object(parts) = parts else { return parts };
-    let with_name = |(name, part): (String, Value)| {
-        let mut members = Map::from_iter([("name".to_owned(), Value::String(name))]);
-        if let Value::Object(part) = part {
-            members.extend(part);
-        }
-        Value::Object(members)
-    };
-    parts.into_iter().map(with_name).collect::<Vec<_>>().into()
-}
-
-fn unique(values: impl IntoIterator<Item = Value>) -> Vec<Value> {
-    let mut all = Vec::new();
-    for value in values {
-        if !all.contains(&value) {
-            all.push(value);
-        }
-    }
-    all
 }

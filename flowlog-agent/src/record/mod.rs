@@ -37,7 +37,6 @@ use agent::AgentLine;
 use bytes::Bytes;
 use finding::FindingLine;
 use native::{FlowLine, LossLine};
-use serde::Serialize;
 use shared::Shared;
 use shorten::Shortening;
 use std::collections::BTreeSet;
@@ -253,11 +252,13 @@ impl Encoder {
                 shared.append_flow(buffer, flow, run, labelling).map_err(json)?;
                 match finished(buffer, format) {
                     Some(body) => Ok(body),
-                    None => fit(buffer, format, "flow", |short| FlowLine::of(flow, run, labelling, short)),
+                    None => fit(buffer, format, "flow", |out, short| {
+                        json::append(out, &FlowLine::of(flow, run, labelling, short))
+                    }),
                 }
             }
-            Format::Ecs => fit(buffer, format, "flow", |short| ecs::flow(flow, with, short)),
-            Format::Ocsf => fit(buffer, format, "flow", |short| ocsf::flow(flow, with, short)),
+            Format::Ecs => fit(buffer, format, "flow", |out, short| ecs::flow(out, flow, with, short)),
+            Format::Ocsf => fit(buffer, format, "flow", |out, short| ocsf::flow(out, flow, with, short)),
         }
     }
 
@@ -267,11 +268,15 @@ impl Encoder {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
-                Format::Flowlog => {
-                    fit(buffer, format, "finding", |short| FindingLine::of(found, run, labelling, short))
+                Format::Flowlog => fit(buffer, format, "finding", |out, short| {
+                    json::append(out, &FindingLine::of(found, run, labelling, short))
+                }),
+                Format::Ecs => {
+                    fit(buffer, format, "finding", |out, short| ecs::finding(out, found, with, short))
                 }
-                Format::Ecs => fit(buffer, format, "finding", |short| ecs::finding(found, with, short)),
-                Format::Ocsf => fit(buffer, format, "finding", |short| ocsf::finding(found, with, short)),
+                Format::Ocsf => {
+                    fit(buffer, format, "finding", |out, short| ocsf::finding(out, found, with, short))
+                }
             }
         })
     }
@@ -282,9 +287,11 @@ impl Encoder {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
-                Format::Flowlog => fit(buffer, format, "loss", |short| LossLine::of(loss, run, short)),
-                Format::Ecs => fit(buffer, format, "loss", |short| ecs::loss(loss, with, short)),
-                Format::Ocsf => fit(buffer, format, "loss", |short| ocsf::loss(loss, with, short)),
+                Format::Flowlog => fit(buffer, format, "loss", |out, short| {
+                    json::append(out, &LossLine::of(loss, run, short))
+                }),
+                Format::Ecs => fit(buffer, format, "loss", |out, short| ecs::loss(out, loss, with, short)),
+                Format::Ocsf => fit(buffer, format, "loss", |out, short| ocsf::loss(out, loss, with, short)),
             }
         })
     }
@@ -295,9 +302,13 @@ impl Encoder {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
-                Format::Flowlog => fit(buffer, format, "agent", |short| AgentLine::of(agent, run, short)),
-                Format::Ecs => fit(buffer, format, "agent", |short| ecs::agent(agent, with, short)),
-                Format::Ocsf => fit(buffer, format, "agent", |short| ocsf::agent(agent, with, short)),
+                Format::Flowlog => fit(buffer, format, "agent", |out, short| {
+                    json::append(out, &AgentLine::of(agent, run, short))
+                }),
+                Format::Ecs => fit(buffer, format, "agent", |out, short| ecs::agent(out, agent, with, short)),
+                Format::Ocsf => {
+                    fit(buffer, format, "agent", |out, short| ocsf::agent(out, agent, with, short))
+                }
             }
         })
     }
@@ -329,16 +340,17 @@ struct Encoding<'a> {
 }
 
 /// Encode, shortened as far as the limit asks; nearly every line fits as it is.
-fn fit<T: Serialize>(
+fn fit(
     buffer: &mut Vec<u8>,
     format: Format,
     kind: &'static str,
-    line: impl Fn(&Shortening) -> T,
+    append: impl Fn(&mut Vec<u8>, &Shortening) -> Result<(), serde_json::Error>,
 ) -> Result<Bytes, EncodeError> {
     let mut bytes = 0;
     for short in Shortening::steps() {
         buffer.clear();
-        text::append_json(buffer, &line(&short)).map_err(|source| EncodeError::Json { kind, source })?;
+        append(buffer, &short).map_err(|source| EncodeError::Json { kind, source })?;
+        text::escape(buffer, 0);
         if let Some(body) = finished(buffer, format) {
             return Ok(body);
         }

@@ -8,12 +8,12 @@ use super::format::Format;
 use super::native::{FlowLine, LossLine};
 use super::passage::{Passage, iana, rank, succeeded};
 use super::shorten::Shortening;
-use super::tree::{Made, Move, Nested, Tree, ns_between};
+use super::tree::{self, Made, Move, Node, Tree, ns_between};
 use crate::model::{
     Decision, Direction, DirectionVerdict, Endpoint, Flow, LiveFinding, Loss, Party, Severity, State, Verdict,
 };
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Error;
 
 const VERSION: &str = "1.8.0";
 
@@ -155,9 +155,14 @@ pub(super) const MADE: [Made; 54] = [
     ("evidences", "the last flow that shows it: `src_endpoint`, `dst_endpoint`, `process`"),
 ];
 
-pub(super) fn flow(flow: &Flow, with: Encoding<'_>, short: &Shortening) -> Nested {
+pub(super) fn flow(
+    out: &mut Vec<u8>,
+    flow: &Flow,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
     let line = FlowLine::of(flow, with.run, with.labelling, short);
-    Nested::of(Format::Ocsf, &line, |tree| {
+    tree::append(out, Format::Ocsf, &line, |tree| {
         let (activity, status) = (activity(flow), succeeded(flow.outcome.state));
         begin(tree, &NETWORK_ACTIVITY, activity, FLOW_PROFILES, flow.last);
         severity(tree, flow.class.severity());
@@ -175,17 +180,22 @@ pub(super) fn flow(flow: &Flow, with: Encoding<'_>, short: &Shortening) -> Neste
         connection(tree, flow);
         let both = flow.bytes_sent.zip(flow.bytes_received);
         tree.put_some("traffic.bytes", both.map(|(sent, received)| sent.saturating_add(received)));
-        end(tree, "source", "src_endpoint");
-        end(tree, "destination", "dst_endpoint");
-        process(tree, "actor.process");
-        span(tree, "", Some((flow.first, flow.last)));
+        end(tree, &SOURCE);
+        end(tree, &DESTINATION);
+        process(tree, ["actor.process.pid", "actor.process.name", "actor.process.path"]);
+        span(tree, Some((flow.first, flow.last)));
         tree.take_over(&MOVES);
     })
 }
 
-pub(super) fn finding(found: &LiveFinding, with: Encoding<'_>, short: &Shortening) -> Nested {
+pub(super) fn finding(
+    out: &mut Vec<u8>,
+    found: &LiveFinding,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
     let line = FindingLine::of(found, with.run, with.labelling, short);
-    Nested::of(Format::Ocsf, &line, |tree| {
+    tree::append(out, Format::Ocsf, &line, |tree| {
         begin(tree, &DETECTION_FINDING, if found.repeat { 2 } else { 1 }, FINDING_PROFILES, found.last);
         severity(tree, found.severity);
         tree.take("finding.repeat");
@@ -195,40 +205,52 @@ pub(super) fn finding(found: &LiveFinding, with: Encoding<'_>, short: &Shortenin
         tree.put("finding_info.analytic.type_id", 1);
         tree.put("finding_info.first_seen_time", found.first.as_millisecond());
         tree.put("finding_info.last_seen_time", found.last.as_millisecond());
-        if let Some(Value::Array(flows)) = tree.take("finding.flows") {
-            let events: Vec<Value> = flows.into_iter().map(|flow| json!({"uid": flow})).collect();
-            tree.put("finding_info.related_events", events);
+        if let Some(Node::List(flows)) = tree.take("finding.flows") {
+            let events = flows.into_iter().map(|flow| Node::object([("uid", flow)])).collect();
+            tree.put_node("finding_info.related_events", Some(Node::List(events)));
         }
         let about = [("finding.subject", 3), ("finding.object", 4)];
-        let resources: Vec<Value> = about
+        let resources = about
             .iter()
-            .filter_map(|(path, role)| Some(json!({"name": tree.take(path)?, "role_id": role})))
+            .filter_map(|(path, role)| {
+                Some(Node::object([("name", tree.take(path)?), ("role_id", tree.leaf(role))]))
+            })
             .collect();
-        tree.put("resources", resources);
-        end(tree, "source", "src_endpoint");
-        end(tree, "destination", "dst_endpoint");
-        process(tree, "process");
+        tree.put_node("resources", Some(Node::List(resources)));
+        end(tree, &SOURCE);
+        end(tree, &DESTINATION);
+        process(tree, ["process.pid", "process.name", "process.path"]);
         tree.take_over(&MOVES);
         let parts = ["src_endpoint", "dst_endpoint", "process"];
-        let evidence: Value =
-            parts.iter().filter_map(|part| Some(((*part).to_owned(), tree.give(part)?))).collect();
-        tree.put("evidences", [evidence].as_slice());
+        let evidence = parts.into_iter().filter_map(|part| Some((part, tree.give(part)?)));
+        let evidence = Node::object(evidence.collect::<Vec<_>>());
+        tree.put_node("evidences", Some(Node::List(vec![evidence])));
     })
 }
 
-pub(super) fn loss(loss: &Loss, with: Encoding<'_>, short: &Shortening) -> Nested {
-    Nested::of(Format::Ocsf, &LossLine::of(loss, with.run, short), |tree| {
+pub(super) fn loss(
+    out: &mut Vec<u8>,
+    loss: &Loss,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
+    tree::append(out, Format::Ocsf, &LossLine::of(loss, with.run, short), |tree| {
         begin(tree, &APPLICATION_ERROR, 1, PROFILES, loss.last);
         severity(tree, Severity::Medium);
         tree.put("status_id", 2);
         tree.put("status", "Failure");
-        span(tree, "", Some((loss.first, loss.last)));
+        span(tree, Some((loss.first, loss.last)));
         tree.take_over(&MOVES);
     })
 }
 
-pub(super) fn agent(agent: &Agent, with: Encoding<'_>, short: &Shortening) -> Nested {
-    Nested::of(Format::Ocsf, &AgentLine::of(agent, with.run, short), |tree| {
+pub(super) fn agent(
+    out: &mut Vec<u8>,
+    agent: &Agent,
+    with: Encoding<'_>,
+    short: &Shortening,
+) -> Result<(), Error> {
+    tree::append(out, Format::Ocsf, &AgentLine::of(agent, with.run, short), |tree| {
         let (activity, gap) = match &agent.event {
             AgentEvent::Start(_) => (3, None),
             AgentEvent::Stop(_) => (4, None),
@@ -244,7 +266,7 @@ pub(super) fn agent(agent: &Agent, with: Encoding<'_>, short: &Shortening) -> Ne
             tree.put("device.os.name", "Linux");
             tree.put("device.os.type_id", 200);
         }
-        span(tree, "", gap);
+        span(tree, gap);
         tree.take_over(&MOVES);
     })
 }
@@ -254,8 +276,7 @@ fn begin(tree: &mut Tree, class: &Class, activity: u32, profiles: &[&str], time:
     tree.put("metadata.product.name", "flowlog");
     tree.put("metadata.product.vendor_name", "flowlog");
     tree.put("metadata.profiles", profiles);
-    let kind = tree.get("kind").cloned();
-    tree.put_some("metadata.log_name", kind);
+    tree.copy("kind", "metadata.log_name");
     if tree.get("truncated").is_some() {
         tree.put("metadata.is_truncated", true);
     }
@@ -282,11 +303,11 @@ fn severity(tree: &mut Tree, severity: Severity) {
     tree.put("severity", name);
 }
 
-fn span(tree: &mut Tree, at: &str, time: Option<(Timestamp, Timestamp)>) {
+fn span(tree: &mut Tree, time: Option<(Timestamp, Timestamp)>) {
     let Some((first, last)) = time else { return };
-    tree.put(&format!("{at}start_time"), first.as_millisecond());
-    tree.put(&format!("{at}end_time"), last.as_millisecond());
-    tree.put_some(&format!("{at}duration"), ns_between(first, last).map(|ns| ns / 1_000_000));
+    tree.put("start_time", first.as_millisecond());
+    tree.put("end_time", last.as_millisecond());
+    tree.put_some("duration", ns_between(first, last).map(|ns| ns / 1_000_000));
 }
 
 fn activity(flow: &Flow) -> u32 {
@@ -326,7 +347,7 @@ fn policy(tree: &mut Tree, verdict: &Verdict, short: &Shortening) {
         None => name.to_owned(),
     };
     tree.put("policy.name", name);
-    tree.put("policy.type", json!(policy.kind));
+    tree.put("policy.type", policy.kind);
 }
 
 fn connection(tree: &mut Tree, flow: &Flow) {
@@ -343,11 +364,9 @@ fn connection(tree: &mut Tree, flow: &Flow) {
     tree.take("flow.protocol");
     tree.put("connection_info.protocol_name", name);
     tree.put("connection_info.protocol_num", number);
-    let family = tree.take("flow.family");
-    tree.put_some(
-        "connection_info.protocol_ver_id",
-        family.map(|family| if family == "ipv4" { 4 } else { 6 }),
-    );
+    let version = tree.text("flow.family").map(|family| if family == "ipv4" { 4 } else { 6 });
+    tree.take("flow.family");
+    tree.put_some("connection_info.protocol_ver_id", version);
 }
 
 fn direction(flow: &Flow) -> u32 {
@@ -361,39 +380,80 @@ fn direction(flow: &Flow) -> u32 {
     }
 }
 
+/// Paths to what is said of an end, and where OCSF has it.
+struct End {
+    kind: &'static str,
+    ip: &'static str,
+    pod: &'static str,
+    node: &'static str,
+    service: &'static str,
+    names: &'static str,
+    container: &'static str,
+    image: &'static str,
+    image_digest: &'static str,
+    to_name: &'static str,
+    to_hostname: &'static str,
+    to_container: &'static str,
+    to_image: &'static str,
+    to_digest: &'static str,
+}
+
+macro_rules! end {
+    ($from:literal, $to:literal) => {
+        End {
+            kind: concat!($from, ".kind"),
+            ip: concat!($from, ".ip"),
+            pod: concat!($from, ".pod"),
+            node: concat!($from, ".node"),
+            service: concat!($from, ".service.name"),
+            names: concat!($from, ".names"),
+            container: concat!($from, ".container"),
+            image: concat!($from, ".image"),
+            image_digest: concat!($from, ".image_digest"),
+            to_name: concat!($to, ".name"),
+            to_hostname: concat!($to, ".hostname"),
+            to_container: concat!($to, ".container.name"),
+            to_image: concat!($to, ".container.image.name"),
+            to_digest: concat!($to, ".container.image.uid"),
+        }
+    };
+}
+
+const SOURCE: End = end!("source", "src_endpoint");
+const DESTINATION: End = end!("destination", "dst_endpoint");
+
 /// One end, but for what `MOVES` takes over.
-fn end(tree: &mut Tree, from: &str, to: &str) {
-    let kind = tree.text(&format!("{from}.kind")).unwrap_or_default().to_owned();
-    let name = match kind.as_str() {
-        "pod" => tree.take(&format!("{from}.pod")),
-        "node" => tree.take(&format!("{from}.node")),
-        "service" => tree.take(&format!("{from}.service.name")),
+fn end(tree: &mut Tree, end: &End) {
+    let name = match tree.text(end.kind).unwrap_or_default() {
+        "pod" => tree.take(end.pod),
+        "node" => tree.take(end.node),
+        "service" => tree.take(end.service),
         // An endpoint without an address or a name is refused.
-        _ if tree.get(&format!("{from}.ip")).is_none() => Some(kind.into()),
+        _ if tree.get(end.ip).is_none() => tree.get(end.kind).cloned(),
         _ => None,
     };
-    tree.put_some(&format!("{to}.name"), name);
-    let names = tree.get(&format!("{from}.names")).and_then(Value::as_array);
-    let first = names.and_then(|names| names.first()?.get("name").cloned());
-    tree.put_some(&format!("{to}.hostname"), first);
-    if let Some(container) = tree.take(&format!("{from}.container")) {
-        tree.put(&format!("{to}.container.name"), container);
+    tree.put_node(end.to_name, name);
+    let names = tree.get(end.names).map_or(&[][..], Node::elements);
+    let first = names.first().and_then(|name| tree.member(name, "name")).cloned();
+    tree.put_node(end.to_hostname, first);
+    if let Some(container) = tree.take(end.container) {
+        tree.put_node(end.to_container, Some(container));
         // An image without its digest is refused.
-        if let Some(digest) = tree.take(&format!("{from}.image_digest")) {
-            tree.put(&format!("{to}.container.image.uid"), digest);
-            let image = tree.take(&format!("{from}.image"));
-            tree.put_some(&format!("{to}.container.image.name"), image);
+        if let Some(digest) = tree.take(end.image_digest) {
+            tree.put_node(end.to_digest, Some(digest));
+            let image = tree.take(end.image);
+            tree.put_node(end.to_image, image);
         }
     }
 }
 
 /// A process without its number is refused, and stays ours.
-fn process(tree: &mut Tree, to: &str) {
+fn process(tree: &mut Tree, to: [&'static str; 3]) {
     if tree.get("process.pid").is_none() {
         return;
     }
-    for (from, name) in [("process.pid", "pid"), ("process.comm", "name"), ("process.exe", "path")] {
-        let value = tree.take(from);
-        tree.put_some(&format!("{to}.{name}"), value);
+    for (from, to) in ["process.pid", "process.comm", "process.exe"].into_iter().zip(to) {
+        let node = tree.take(from);
+        tree.put_node(to, node);
     }
 }

@@ -372,7 +372,8 @@ fn whole(flow: &Flow) -> Option<Vec<u8>> {
     let mut out = Vec::new();
     let (run, labelling) = (run(), Labelling::default());
     let line = FlowLine::of(flow, &run, &labelling, &Shortening::none());
-    text::append_json(&mut out, &line).unwrap();
+    json::append(&mut out, &line).unwrap();
+    text::escape(&mut out, 0);
     out.push(b'\n');
     (Format::Flowlog.front_bytes() + out.len() - 1 <= MAX_LINE_BYTES).then(|| out[1..].to_vec())
 }

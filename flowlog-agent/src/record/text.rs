@@ -1,8 +1,6 @@
 //! JSON text that cannot forge: what serde_json leaves raw though a terminal, or a reader that splits
 //! lines by Unicode, would act on it is written as `\uXXXX`. Lengths of strings as they will be written.
 
-use super::json;
-use serde::Serialize;
 use std::fmt::Write as _;
 
 /// Characters that serde_json writes raw and that a reader could act on: DEL and C1 controls, the Unicode
@@ -14,14 +12,6 @@ fn is_forging(c: char) -> bool {
         | '\u{061c}' | '\u{200e}' | '\u{200f}'
         | '\u{202a}'..='\u{202e}'
         | '\u{2066}'..='\u{2069}')
-}
-
-/// Append `value` as compact JSON, with every control, line-separating or direction-changing character escaped.
-pub(super) fn append_json<T: Serialize>(out: &mut Vec<u8>, value: &T) -> Result<(), serde_json::Error> {
-    let start = out.len();
-    json::append(out, value)?;
-    escape(out, start);
-    Ok(())
 }
 
 /// Escape what may forge in the JSON that was written from `start` on. What was escaped before stays as it is.
@@ -78,10 +68,12 @@ pub(super) fn cut(text: &str, max_bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::json;
 
     fn json(text: &str) -> String {
         let mut out = Vec::new();
-        append_json(&mut out, &text).unwrap();
+        json::append(&mut out, &text).unwrap();
+        escape(&mut out, 0);
         String::from_utf8(out).unwrap()
     }
 

@@ -8,7 +8,6 @@ use flowlog::model::{
     PolicyKind, PolicyRef, PolicyRefs, Process, Protocol, Receipts, RoundTrip, Service, State, Tier,
     VendorSource, Verdict, Whose, Workload,
 };
-use flowlog::record::{Encoder, Labelling, Run};
 use jiff::{Timestamp, ToSpan};
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr};
@@ -70,18 +69,12 @@ impl Estate {
 
     /// The log of a node, from its beginning.
     pub(crate) fn log(&self, node: u32) -> Log<'_> {
-        let run = Run {
-            node: format!("worker-{node}"),
-            cluster: Some("production".to_owned()),
-            id: format!("6f0e6f529a1f4c398f3d2f6b1f2f{node:04x}"),
-        };
         let pods = (0..)
             .zip(&self.workloads)
             .flat_map(|(number, _)| (0..REPLICAS).map(move |replica| (number, replica)));
         Log {
             estate: self,
             local: pods.filter(|(number, replica)| place(*number, *replica) == node).collect(),
-            encoder: Encoder::new(run, Labelling::default()),
             dice: Dice(u64::from(node).wrapping_mul(2).wrapping_add(0x9E37_79B9_7F4A_7C15)),
             seq: 0,
             time: "2026-11-01T00:00:00Z".parse().unwrap_or(Timestamp::UNIX_EPOCH),
@@ -211,7 +204,6 @@ pub(crate) struct Log<'a> {
     estate: &'a Estate,
     /// Workload and number of its own pods.
     local: Vec<(u32, u32)>,
-    encoder: Encoder,
     dice: Dice,
     seq: u64,
     time: Timestamp,
@@ -220,14 +212,7 @@ pub(crate) struct Log<'a> {
 }
 
 impl Log<'_> {
-    /// Append the next line.
-    pub(crate) fn append_line(&mut self, out: &mut Vec<u8>) -> Result<()> {
-        let flow = self.next_flow()?;
-        self.encoder.flow(&flow)?.append_to(self.seq, out);
-        Ok(())
-    }
-
-    /// What it tells of.
+    /// What its next line tells of.
     pub(crate) fn next_flow(&mut self) -> Result<Flow> {
         self.seq += 1;
         let step = 1.millisecond().nanoseconds(i64::from(self.dice.below(40_000_000)));

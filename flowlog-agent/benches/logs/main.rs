@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use estate::{Estate, Log, NODES};
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use flowlog::record::{Encoder, Labelling, Run};
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
@@ -45,7 +46,7 @@ fn main() -> Result<()> {
     let args = args()?;
     let estate = Estate::of(args.edges);
     let nodes = u64::from(NODES);
-    let mut logs: Vec<_> = (0..NODES).map(|node| estate.log(node)).collect();
+    let mut logs: Vec<_> = (0..NODES).map(|node| Lines::of(&estate, node)).collect();
     let share = |node: u64| args.records / nodes + u64::from(node < args.records % nodes);
     let mut lines = Vec::new();
     match &args.to {
@@ -81,7 +82,31 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-fn write(log: &mut Log<'_>, records: u64, mut out: impl Write) -> Result<()> {
+/// A node's log as lines.
+struct Lines<'a> {
+    log: Log<'a>,
+    encoder: Encoder,
+    seq: u64,
+}
+
+impl<'a> Lines<'a> {
+    fn of(estate: &'a Estate, node: u32) -> Self {
+        let run = Run {
+            node: format!("worker-{node}"),
+            cluster: Some("production".to_owned()),
+            id: format!("6f0e6f529a1f4c398f3d2f6b1f2f{node:04x}"),
+        };
+        Self { log: estate.log(node), encoder: Encoder::new(run, Labelling::default()), seq: 0 }
+    }
+
+    fn append_line(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        self.seq += 1;
+        self.encoder.flow(&self.log.next_flow()?)?.append_to(self.seq, out);
+        Ok(())
+    }
+}
+
+fn write(log: &mut Lines<'_>, records: u64, mut out: impl Write) -> Result<()> {
     let mut line = Vec::new();
     for _ in 0..records {
         line.clear();

@@ -63,9 +63,13 @@ impl Tree {
 
     /// A field of ours that is still there.
     pub(super) fn get(&self, path: &str) -> Option<&Node> {
-        let mut steps = path.split('.');
-        let first = self.left.get(&self.text, steps.next()?)?;
-        steps.try_fold(first, |part, step| self.member(part, step))
+        let mut members = &self.left;
+        let mut path = path;
+        while let Some((step, rest)) = split(path) {
+            let Node::Object(inner) = members.get(&self.text, step)? else { return None };
+            (members, path) = (inner, rest);
+        }
+        members.get(&self.text, path)
     }
 
     /// A member of an object.
@@ -210,9 +214,18 @@ impl Tree {
 
     /// Take what is there of these fields over as it is.
     pub(super) fn take_over(&mut self, moves: &[Move]) {
+        // Most of the table is of other kinds of records.
+        let mut absent = "";
         for (from, to) in moves {
-            let node = self.take(from);
-            self.put_node(to, node);
+            let (first, _) = split(from).unwrap_or((from, ""));
+            if first == absent {
+                continue;
+            }
+            match self.take(from) {
+                Some(node) => self.own.put(&self.text, to, node),
+                None if self.left.get(&self.text, first).is_none() => absent = first,
+                None => {}
+            }
         }
     }
 
@@ -305,6 +318,12 @@ impl Node {
     }
 }
 
+/// The first step of a path, and the rest. Steps are short: looking at each byte takes a third of what a searcher takes.
+fn split(path: &str) -> Option<(&str, &str)> {
+    let (step, rest) = path.split_at(path.bytes().position(|byte| byte == b'.')?);
+    Some((step, rest.get(1..).unwrap_or_default()))
+}
+
 impl Members {
     /// What is asked for is mostly near what was put last.
     fn place(&self, text: &[u8], name: &str) -> Option<usize> {
@@ -320,7 +339,7 @@ impl Members {
     }
 
     fn take(&mut self, text: &[u8], path: &str) -> Option<Node> {
-        let Some((step, rest)) = path.split_once('.') else { return self.remove(text, path) };
+        let Some((step, rest)) = split(path) else { return self.remove(text, path) };
         let place = self.place(text, step)?;
         let Some((_, Node::Object(inner))) = self.0.get_mut(place) else { return None };
         let taken = inner.take(text, rest)?;
@@ -331,7 +350,7 @@ impl Members {
     }
 
     fn put(&mut self, text: &[u8], path: &'static str, node: Node) {
-        let Some((step, rest)) = path.split_once('.') else {
+        let Some((step, rest)) = split(path) else {
             match self.place(text, path).and_then(|place| self.0.get_mut(place)) {
                 Some((_, there)) => *there = node,
                 None => self.0.push((Key::Field(path), node)),

@@ -8,9 +8,8 @@ use super::rules::{Needs, RULES};
 use super::{Input, SuppressionRule};
 use crate::model::{
     ASSESSMENT_VERSION, Actor, Assessment, Decision, Finding, FindingId, InputProblem, Inputs, Limit, Origin,
-    Place, Severity, Suppression, VendorSummary,
+    Place, Severity, Suppression, VendorSummary, glob,
 };
-use crate::vendor::glob;
 use foldhash::HashMap;
 use jiff::tz::TimeZone;
 use std::collections::{BTreeMap, BTreeSet};

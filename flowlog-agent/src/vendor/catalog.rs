@@ -1,7 +1,7 @@
 //! The catalogue as it is written: the one that ships (`vendors.yaml`), and the user's, which adds to it.
 
-use super::pattern::{Pattern, glob};
-use crate::model::{Labels, Origin};
+use super::pattern::Pattern;
+use crate::model::{Labels, Origin, glob};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;

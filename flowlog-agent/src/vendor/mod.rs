@@ -7,15 +7,13 @@ mod catalog;
 mod image;
 mod pattern;
 pub mod ranges;
-mod selector;
 mod sensitive;
 
 pub use catalog::{Catalog, CatalogError, Vendor};
 pub use image::{Image, ImageError};
-pub use pattern::glob;
 pub use sensitive::{Sensitive, SensitiveError};
 
-use crate::model::{Clue, Confidence, Labels, Origin, Pod, Provenance, Signal};
+use crate::model::{Clue, Confidence, Labels, Origin, Pod, Provenance, Signal, glob};
 use std::sync::Arc;
 
 /// Registries of many accounts, by whose names they call images.

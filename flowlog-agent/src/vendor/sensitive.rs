@@ -1,9 +1,7 @@
 //! What is sensitive: by the user's namespaces and label selectors, and by shipped rules that tell data and secret stores.
 
 use super::Image;
-use super::pattern::glob;
-use super::selector::Selector;
-use crate::model::{Labels, Pod};
+use crate::model::{Labels, Pod, Selector, glob};
 
 /// Categories of the catalogue whose software keeps data or secrets.
 const CATEGORIES: [&str; 4] = ["database", "queue", "secrets", "storage"];

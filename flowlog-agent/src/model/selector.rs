@@ -1,12 +1,12 @@
 //! Label selectors as `kubectl get -l` takes them: `app=db,tier in (a,b),!canary`.
 
-use crate::model::Labels;
+use super::Labels;
 use std::iter::Peekable;
 use std::str::CharIndices;
 
 /// All requirements must hold; there is at least one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Selector {
+pub struct Selector {
     written: String,
     all: Vec<Requirement>,
 }
@@ -28,9 +28,11 @@ enum Token<'a> {
 }
 
 impl Selector {
+    /// From what is written.
+    ///
     /// # Errors
     /// Why it can select nothing that is meant, in words that name it.
-    pub(super) fn parse(written: &str) -> Result<Self, String> {
+    pub fn parse(written: &str) -> Result<Self, String> {
         let refuse = |why: String| format!("`{written}` is no label selector: {why}");
         let tokens = tokens(written).map_err(refuse)?;
         if tokens.is_empty() {
@@ -40,11 +42,13 @@ impl Selector {
         Ok(Self { all: reader.requirements().map_err(refuse)?, written: written.trim().to_owned() })
     }
 
-    pub(super) fn written(&self) -> &str {
+    /// As it was written.
+    pub fn written(&self) -> &str {
         &self.written
     }
 
-    pub(super) fn matches(&self, labels: &Labels) -> bool {
+    /// Whether these labels are selected.
+    pub fn matches(&self, labels: &Labels) -> bool {
         self.all.iter().all(|requirement| match requirement {
             Requirement::In(key, values) => labels.get(key).is_some_and(|value| values.contains(value)),
             Requirement::NotIn(key, values) => labels.get(key).is_none_or(|value| !values.contains(value)),

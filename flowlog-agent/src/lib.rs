@@ -12,6 +12,7 @@ pub mod policy;
 pub mod record;
 pub mod report;
 pub mod scan;
+pub mod selection;
 pub mod sinks;
 pub mod telemetry;
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! Builders for tests: one line each, naming only what the case is about.
 
+mod flow;
+
 pub use crate::cluster::Snapshot;
+pub use flow::flow;
+
 use crate::cluster::{Loaded, Settings, Store, defaults};
 use crate::model::{
     Basis, Class, ContainerPort, Decision, Direction, Edge, Endpoint, External, Labels, Node, Party, Place,

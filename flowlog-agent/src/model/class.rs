@@ -75,7 +75,7 @@ impl Class {
     ];
 
     /// The name in a record.
-    pub fn as_str(self) -> &'static str {
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Allowed => "allowed",
             Self::Unrestricted => "unrestricted",

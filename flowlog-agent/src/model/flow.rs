@@ -1,6 +1,8 @@
 //! An attempt with both ends named, its verdict, outcome and class.
 
-use super::{Class, Names, Outcome, Party, Protocol, Receipts, Service, ServiceNote, Verdict, Whose};
+use super::{
+    Class, Evidence, Names, Outcome, Party, Protocol, Receipts, Service, ServiceNote, State, Verdict, Whose,
+};
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -171,6 +173,14 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// A packet from elsewhere that reached a pod here and found nobody: no opener's socket was seen, nor a listener's. A
+    /// scan is one such flow, whatever its ports.
+    pub fn is_probe(&self) -> bool {
+        self.direction == Direction::Ingress
+            && self.outcome.state == State::Refused
+            && self.outcome.evidence[..] == [Evidence::FarEndNoSocket]
+    }
+
     /// Name of the container at each end, where it is known: at the local one.
     pub fn containers(&self) -> (Option<&str>, Option<&str>) {
         let container = self.process.as_ref().and_then(|process| process.container.as_deref());

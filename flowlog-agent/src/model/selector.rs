@@ -11,12 +11,16 @@ pub struct Selector {
     all: Vec<Requirement>,
 }
 
+/// One requirement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Requirement {
+pub enum Requirement {
+    /// The key exists and its value is one of these.
     In(String, Vec<String>),
-    /// Also where the key is missing.
+    /// The key is missing, or its value is none of these.
     NotIn(String, Vec<String>),
+    /// The key exists.
     Exists(String),
+    /// The key is missing.
     DoesNotExist(String),
 }
 
@@ -45,6 +49,11 @@ impl Selector {
     /// As it was written.
     pub fn written(&self) -> &str {
         &self.written
+    }
+
+    /// What must hold of labels that are not at hand as a whole.
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.all
     }
 
     /// Whether these labels are selected.

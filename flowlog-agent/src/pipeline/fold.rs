@@ -2,7 +2,7 @@
 //! interval. A connection's sums come when it closes, and are added to its key's.
 
 use crate::model::{
-    Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Evidence, Flow, FlowId,
+    Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Flow, FlowId,
     IcmpMessage, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
 };
 use foldhash::{HashSet, HashSetExt};
@@ -404,7 +404,7 @@ fn key_of(flow: &Flow) -> Key {
         container: flow.process.as_ref().and_then(|process| process.container.clone()),
         destination: end_of(&flow.destination),
         // A scan is one flow, not as many as there are ports.
-        port: flow.destination.port.filter(|_| !is_probe(flow)),
+        port: flow.destination.port.filter(|_| !flow.is_probe()),
         protocol: flow.protocol,
         icmp: flow.icmp,
         class: flow.class,
@@ -417,13 +417,6 @@ fn key_of(flow: &Flow) -> Key {
         existing: flow.existing,
         attribution: flow.attribution.clone(),
     }
-}
-
-/// A packet from elsewhere that reached a pod here and found nobody: no opener's socket was seen, nor a listener's.
-fn is_probe(flow: &Flow) -> bool {
-    flow.direction == Direction::Ingress
-        && flow.outcome.state == State::Refused
-        && flow.outcome.evidence[..] == [Evidence::FarEndNoSocket]
 }
 
 fn named(egress: &DirectionVerdict, ingress: &DirectionVerdict) -> [PolicyRefs; 2] {

@@ -1,72 +1,18 @@
 use super::{Live, LiveSettings, MOST, MOST_FLOWS};
 use crate::model::{
-    Basis, Class, Decision, Dialed, Direction, DirectionVerdict, Evidence, FindingId, Flow, FlowId,
-    LiveFinding, Names, Origin, Outcome, Party, PolicyRefs, Protocol, Receipts, RoundTrip, Service, Severity,
-    State, Tier, Verdict, Whose,
+    Class, Dialed, FindingId, Flow, FlowId, LiveFinding, Origin, Outcome, Party, Service, Severity, State,
+    Verdict, Whose,
 };
-use crate::testkit::{at, external, node_party, pod};
+use crate::testkit::{self, at, external, node_party, pod};
 use jiff::SignedDuration;
-use smallvec::smallvec;
 use std::sync::Arc;
-
-fn side() -> DirectionVerdict {
-    DirectionVerdict {
-        decision: Decision::Allow,
-        basis: Basis::Unselected,
-        tier: Some(Tier::Default),
-        policies: PolicyRefs::default(),
-        reason: None,
-    }
-}
 
 /// An established connection between the two, of somebody else's software to what is nobody's.
 fn flow(id: u128, source: Party, destination: Party, port: u16) -> Flow {
     Flow {
         id: FlowId(id),
-        direction: Direction::Egress,
-        protocol: Protocol::Tcp,
-        icmp: None,
-        existing: false,
-        count: 1,
-        first: at(0),
-        last: at(0),
-        update: false,
-        duration_ns: None,
-        bytes_sent: None,
-        bytes_received: None,
-        datagrams_sent: None,
-        datagrams_received: None,
-        retransmits: None,
-        srtt: RoundTrip::default(),
-        connect_ns: None,
-        source,
-        destination: Party { port: Some(port), ..destination },
         source_whose: whose(Origin::ThirdParty, "Grafana Labs", false),
-        destination_whose: Whose::default(),
-        names: Names::default(),
-        dialed: None,
-        process: None,
-        verdict: Verdict {
-            decision: Decision::Allow,
-            egress: side(),
-            ingress: side(),
-            mixed: None,
-            snapshot: 1,
-            as_of: at(0),
-            stale_since: None,
-            settling: false,
-            trial: None,
-        },
-        outcome: Outcome {
-            state: State::Established,
-            errno: None,
-            syn_retries: None,
-            drop: None,
-            evidence: smallvec![Evidence::Handshake],
-        },
-        class: Class::Unrestricted,
-        attribution: None,
-        receipts: Receipts::untracked(),
+        ..testkit::flow(source, destination, port)
     }
 }
 

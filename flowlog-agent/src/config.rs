@@ -5,8 +5,10 @@
 
 pub mod assessment;
 mod outputs;
+mod selection;
 
 pub use outputs::{Output, Rotate};
+pub use selection::{Condition, Fields, Selecting, Words};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize, Serializer};
@@ -39,8 +41,17 @@ pub struct Values {
     pub cgroup_root: Option<PathBuf>,
     /// Where records go: `stdout`, or paths of files; default: `stdout`.
     pub outputs: Option<Vec<Output>>,
+    /// What kinds of news outputs are given that do not say it themselves: classes, `denials`, `findings`, or `all` (the
+    /// default).
+    pub only: Option<Words>,
+    /// Conditions of which one must hold, for outputs that have none themselves.
+    pub allow: Option<Vec<Condition>>,
+    /// Conditions of which none may hold, likewise.
+    pub deny: Option<Vec<Condition>>,
     /// Write every connection instead of folding repeats.
     pub each: Option<bool>,
+    /// Write the first allowed flow between your own pods of one namespace at once, as any other's.
+    pub own_at_once: Option<bool>,
     /// How often repeats of denied and not enforced flows are written, milliseconds; default 10,000.
     pub fold_denied_ms: Option<u64>,
     /// How often repeats of other flows are written, milliseconds; default 60,000.
@@ -190,8 +201,13 @@ pub struct Settings {
     pub cgroup_root: Option<PathBuf>,
     /// Where records go.
     pub outputs: Vec<Output>,
+    /// Which records they are given where they do not say.
+    #[serde(flatten)]
+    pub selecting: Selecting,
     /// Write every connection.
     pub each: bool,
+    /// Write the first allowed flow between own pods of one namespace at once, too.
+    pub own_at_once: bool,
     /// Fold interval of denied and not enforced flows.
     #[serde(rename = "fold_denied_ms", serialize_with = "milliseconds")]
     pub fold_denied: Duration,
@@ -647,7 +663,13 @@ impl Settings {
                 .map(|(path, _)| path),
             cgroup_root: layers.find("cgroup_root", |values| &values.cgroup_root).map(|(path, _)| path),
             outputs: layers.outputs()?,
+            selecting: Selecting {
+                only: layers.find("only", |values| &values.only).map(|(words, _)| words),
+                allow: layers.find("allow", |values| &values.allow).map(|(all, _)| all),
+                deny: layers.find("deny", |values| &values.deny).map(|(all, _)| all),
+            },
             each: layers.value("each", |values| &values.each, false),
+            own_at_once: layers.value("own_at_once", |values| &values.own_at_once, false),
             fold_denied: layers.milliseconds(
                 "fold_denied_ms",
                 |values| &values.fold_denied_ms,

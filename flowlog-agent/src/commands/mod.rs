@@ -16,6 +16,7 @@ mod plugin;
 mod policy;
 mod run;
 mod schema;
+mod selected;
 mod simulate;
 mod source;
 mod vendors;
@@ -44,6 +45,7 @@ enum Command {
     /// Capture on this node and write records.
     #[command(after_help = "Examples:\n  flowlog run --manifests ./cluster --node node-1\n  \
         flowlog run --manifests ./cluster --node node-1 --output /var/log/flowlog/flows.json\n  \
+        flowlog run --manifests ./cluster --node node-1 --only denials\n  \
 kubectl get -A -o yaml \\\n      \
         pods,namespaces,services,endpointslices,networkpolicies,nodes,replicasets,jobs \\\n      \
         > cluster/all.yaml")]

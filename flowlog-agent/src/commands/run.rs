@@ -1,6 +1,7 @@
 //! `flowlog run`: capture, and write records until told to stop.
 
 use super::detach::{folder_parser, pin_folder};
+use super::selected::requests;
 use super::vendors::read_catalog;
 use crate::capture::btf::VMLINUX;
 use crate::capture::hooks::PACKET_HOOKS;
@@ -10,7 +11,7 @@ use crate::capture::{
 };
 use crate::cluster::watch::{self, Access, Prepared, Reach, Timing};
 use crate::cluster::{self, Folders, Store};
-use crate::config::{self, ClusterScope, Overrides, Rotate, Settings};
+use crate::config::{self, ClusterScope, Overrides, Settings};
 use crate::inventory::{self, Scope};
 use crate::model::ledger::Left;
 use crate::pipeline::{self, Classification, Parts, Source};
@@ -18,7 +19,7 @@ use crate::policy::{BlockScope, Policy};
 use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
-use crate::sinks::{self, Destination, QueueLimits, Request, Rotation, Sinks};
+use crate::sinks::{self, Destination, QueueLimits, Sinks};
 use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
 use crate::vendor::Sensitive;
 use crate::vendor::ranges::{Ranges, RangesBuilder};
@@ -71,9 +72,15 @@ pub(super) struct Args {
         value_delimiter = ','
     )]
     outputs: Option<Vec<config::Output>>,
+    /// What kinds of records outputs are given that do not say it themselves: `denials`, `findings`, classes, or `all`.
+    #[arg(long, env = "FLOWLOG_ONLY", value_name = "denials|findings|CLASS", value_delimiter = ',')]
+    only: Option<Vec<String>>,
     /// Write every connection instead of folding repeats.
     #[arg(long, env = "FLOWLOG_EACH")]
     each: bool,
+    /// Write the first allowed flow between your own pods of one namespace at once, as any other's.
+    #[arg(long, env = "FLOWLOG_OWN_AT_ONCE")]
+    own_at_once: bool,
     /// Record processes outside pods, too.
     #[arg(long, env = "FLOWLOG_HOST_PROCESSES")]
     host_processes: bool,
@@ -171,7 +178,9 @@ impl Args {
             cluster: self.cluster.clone(),
             cgroup_root: self.cgroup_root.clone(),
             outputs: self.outputs.clone(),
+            only: self.only.clone().map(config::Words),
             each: flag(self.each),
+            own_at_once: flag(self.own_at_once),
             host_processes: flag(self.host_processes),
             process_exe: flag(self.process_exe),
             conntrack: flag(self.conntrack),
@@ -199,6 +208,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     // What cannot be used is said before anything is attached; later its files are out of reach.
     let classification = classification(&settings)?;
+    let outputs = requests(&settings)?;
     let found = find_source(&settings).await?;
     let options = capture_options(&settings)?;
     refuse_without_privileges()?;
@@ -211,7 +221,6 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let board = Arc::new(Board::new(Instant::now()));
     let build = vec![("version", env!("CARGO_PKG_VERSION")), ("kernel_half", OBJECT_SOURCE)];
     let server = listeners.serve(Arc::clone(&board), build)?;
-    let outputs = requests(&settings);
     let encoder =
         Encoder::new(identity(&settings)?, labelling(&settings)).in_formats(sinks::formats(&outputs));
     let sinks = Sinks::start(&outputs, &encoder, QueueLimits::default(), capture.ledger())?;
@@ -270,6 +279,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
         recorded = counters.attempts.recorded,
         lost = counters.attempts.lost,
         out_of_scope = counters.attempts.out_of_scope,
+        unselected = counters.attempts.unselected,
         "{}",
         if pinned {
             "stopped: the kernel half observes on, for the next agent; `flowlog detach` takes it out"
@@ -402,15 +412,6 @@ fn give_up_privileges(
     }
     tracing::info!(capabilities = confined.capabilities.join(","), "privileges given up");
     Ok(Some(confined))
-}
-
-/// What is asked of each output.
-fn requests(settings: &Settings) -> Vec<Request> {
-    let request = |config::Output { to, rotate }: &config::Output| {
-        let rotation = rotate.map(|Rotate { bytes, keep, zstd }| Rotation { bytes, keep, zstd });
-        Request { to: to.clone(), rotation }
-    };
-    settings.outputs.iter().map(request).collect()
 }
 
 /// Outputs that are files.

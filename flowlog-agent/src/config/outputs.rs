@@ -1,6 +1,7 @@
 //! Outputs as they are written: a text that says where lines go, or a map with that text under `to` and what else is
 //! wanted of it. Which places there are is known to the room that opens them.
 
+use super::selection::{Condition, Fields, Selecting, Words};
 use super::{ConfigError, Origin};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -14,6 +15,10 @@ pub struct Output {
     pub to: String,
     /// Of a file: when the agent itself rotates it; absent: somebody else does.
     pub rotate: Option<Rotate>,
+    /// Which records it is given, where it says another than all of them.
+    pub selecting: Selecting,
+    /// Which parts of them it does not show.
+    pub fields: Option<Fields>,
 }
 
 /// When a file is rotated, and what becomes of the old ones.
@@ -60,6 +65,14 @@ struct Written {
     format: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotate: Option<Rotate>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    only: Option<Words>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    allow: Option<Vec<Condition>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deny: Option<Vec<Condition>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Fields>,
 }
 
 impl From<&str> for Output {
@@ -72,7 +85,7 @@ impl TryFrom<Written> for Output {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { to, format, rotate } = written;
+        let Written { to, format, rotate, only, allow, deny, fields } = written;
         let to = match format {
             None => to,
             Some(format) if names_format(&to) => {
@@ -80,7 +93,7 @@ impl TryFrom<Written> for Output {
             }
             Some(format) => format!("{format}={to}"),
         };
-        Ok(Self { to, rotate })
+        Ok(Self { to, rotate, selecting: Selecting { only, allow, deny }, fields })
     }
 }
 
@@ -121,8 +134,8 @@ impl Serialize for Output {
         if *self == Self::from(&*self.to) {
             return serializer.serialize_str(&self.to);
         }
-        let Self { to, rotate } = self.clone();
-        Written { to, format: None, rotate }.serialize(serializer)
+        let Self { to, rotate, selecting: Selecting { only, allow, deny }, fields } = self.clone();
+        Written { to, format: None, rotate, only, allow, deny, fields }.serialize(serializer)
     }
 }
 
@@ -143,11 +156,12 @@ mod tests {
 
     #[test]
     fn an_output_is_told_as_it_can_be_written() {
-        let text = "- stdout\n- {to: /b.json, format: ecs, rotate: {keep: 9}}\n";
+        let text = "- stdout\n- {to: /b.json, format: ecs, rotate: {keep: 9}, only: denials, deny: [{port: [53, 80]}], fields: {drop: process}}\n";
         let got = outputs(text).unwrap();
         let told = serde_json::to_string(&got).unwrap();
         let rotate = r#"{"bytes":104857600,"keep":9,"zstd":true}"#;
-        assert_eq!(told, format!(r#"["stdout",{{"to":"ecs=/b.json","rotate":{rotate}}}]"#));
+        let select = r#""only":"denials","deny":[{"port":["53","80"]}],"fields":{"drop":"process"}"#;
+        assert_eq!(told, format!(r#"["stdout",{{"to":"ecs=/b.json","rotate":{rotate},{select}}}]"#));
         assert_eq!(outputs(&told).unwrap(), got);
     }
 

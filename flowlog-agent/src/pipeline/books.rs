@@ -158,6 +158,7 @@ impl Spine {
                 recorded: counts.attempts_recorded,
                 lost,
                 out_of_scope: counts.attempts_out_of_scope,
+                unselected: counts.attempts_unselected,
             },
             events: counts.events,
             kernel_losses: counts.kernel_losses,

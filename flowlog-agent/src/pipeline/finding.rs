@@ -5,6 +5,7 @@ use crate::cluster::Snapshot;
 use crate::config::{self, Settings};
 use crate::findings::{Live, LiveSettings};
 use crate::model::{Flow, LiveFinding, Protocol, Target};
+use crate::record::Wanted;
 use jiff::{SignedDuration, Timestamp};
 use std::net::SocketAddr;
 
@@ -68,8 +69,14 @@ impl Spine {
 
     fn tell_findings(&mut self, found: Vec<LiveFinding>) {
         for finding in found {
-            match self.encoder.finding(&finding) {
-                Ok(line) => self.sink("finding", line),
+            let wanted = self.sinks.wanted(&finding);
+            if wanted == Wanted::BY_NONE {
+                self.registry.findings_unselected.one();
+                continue;
+            }
+            let formats = self.sinks.formats(wanted);
+            match self.encoder.finding_for(&finding, formats) {
+                Ok(line) => self.sink("finding", line.wanted(wanted)),
                 Err(error) => tracing::error!(%error, "a finding cannot be recorded"),
             }
         }

@@ -1,9 +1,9 @@
-//! Repeats into one: the first flow of a key is written at once, the rest are added up and written every
-//! interval. A connection's sums come when it closes, and are added to its key's.
+//! Repeats into one: the first flow of a key is written at once, the rest are added up and written every interval. What is
+//! ordinary waits from the first on. A connection's sums come when it closes, and are added to its key's.
 
 use crate::model::{
     Attribution, Class, Decision, Direction, DirectionVerdict, DropPlace, Endpoint, Flow, FlowId,
-    IcmpMessage, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State,
+    IcmpMessage, Origin, Party, PolicyRefs, Protocol, Receipts, RoundTrip, State, Whose,
 };
 use foldhash::{HashSet, HashSetExt};
 use jiff::Timestamp;
@@ -31,6 +31,8 @@ pub(super) struct Intervals {
     pub(super) other: Duration,
     /// Write every flow on its own.
     pub(super) each: bool,
+    /// Write the first of each key at once, ordinary ones, too.
+    pub(super) own_at_once: bool,
 }
 
 /// Who stands at an end, as far as folding tells ends apart.
@@ -129,7 +131,15 @@ impl Folder {
         let key = Arc::new(key_of(&flow));
         let open = is_open(&flow).then_some(flow.id);
         let due_ns = now_ns.saturating_add(self.interval(flow.class));
+        let waits = !self.intervals.each && !self.intervals.own_at_once && is_ordinary(&flow);
         match self.keys.get_mut(&key).filter(|folded| !self.intervals.each && !folded.quiet) {
+            None if waits => {
+                self.remember(Arc::clone(&key), &flow, due_ns, out);
+                self.oldest = older(self.oldest, flow.receipts.oldest());
+                if let Some(folded) = self.keys.get_mut(&key) {
+                    add(folded, flow);
+                }
+            }
             Some(folded) => {
                 // An update that says what was said of others already adds no more than its sums.
                 if flow.count > 0 || totals_of(&flow).is_some() || flow.datagrams_sent.is_some() {
@@ -305,6 +315,16 @@ impl Folder {
         };
         u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX)
     }
+}
+
+/// Allowed, between the user's own pods of one namespace: nobody waits for its first.
+fn is_ordinary(flow: &Flow) -> bool {
+    let is_own = |whose: &Whose| whose.origin == Some(Origin::FirstParty);
+    let pods = (flow.source.endpoint.as_pod(), flow.destination.endpoint.as_pod());
+    flow.class == Class::Allowed
+        && is_own(&flow.source_whose)
+        && is_own(&flow.destination_whose)
+        && matches!(pods, (Some(source), Some(destination)) if source.namespace == destination.namespace)
 }
 
 /// Whether its close is to come.

@@ -14,6 +14,8 @@ mod counted;
 mod exchanged;
 mod finding;
 mod fold;
+#[cfg(test)]
+mod fold_tests;
 mod judged;
 mod losses;
 mod naming;
@@ -265,8 +267,12 @@ impl Spine {
         sinks: Sinks,
         sees_syns: bool,
     ) -> Self {
-        let intervals =
-            Intervals { denied: settings.fold_denied, other: settings.fold_other, each: settings.each };
+        let intervals = Intervals {
+            denied: settings.fold_denied,
+            other: settings.fold_other,
+            each: settings.each,
+            own_at_once: settings.own_at_once,
+        };
         let live = finding::start(settings, &snapshot);
         Self {
             node: node_of(&snapshot, &settings.node),

@@ -4,7 +4,7 @@ use super::correlate::Tried;
 use super::{Spine, state_of};
 use crate::capture::{Capture, find_exe};
 use crate::model::{Flow, LossCause, LossStage};
-use crate::record::{Agent, AgentEvent, EncodeError, Gap, Line, Start};
+use crate::record::{Agent, AgentEvent, EncodeError, Gap, Line, Start, Wanted};
 use jiff::Timestamp;
 
 impl Spine {
@@ -20,7 +20,15 @@ impl Spine {
             process.exe =
                 process.pid.zip(process.comm.as_deref()).and_then(|(pid, comm)| find_exe(pid, comm));
         }
-        match self.encoder.flow(flow) {
+        let wanted = self.sinks.wanted(flow);
+        if wanted == Wanted::BY_NONE {
+            return self.leave_unselected(flow);
+        }
+        let encoded = match wanted {
+            Wanted::BY_ALL => self.encoder.flow(flow),
+            some => self.encoder.flow_for(flow, self.sinks.formats(some)),
+        };
+        match encoded {
             Ok(line) => {
                 match flow.existing {
                     true => self.registry.existing_recorded.add(flow.count),
@@ -29,11 +37,24 @@ impl Spine {
                         self.meter.count(flow.class, flow.direction, flow.count);
                     }
                 }
-                self.sink("flow", line.with(flow.receipts.take()));
+                self.sink("flow", line.wanted(wanted).with(flow.receipts.take()));
                 self.find_by_flow(flow);
             }
             Err(error) => self.lose_record(&error, flow),
         }
+    }
+
+    /// No output wants it: it is counted, what follows from it is told, and there is nothing to tell of its events.
+    fn leave_unselected(&mut self, flow: &mut Flow) {
+        match flow.existing {
+            true => self.registry.existing_unselected.add(flow.count),
+            false => {
+                self.registry.attempts_unselected.add(flow.count);
+                self.meter.count(flow.class, flow.direction, flow.count);
+            }
+        }
+        drop(flow.receipts.take());
+        self.find_by_flow(flow);
     }
 
     pub(super) fn sink(&mut self, kind: &'static str, line: Line) {

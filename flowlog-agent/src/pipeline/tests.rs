@@ -990,7 +990,8 @@ fn flow(id: u128, class: Class, state: State) -> Flow {
 }
 
 fn folder(each: bool) -> Folder {
-    Folder::new(Intervals { denied: Duration::from_secs(10), other: Duration::from_secs(60), each })
+    let (denied, other) = (Duration::from_secs(10), Duration::from_secs(60));
+    Folder::new(Intervals { denied, other, each, own_at_once: false })
 }
 
 #[test]

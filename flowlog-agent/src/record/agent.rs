@@ -203,12 +203,14 @@ pub struct Attempts {
     pub lost: u64,
     /// Attempts that the configuration leaves out, such as those of processes outside pods.
     pub out_of_scope: u64,
+    /// Attempts of flows that no output wanted.
+    pub unselected: u64,
 }
 
 impl Attempts {
     /// True where nothing is missing and nothing is told twice.
     pub fn balance(&self) -> bool {
-        [self.recorded, self.lost, self.out_of_scope]
+        [self.recorded, self.lost, self.out_of_scope, self.unselected]
             .iter()
             .try_fold(0_u64, |sum, part| sum.checked_add(*part))
             == Some(self.seen)
@@ -228,6 +230,8 @@ pub struct SinkCounters {
     pub lost_lines: u64,
     /// Attempts that those lines stood for.
     pub lost_attempts: u64,
+    /// Attempts of flows that other outputs wanted, and this one did not.
+    pub unselected: u64,
     /// Times that writing, opening or syncing failed.
     pub failures: u64,
     /// Times that the file was opened anew.

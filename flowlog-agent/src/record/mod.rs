@@ -13,6 +13,7 @@ mod fields;
 mod finding;
 mod format;
 mod json;
+mod mask;
 mod native;
 mod ocsf;
 mod passage;
@@ -22,6 +23,7 @@ mod shared;
 mod shorten;
 mod text;
 mod tree;
+mod wanted;
 
 pub use agent::{
     Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, PinCondition,
@@ -29,8 +31,10 @@ pub use agent::{
 };
 pub use edge::edge_line;
 pub use format::{Format, Formats};
+pub use mask::{Mask, MaskError};
 pub use native::Truncated;
 pub use schema::schema;
+pub use wanted::Wanted;
 
 use crate::model::{Class, Flow, LiveFinding, Loss, Receipts};
 use agent::AgentLine;
@@ -109,6 +113,16 @@ pub enum Content {
     Agent,
 }
 
+impl Content {
+    /// Attempts that it stands for.
+    pub fn attempts(&self) -> u64 {
+        match self {
+            Self::Flow { count, .. } => *count,
+            Self::Finding | Self::Loss(_) | Self::Agent => 0,
+        }
+    }
+}
+
 /// A record as every sink writes it, but for its beginning, which holds the sink's own `seq`.
 #[derive(Clone, Debug)]
 pub struct Line {
@@ -117,6 +131,7 @@ pub struct Line {
     others: Option<Box<Others>>,
     content: Content,
     receipts: Option<Arc<Receipts>>,
+    wanted: Wanted,
 }
 
 /// The same record in the other formats that outputs have.
@@ -145,7 +160,7 @@ impl Line {
         let found = others.map(|(other, body)| (*other, body)).find(|(other, _)| *other == format);
         let (format, body) = found.unwrap_or((self.format, &self.body));
         let (content, receipts) = (self.content.clone(), self.receipts.clone());
-        Self { body: body.clone(), format, others: None, content, receipts }
+        Self { body: body.clone(), format, others: None, content, receipts, wanted: self.wanted }
     }
 
     /// Likewise, and no copy stays behind.
@@ -154,7 +169,19 @@ impl Line {
         let Some(others) = self.others else { return self };
         let found = others.into_iter().flatten().find(|(other, _)| *other == format);
         let (format, body) = found.unwrap_or((self.format, self.body));
-        Self { body, format, others: None, content: self.content, receipts: self.receipts }
+        let Self { content, receipts, wanted, .. } = self;
+        Self { body, format, others: None, content, receipts, wanted }
+    }
+
+    /// The line, for these outputs alone.
+    #[must_use]
+    pub fn wanted(self, wanted: Wanted) -> Self {
+        Self { wanted, ..self }
+    }
+
+    /// Whether this output is to have it.
+    pub fn is_wanted_by(&self, output: usize) -> bool {
+        self.wanted.is_by(output)
     }
 
     /// What the line tells.
@@ -183,6 +210,17 @@ impl Line {
     pub fn append_to(&self, seq: u64, out: &mut Vec<u8>) {
         self.format.begin(seq, out);
         out.extend_from_slice(&self.body);
+    }
+
+    /// The same without these parts, which are those of flowlog's own format. A loss, and what tells of the agent, is whole.
+    pub fn append_masked(&self, seq: u64, mask: &Mask, out: &mut Vec<u8>) {
+        match self.content {
+            Content::Flow { .. } | Content::Finding if self.format == Format::Flowlog => {
+                self.format.begin(seq, out);
+                mask.append(&self.body, out);
+            }
+            _ => self.append_to(seq, out),
+        }
     }
 }
 
@@ -237,9 +275,15 @@ impl Encoder {
 
     /// Encode a flow.
     pub fn flow(&mut self, flow: &Flow) -> Result<Line, EncodeError> {
+        self.flow_for(flow, self.formats)
+    }
+
+    /// The same, in these formats alone.
+    pub fn flow_for(&mut self, flow: &Flow, formats: Formats) -> Result<Line, EncodeError> {
         // An existing connection is no attempt.
         let count = if flow.existing { 0 } else { flow.count };
-        self.line(Content::Flow { class: flow.class, count }, |encoder, format| encoder.flow_in(format, flow))
+        let content = Content::Flow { class: flow.class, count };
+        self.line(formats, content, |encoder, format| encoder.flow_in(format, flow))
     }
 
     fn flow_in(&mut self, format: Format, flow: &Flow) -> Result<Bytes, EncodeError> {
@@ -264,7 +308,12 @@ impl Encoder {
 
     /// Encode a finding.
     pub fn finding(&mut self, found: &LiveFinding) -> Result<Line, EncodeError> {
-        self.line(Content::Finding, |encoder, format| {
+        self.finding_for(found, self.formats)
+    }
+
+    /// The same, in these formats alone.
+    pub fn finding_for(&mut self, found: &LiveFinding, formats: Formats) -> Result<Line, EncodeError> {
+        self.line(formats, Content::Finding, |encoder, format| {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
@@ -283,7 +332,7 @@ impl Encoder {
 
     /// Encode a loss.
     pub fn loss(&mut self, loss: &Loss) -> Result<Line, EncodeError> {
-        self.line(Content::Loss(Box::new(loss.clone())), |encoder, format| {
+        self.line(self.formats, Content::Loss(Box::new(loss.clone())), |encoder, format| {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
@@ -298,7 +347,7 @@ impl Encoder {
 
     /// Encode a record about the agent.
     pub fn agent(&mut self, agent: &Agent) -> Result<Line, EncodeError> {
-        self.line(Content::Agent, |encoder, format| {
+        self.line(self.formats, Content::Agent, |encoder, format| {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
@@ -313,14 +362,22 @@ impl Encoder {
         })
     }
 
-    /// A record in every format that is in use, once each.
+    /// A record in these formats, once each.
     fn line(
         &mut self,
+        formats: Formats,
         content: Content,
         body: impl Fn(&mut Self, Format) -> Result<Bytes, EncodeError>,
     ) -> Result<Line, EncodeError> {
-        let Formats { first: format, more } = self.formats;
-        let mut line = Line { body: body(self, format)?, format, others: None, content, receipts: None };
+        let Formats { first: format, more } = formats;
+        let mut line = Line {
+            body: body(self, format)?,
+            format,
+            others: None,
+            content,
+            receipts: None,
+            wanted: Wanted::BY_ALL,
+        };
         if more != [None; 2] {
             let mut others = Others::default();
             for (other, format) in others.iter_mut().zip(more) {

@@ -317,7 +317,7 @@ fn stop() -> Stop {
     Stop {
         reason: "signal".into(),
         counters: Counters {
-            attempts: Attempts { seen: 10, recorded: 6, lost: 3, out_of_scope: 1 },
+            attempts: Attempts { seen: 10, recorded: 4, lost: 3, out_of_scope: 1, unselected: 2 },
             events: BTreeMap::from([("attempt".into(), 7)]),
             kernel_losses: BTreeMap::from([("ring_full".into(), 3)]),
             attempts_lost: BTreeMap::from([("ring_full".into(), 3)]),
@@ -659,7 +659,7 @@ fn the_attempts_of_a_stop_record_balance() {
     let line = read(&encoder().agent(&Agent { time: time(), event }).unwrap());
     let attempts = &line["agent"]["counters"]["attempts"];
     let of = |name: &str| attempts[name].as_u64().unwrap();
-    assert_eq!(of("seen"), of("recorded") + of("lost") + of("out_of_scope"));
+    assert_eq!(of("seen"), of("recorded") + of("lost") + of("out_of_scope") + of("unselected"));
     assert!(stop().counters.attempts.balance());
     assert!(!Attempts { seen: 11, ..stop().counters.attempts }.balance());
     assert!(!Attempts { recorded: u64::MAX, ..stop().counters.attempts }.balance());

@@ -30,7 +30,7 @@ pub enum SelectionError {
         key: String,
     },
     /// A key that there is not.
-    #[error("`{key}` is no key of a condition{}; there are {known}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("`{key}` is no key of a condition: there are {known}{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     UnknownKey {
         /// The key.
         key: String,
@@ -48,7 +48,7 @@ pub enum SelectionError {
         such_as: &'static str,
     },
     /// A word that there is not.
-    #[error("`{key}` has `{value}`, which is not {what}{}; there are {known}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
+    #[error("`{key}` has `{value}`, which is not {what}: there are {known}{}", near.as_ref().map(|near| format!("; did you mean `{near}`?")).unwrap_or_default())]
     NoSuch {
         /// The key.
         key: String,

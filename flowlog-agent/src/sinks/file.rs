@@ -328,7 +328,7 @@ pub(super) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("flows.jsonl");
         let rotation = Some(Rotation { bytes: 4, keep: 3, zstd: true });
-        let request = Request { to: path.to_str().unwrap().to_owned(), rotation };
+        let request = Request { to: path.to_str().unwrap().to_owned(), rotation, ..Request::default() };
         let mut output = FileOutput::asked(&request).unwrap();
         written(&mut output, "1\n");
         assert!(!output.tick().unwrap(), "it is short");
@@ -347,7 +347,7 @@ pub(super) mod tests {
         std::os::unix::fs::symlink(directory.path().join("flows.jsonl"), &link).unwrap();
         for to in ["/dev/null", link.to_str().unwrap()] {
             let rotation = Some(Rotation { bytes: 1, keep: 1, zstd: false });
-            let refused = FileOutput::asked(&Request { to: to.to_owned(), rotation });
+            let refused = FileOutput::asked(&Request { to: to.to_owned(), rotation, ..Request::default() });
             assert!(matches!(refused, Err(SinkError::NotRotated { .. })), "{to}");
         }
     }

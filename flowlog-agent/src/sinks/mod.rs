@@ -18,7 +18,8 @@ pub use queue::{QueueLimits, SinkState};
 pub use request::Request;
 
 use crate::model::Ledger;
-use crate::record::{Encoder, Format, Formats, Line, SinkCounters};
+use crate::record::{Encoder, Format, Formats, Line, SinkCounters, Wanted};
+use crate::selection::{Facts, Selection};
 use output::Output;
 use queue::Queue;
 use std::collections::BTreeMap;
@@ -52,6 +53,12 @@ pub enum SinkError {
     /// Nobody said where to write.
     #[error("no output is configured: name `stdout` or the path of a file")]
     NoOutput,
+    /// More than lines can be marked for.
+    #[error("{count} outputs are configured: there may be {}", Wanted::MOST)]
+    TooMany {
+        /// So many.
+        count: usize,
+    },
     /// The same output twice would tear its own lines apart, in one format or in two.
     #[error("output `{output}` is configured twice")]
     Twice {
@@ -74,6 +81,14 @@ pub enum SinkError {
         output: String,
         /// The format's name.
         name: String,
+    },
+    /// Parts of flowlog's own format, and another format.
+    #[error(
+        "output `{output}` leaves parts of records out (`fields`), which are those of flowlog's own format: write it in that, or          leave nothing out"
+    )]
+    Masked {
+        /// The output as written.
+        output: String,
     },
     /// A format alone.
     #[error("output `{output}` names a format and no place: write `{output}stdout` or `{output}FILE`")]
@@ -125,6 +140,8 @@ pub enum SinkError {
 #[derive(Debug)]
 pub struct Sinks {
     sinks: Vec<Sink>,
+    /// One of them is not given everything.
+    select: bool,
     closed: watch::Receiver<bool>,
 }
 
@@ -132,6 +149,7 @@ pub struct Sinks {
 struct Sink {
     name: String,
     format: Format,
+    selection: Selection,
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
 }
@@ -148,8 +166,11 @@ impl Sinks {
         if outputs.is_empty() {
             return Err(SinkError::NoOutput);
         }
+        if outputs.len() > Wanted::MOST {
+            return Err(SinkError::TooMany { count: outputs.len() });
+        }
         let (tell_closed, closed) = watch::channel(false);
-        let mut opened: Vec<(&str, Destination<'_>, Box<dyn Output>)> = Vec::new();
+        let mut opened: Vec<(&Request, Destination<'_>, Box<dyn Output>)> = Vec::new();
         for request in outputs {
             let destination = request.destination();
             let output = || request.to.clone();
@@ -162,14 +183,17 @@ impl Sinks {
             if destination.place.is_empty() {
                 return Err(SinkError::NoPlace { output: output() });
             }
+            if destination.format != Format::Flowlog && !request.mask.is_nothing() {
+                return Err(SinkError::Masked { output: output() });
+            }
             if !encoder.formats().has(destination.format) {
                 return Err(SinkError::Format { output: output() });
             }
-            opened.push((&request.to, destination, open(request)?));
+            opened.push((request, destination, open(request)?));
         }
         let sinks = opened
             .into_iter()
-            .map(|(name, Destination { format, .. }, output)| {
+            .map(|(request, Destination { format, .. }, output)| {
                 let marks = match ledger {
                     None => Marks::None,
                     Some(ledger) if outputs.len() == 1 => Marks::Each(ledger),
@@ -178,13 +202,30 @@ impl Sinks {
                 let queue = Arc::new(Queue::new(limits));
                 let encoder = encoder.clone().in_formats(format);
                 let writer = Writer::new(Arc::clone(&queue), output, encoder, tell_closed.clone(), marks);
-                Sink::start(name, format, queue, writer)
+                let writer = writer.masked(request.mask.clone());
+                Sink::start(request, format, queue, writer)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { sinks, closed })
+        let select = outputs.iter().any(|request| !request.selection.is_everything());
+        Ok(Self { sinks, select, closed })
     }
 
-    /// Hand lines to every sink. Returns at once, whatever the destinations do.
+    /// Which outputs a record with these facts is for. Losses, and what tells of the agent, are for all of them.
+    pub fn wanted(&self, facts: &impl Facts) -> Wanted {
+        if !self.select {
+            return Wanted::BY_ALL;
+        }
+        let wanting = self.sinks.iter().enumerate().filter(|(_, sink)| sink.selection.wants(facts));
+        wanting.fold(Wanted::BY_NONE, |wanted, (output, _)| wanted.and_by(output))
+    }
+
+    /// The formats that the outputs among these have.
+    pub fn formats(&self, wanted: Wanted) -> Formats {
+        let wanting = self.sinks.iter().enumerate().filter(|(output, _)| wanted.is_by(*output));
+        Formats::of(wanting.map(|(_, sink)| sink.format))
+    }
+
+    /// Hand lines to every sink that they are for. Returns at once, whatever the destinations do.
     ///
     /// No copy stays behind: the duty to tell ends with the last one, and that is to be a writer's.
     pub fn offer(&self, lines: impl IntoIterator<Item = Line, IntoIter: ExactSizeIterator>) {
@@ -194,13 +235,42 @@ impl Sinks {
         }
         match &*self.sinks {
             [] => {}
+            // What it does not want was not made.
             [sink] => sink.queue.offer(lines),
+            _ if self.select => self.offer_selected(lines.collect()),
             [others @ .., last] => {
                 let lines: Vec<Line> = lines.collect();
                 for sink in others {
                     sink.queue.offer(lines.iter().map(|line| line.to_format(sink.format)));
                 }
                 last.queue.offer(lines.into_iter().map(|line| line.into_format(last.format)));
+            }
+        }
+    }
+
+    /// Each its share. Shares are made before any is offered: no copy is left here, and the last share that is offered has the
+    /// duty to tell of what is in it.
+    fn offer_selected(&self, lines: Vec<Line>) {
+        let mut shares: Vec<(Vec<Line>, u64)> = self.sinks.iter().map(|_| Default::default()).collect();
+        for line in lines {
+            let Some(last) = (0..self.sinks.len()).rfind(|output| line.is_wanted_by(*output)) else {
+                continue;
+            };
+            for (output, (sink, (share, unselected))) in self.sinks.iter().zip(&mut shares).enumerate() {
+                if !line.is_wanted_by(output) {
+                    *unselected = unselected.saturating_add(line.content().attempts());
+                } else if output != last {
+                    share.push(line.to_format(sink.format));
+                }
+            }
+            if let (Some(sink), Some((share, _))) = (self.sinks.get(last), shares.get_mut(last)) {
+                share.push(line.into_format(sink.format));
+            }
+        }
+        for (sink, (share, unselected)) in self.sinks.iter().zip(shares) {
+            sink.queue.pass_over(unselected);
+            if !share.is_empty() {
+                sink.queue.offer(share);
             }
         }
     }
@@ -256,12 +326,18 @@ impl Sinks {
 }
 
 impl Sink {
-    fn start(name: &str, format: Format, queue: Arc<Queue>, writer: Writer) -> Result<Self, SinkError> {
+    fn start(
+        request: &Request,
+        format: Format,
+        queue: Arc<Queue>,
+        writer: Writer,
+    ) -> Result<Self, SinkError> {
+        let name = &request.to;
         let thread = std::thread::Builder::new()
             .name("flowlog-sink".into())
             .spawn(move || writer.run())
-            .map_err(|source| SinkError::Thread { output: name.to_owned(), source })?;
-        Ok(Self { name: name.to_owned(), format, queue, thread })
+            .map_err(|source| SinkError::Thread { output: name.clone(), source })?;
+        Ok(Self { name: name.clone(), format, selection: request.selection.clone(), queue, thread })
     }
 
     fn finish(self, deadline: Instant) -> (String, SinkCounters) {
@@ -292,3 +368,5 @@ fn open(request: &Request) -> Result<Box<dyn Output>, SinkError> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_selection;

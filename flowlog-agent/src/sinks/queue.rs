@@ -116,6 +116,14 @@ impl Queue {
         }
     }
 
+    /// Attempts that others are told of, and this output did not want.
+    pub(super) fn pass_over(&self, attempts: u64) {
+        if attempts > 0 {
+            let mut state = self.lock();
+            state.counters.unselected = state.counters.unselected.saturating_add(attempts);
+        }
+    }
+
     fn admits(&self, state: &State, line: &Line) -> bool {
         let eighths = match line.content() {
             Content::Flow { class, .. } => match class.severity() {
@@ -293,6 +301,10 @@ impl Queue {
     /// The writer ends; what it holds and what still waits is lost.
     pub(super) fn end(&self, held: &VecDeque<Line>) {
         let mut state = self.lock();
+        if state.ended {
+            // It was left behind, and what it holds was counted then.
+            return;
+        }
         for line in held {
             state.lose(line.clone(), LossCause::WriteFailed);
         }

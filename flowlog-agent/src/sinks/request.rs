@@ -1,6 +1,8 @@
 //! What is asked of an output: where lines go, and what else is wanted of that place.
 
 use super::{Destination, Rotation};
+use crate::record::Mask;
+use crate::selection::Selection;
 
 /// An output as somebody asks for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -9,6 +11,10 @@ pub struct Request {
     pub to: String,
     /// Of a file: when the agent itself rotates it.
     pub rotation: Option<Rotation>,
+    /// Which records it is given.
+    pub selection: Selection,
+    /// Which parts of them are left out, in flowlog's own format.
+    pub mask: Mask,
 }
 
 impl Request {

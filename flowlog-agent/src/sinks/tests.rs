@@ -7,7 +7,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 const SMALL: QueueLimits = QueueLimits { lines: 80, bytes: 1 << 20 };
 
 /// A fresh destination, and what reads back all that was written to it once the writer has ended.
@@ -16,7 +16,7 @@ pub(in crate::sinks) struct Fixture {
     pub(in crate::sinks) read_back: Box<dyn FnOnce() -> String>,
 }
 
-fn encoder() -> Encoder {
+pub(super) fn encoder() -> Encoder {
     let run = Run { node: "worker-1".into(), cluster: None, id: "7f3a".into() };
     Encoder::new(run, Labelling::default())
 }
@@ -26,7 +26,7 @@ fn time() -> Timestamp {
 }
 
 /// A line that tells its own number as a reason, so that order and gaps can be seen.
-fn gap(number: usize) -> Line {
+pub(super) fn gap(number: usize) -> Line {
     let gap = Gap { from: time(), to: time(), reason: format!("gap {number}") };
     encoder().agent(&Agent { time: time(), event: AgentEvent::Gap(gap) }).unwrap()
 }
@@ -39,8 +39,8 @@ fn start(output: Box<dyn Output>, limits: QueueLimits) -> (Sinks, watch::Receive
     let (tell, closed) = watch::channel(false);
     let queue = Arc::new(Queue::new(limits));
     let writer = Writer::new(Arc::clone(&queue), output, encoder(), tell, Marks::None);
-    let sink = Sink::start("test", Format::Flowlog, queue, writer).unwrap();
-    (Sinks { sinks: vec![sink], closed: closed.clone() }, closed)
+    let sink = Sink::start(&"test".into(), Format::Flowlog, queue, writer).unwrap();
+    (Sinks { sinks: vec![sink], select: false, closed: closed.clone() }, closed)
 }
 
 fn start_file(path: &Path, limits: QueueLimits) -> Sinks {
@@ -48,7 +48,7 @@ fn start_file(path: &Path, limits: QueueLimits) -> Sinks {
 }
 
 /// Every line as a reader gets it; their numbers have no gap.
-fn read(text: &str) -> Vec<Value> {
+pub(super) fn read(text: &str) -> Vec<Value> {
     let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let numbers: Vec<u64> = lines.iter().map(|line| line["seq"].as_u64().unwrap()).collect();
     let expected: Vec<u64> = (1..).take(lines.len()).collect();

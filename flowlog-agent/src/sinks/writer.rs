@@ -4,7 +4,7 @@ use super::output::{Output, WriteError};
 use super::queue::{Orders, Queue};
 use crate::model::ledger::{Intent, MOST_WRITING};
 use crate::model::{Ledger, Receipts};
-use crate::record::{Encoder, Line};
+use crate::record::{Encoder, Line, Mask};
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
@@ -36,6 +36,7 @@ pub(super) struct Writer {
     encoder: Encoder,
     closed: watch::Sender<bool>,
     marks: Marks,
+    mask: Mask,
     /// Number of the next line; one that was not written keeps its number.
     seq: u64,
     /// Lines taken from the queue and not yet written.
@@ -66,6 +67,7 @@ impl Writer {
             encoder,
             closed,
             marks,
+            mask: Mask::default(),
             seq: 1,
             batch: VecDeque::new(),
             buffer: Vec::new(),
@@ -76,6 +78,11 @@ impl Writer {
             retry: None,
             failing: None,
         }
+    }
+
+    /// The same, with these parts left out.
+    pub(super) fn masked(self, mask: Mask) -> Self {
+        Self { mask, ..self }
     }
 
     /// Until it is asked to end, or the reader is gone.
@@ -163,7 +170,10 @@ impl Writer {
         let mut seq = self.seq;
         self.ends.clear();
         for line in &self.batch {
-            line.append_to(seq, &mut self.buffer);
+            match self.mask.is_nothing() {
+                true => line.append_to(seq, &mut self.buffer),
+                false => line.append_masked(seq, &self.mask, &mut self.buffer),
+            }
             seq = seq.saturating_add(1);
             self.ends.push(self.buffer.len());
         }

@@ -58,6 +58,8 @@ pub struct Readings {
     pub attempts_recorded: u64,
     /// Attempts that the configuration leaves out.
     pub attempts_out_of_scope: u64,
+    /// Attempts of flows that no output wanted.
+    pub attempts_unselected: u64,
     /// Attempts lost, by cause.
     pub attempts_lost: BTreeMap<String, u64>,
     /// Attempts that flow records stand for, by class and direction.
@@ -146,6 +148,8 @@ pub struct SinkReading {
     pub bytes: u64,
     /// Attempts that those lines stand for.
     pub attempts: u64,
+    /// Attempts of flows that others wanted, and it did not.
+    pub unselected: u64,
     /// Lines lost.
     pub lost_lines: u64,
     /// Times that writing, opening or syncing failed.

@@ -78,7 +78,7 @@ const METRICS: &[Metric] = &[
         name: "flowlog_attempts_seen",
         kind: Kind::Counter,
         labels: &[],
-        help: "Attempts that the kernel half saw; what is neither recorded, lost nor out of scope is still open",
+        help: "Attempts that the kernel half saw; what is neither recorded, lost, unselected nor out of scope is still open",
         read: |scrape| one(scrape, |readings| readings.attempts_seen),
     },
     Metric {
@@ -96,6 +96,13 @@ const METRICS: &[Metric] = &[
         read: |scrape| one(scrape, |readings| readings.attempts_out_of_scope),
     },
     Metric {
+        name: "flowlog_attempts_unselected",
+        kind: Kind::Counter,
+        labels: &[],
+        help: "Attempts of flows that no output wanted",
+        read: |scrape| one(scrape, |readings| readings.attempts_unselected),
+    },
+    Metric {
         name: "flowlog_attempts_lost",
         kind: Kind::Counter,
         labels: &["cause"],
@@ -107,7 +114,7 @@ const METRICS: &[Metric] = &[
         name: "flowlog_flows",
         kind: Kind::Counter,
         labels: &["class", "direction"],
-        help: "Attempts that flow records stand for, by class as first told, and direction",
+        help: "Attempts that flow records stand for, or would if an output wanted them, by class as first told, and direction",
         read: |scrape| {
             let flows = scrape.readings.iter().flat_map(|readings| &readings.flows);
             let sample = |flow: &super::board::FlowReading| {
@@ -229,6 +236,13 @@ const METRICS: &[Metric] = &[
         labels: &["sink"],
         help: "Attempts that the lines stand for which an output has written",
         read: |scrape| sinks(scrape, |sink| sink.attempts),
+    },
+    Metric {
+        name: "flowlog_sink_unselected_attempts",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Attempts of flows that other outputs wanted, and this one did not",
+        read: |scrape| sinks(scrape, |sink| sink.unselected),
     },
     Metric {
         name: "flowlog_sink_lost_lines",
@@ -592,6 +606,7 @@ mod tests {
             attempts_seen: 12,
             attempts_recorded: 7,
             attempts_out_of_scope: 1,
+            attempts_unselected: 2,
             attempts_lost: counts("ring_full", 2),
             flows: vec![FlowReading { class: "denied_attempt", direction: "egress", count: 7 }],
             events: counts("attempt", 9),

@@ -179,8 +179,8 @@ impl Counters {
     }
 }
 
-/// Everything the agent counts. One attempt ends in exactly one of `attempts_recorded`, `attempts_lost` and
-/// `attempts_out_of_scope`.
+/// Everything the agent counts. One attempt ends in exactly one of `attempts_recorded`, `attempts_lost`,
+/// `attempts_out_of_scope` and `attempts_unselected`.
 #[derive(Debug, Default)]
 pub struct Registry {
     /// Attempts that the kernel half saw, handed over or not.
@@ -191,12 +191,18 @@ pub struct Registry {
     pub attempts_lost: Counters,
     /// Attempts that the configuration leaves out.
     pub attempts_out_of_scope: Counter,
+    /// Attempts of flows that no output wanted.
+    pub attempts_unselected: Counter,
     /// Existing connections that flow records stand for.
     pub existing_recorded: Counter,
     /// Existing connections that the configuration leaves out.
     pub existing_out_of_scope: Counter,
     /// Existing connections of which no record could be made.
     pub existing_lost: Counter,
+    /// Existing connections that no output wanted.
+    pub existing_unselected: Counter,
+    /// Findings that no output wanted.
+    pub findings_unselected: Counter,
     /// Events decoded, by kind.
     pub events: Counters,
     /// Events that the kernel half could not hand over, by cause.
@@ -230,6 +236,8 @@ pub struct Counts {
     pub attempts_lost: BTreeMap<String, u64>,
     /// Attempts that the configuration leaves out.
     pub attempts_out_of_scope: u64,
+    /// Attempts of flows that no output wanted.
+    pub attempts_unselected: u64,
     /// Events decoded, by kind.
     pub events: BTreeMap<String, u64>,
     /// Events that the kernel half could not hand over, by cause.
@@ -248,6 +256,8 @@ impl Registry {
             ("existing_recorded", &self.existing_recorded),
             ("existing_out_of_scope", &self.existing_out_of_scope),
             ("existing_lost", &self.existing_lost),
+            ("existing_unselected", &self.existing_unselected),
+            ("findings_unselected", &self.findings_unselected),
             ("flows_folded", &self.flows_folded),
             ("attributed_late", &self.attributed_late),
             ("attributed_never", &self.attributed_never),
@@ -260,6 +270,7 @@ impl Registry {
             attempts_recorded: self.attempts_recorded.get(),
             attempts_lost: self.attempts_lost.get_all(),
             attempts_out_of_scope: self.attempts_out_of_scope.get(),
+            attempts_unselected: self.attempts_unselected.get(),
             events: self.events.get_all(),
             kernel_losses: self.kernel_losses.get_all(),
             records: self.records.get_all(),

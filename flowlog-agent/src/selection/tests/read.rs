@@ -11,46 +11,39 @@ fn what_can_mean_nothing_is_named_with_what_would_be_right() {
         ),
         (
             &[("clas", "allowed")],
-            "`deny[0].clas` is no key of a condition; did you mean `class`?; there are kind, class, severity, direction, \
-             protocol, verdict, outcome, namespace, pod, workload, labels, namespace_labels, vendor, cidr, port, source, \
-             destination",
+            "`deny[0].clas` is no key of a condition: there are kind, class, severity, direction, protocol, verdict, outcome, namespace, pod, workload, labels, namespace_labels, vendor, cidr, port, source, destination; did you mean `class`?",
         ),
         (
             &[("source.class", "allowed")],
-            "`deny[0].source.class` is no key of a condition; there are kind, namespace, pod, workload, labels, \
-             namespace_labels, vendor, cidr, port",
+            "`deny[0].source.class` is no key of a condition: there are kind, namespace, pod, workload, labels, namespace_labels, vendor, cidr, port",
         ),
         (
             &[("destination.port.x", "1")],
-            "`deny[0].destination.port.x` is no key of a condition; did you mean `port`?; there are kind, namespace, pod, \
-             workload, labels, namespace_labels, vendor, cidr, port",
+            "`deny[0].destination.port.x` is no key of a condition: there are kind, namespace, pod, workload, labels, namespace_labels, vendor, cidr, port; did you mean `port`?",
         ),
         (
             &[("class", "denied_atempt")],
-            "`deny[0].class` has `denied_atempt`, which is not a class; did you mean `denied_attempt`?; there are \
-             policy_not_enforced, denied_attempt, blocked_though_allowed, blocked_unexplained, undetermined, unrestricted, \
-             refused, failed, allowed",
+            "`deny[0].class` has `denied_atempt`, which is not a class: there are policy_not_enforced, denied_attempt, blocked_though_allowed, blocked_unexplained, undetermined, unrestricted, refused, failed, allowed; did you mean `denied_attempt`?",
         ),
         (
             &[("severity", "worst")],
-            "`deny[0].severity` has `worst`, which is not a severity; there are critical, high, medium, low, info",
+            "`deny[0].severity` has `worst`, which is not a severity: there are critical, high, medium, low, info",
         ),
         (
             &[("direction", "in")],
-            "`deny[0].direction` has `in`, which is not a direction; did you mean `ingress`?; there are egress, ingress",
+            "`deny[0].direction` has `in`, which is not a direction: there are egress, ingress; did you mean `ingress`?",
         ),
         (
             &[("protocol", "http")],
-            "`deny[0].protocol` has `http`, which is not a protocol; there are tcp, udp, sctp, icmp, icmpv6",
+            "`deny[0].protocol` has `http`, which is not a protocol: there are tcp, udp, sctp, icmp, icmpv6",
         ),
         (
             &[("kind", "loss")],
-            "`deny[0].kind` has `loss`, which is not a kind of record; there are flow, finding",
+            "`deny[0].kind` has `loss`, which is not a kind of record: there are flow, finding",
         ),
         (
             &[("destination.kind", "world")],
-            "`deny[0].destination.kind` has `world`, which is not a kind of end; there are pod, service, node, external, \
-             local, unknown",
+            "`deny[0].destination.kind` has `world`, which is not a kind of end: there are pod, service, node, external, local, unknown",
         ),
         (
             &[("namespace", "Shop")],
@@ -62,8 +55,7 @@ fn what_can_mean_nothing_is_named_with_what_would_be_right() {
         ),
         (
             &[("workload", "a/b/c")],
-            "`deny[0].workload` has `a/b/c`, which is no name of a workload: write `[NAMESPACE/][KIND/]NAME` \
-             (`shop/Deployment/web`), `*` for any letters",
+            "`deny[0].workload` has `a/b/c`, which is no name of a workload: write `[NAMESPACE/][KIND/]NAME` (`shop/Deployment/web`), `*` for any letters",
         ),
         (
             &[("cidr", "10.0.0.0/33")],
@@ -114,9 +106,7 @@ fn words_that_mean_no_news_are_named() {
         (&["denials", "all"], "`only` has `all` beside other words: `all` stands alone"),
         (
             &["denial"],
-            "`only` has `denial`, which is not a class; did you mean `denials`?; there are denials, findings, all, \
-             policy_not_enforced, denied_attempt, blocked_though_allowed, blocked_unexplained, undetermined, unrestricted, \
-             refused, failed, allowed",
+            "`only` has `denial`, which is not a class: there are denials, findings, all, policy_not_enforced, denied_attempt, blocked_though_allowed, blocked_unexplained, undetermined, unrestricted, refused, failed, allowed; did you mean `denials`?",
         ),
     ];
     for (written, expected) in rows {

@@ -24,7 +24,11 @@ fn wrong_words_are_refused_by_name() {
     place.write("unknown.yaml", "node: one\ncgroup_rot: /x\n");
     place.write("type.yaml", "node: one\neach: [1]\n");
     place.write("torn.yaml", "node: [one\n");
-    let table: [(&str, &[&str], &[&str]); 11] = [
+    place.write("only.yaml", "node: one\nonly: [denials, allow]\n");
+    place.write("class.yaml", "node: one\noutputs: [stdout, {to: a.json, deny: [{class: alowed}]}]\n");
+    place.write("key.yaml", "node: one\nallow: [{source: {namespce: shop}}]\n");
+    place.write("empty.yaml", "node: one\noutputs: [{to: a.json, deny: [{port: 53}, {}]}]\n");
+    let table: [(&str, &[&str], &[&str]); 16] = [
         (
             "no cluster at all",
             &["run"],
@@ -56,6 +60,31 @@ fn wrong_words_are_refused_by_name() {
             "a ring that is too small",
             &["run", "--manifests", "good", "--events-ring-bytes", "4096"],
             &["`events_ring_bytes` is 4096", "from 65536"],
+        ),
+        (
+            "a class that there is not",
+            &["run", "--manifests", "good", "--only", "denied"],
+            &["`only` has `denied`", "did you mean `denied_attempt`?", "there are denials, findings, all"],
+        ),
+        (
+            "a class that there is not, in a file",
+            &["run", "--manifests", "good", "--config", "only.yaml"],
+            &["`only` has `allow`", "did you mean `allowed`?"],
+        ),
+        (
+            "a class that there is not, of one output",
+            &["run", "--manifests", "good", "--config", "class.yaml"],
+            &["`outputs[1].deny[0].class` has `alowed`", "did you mean `allowed`?"],
+        ),
+        (
+            "a key that there is not",
+            &["run", "--manifests", "good", "--config", "key.yaml"],
+            &["`allow[0].source.namespce`", "did you mean `namespace`?"],
+        ),
+        (
+            "a condition that asks for nothing",
+            &["run", "--manifests", "good", "--config", "empty.yaml"],
+            &["`outputs[0].deny[1]` asks for nothing"],
         ),
         (
             "a fold interval out of range",

@@ -40,6 +40,8 @@ mod resolver;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod selection;
+#[cfg(test)]
 mod services;
 #[cfg(test)]
 mod special;

@@ -2,11 +2,11 @@
 
 use crate::repeats::{BYTES, exchange};
 use crate::stage::{
-    API, Family, NO_HOST, Net, SOON, Stage, alone, check_lines, count_of, do_step, internet, lacks,
-    missing_hooks, number, small, sum,
+    API, Family, NO_HOST, Net, SOON, Stage, allow_ports, alone, any, check_lines, count_of, deny_ingress,
+    do_step, internet, lacks, missing_hooks, number, place, pod, small, sum,
 };
 use aya::maps::{Array, Map, MapData};
-use flowlog_tests::{Agent, Outcome, Step, agent, matching, program, wait};
+use flowlog_tests::{Agent, Listen, Outcome, Step, agent, matching, program, wait};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -651,4 +651,40 @@ fn a_second_agent_is_refused() {
     assert_eq!(ended.status.code(), Some(2));
     assert!(ended.stderr.contains("another flowlog is running with it"), "{}", ended.stderr);
     stop(agent);
+}
+
+/// What no output of a run wanted is decided: a run that wants it does not tell it again.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn what_no_output_wanted_is_not_told_by_the_next_one() {
+    let net = Net::new();
+    let mut objects = small(net);
+    objects.extend([
+        pod(net, "closed", 31),
+        allow_ports("api", "api", &[8080]),
+        deny_ingress("closed", "closed"),
+    ]);
+    let mut stage = Stage::new(net, &objects);
+    let _server = stage.serve_api();
+    let listen = Listen { tcp: vec![any(8080)], ..Listen::default() };
+    let _closed = stage.world.serve(&place("closed"), Some("closed"), &listen).unwrap();
+    let bpffs = Bpffs::new();
+    let mut client = stage.actor("client");
+    let mut connect = |last| {
+        do_step(&mut client, &Step::connect(net.at(Family::V4, last, 8080)), Outcome::Established);
+    };
+    let first = bpffs.agent(&stage, &["--each", "--only", "denials"]);
+    (0..3).for_each(|_| connect(API));
+    connect(31);
+    // Events are told in their order.
+    bpffs.told(&json!({"kind": "flow", "class": "policy_not_enforced"}));
+    pass(Duration::from_millis(500));
+    kill(first);
+    connect(API);
+    let second = bpffs.agent(&stage, &["--each"]);
+    wait::until("what came between is told", SOON, || Ok(!bpffs.matching(&to_api()).is_empty())).unwrap();
+    stop(second);
+    let flows = bpffs.matching(&to_api());
+    assert_eq!(sum(&flows.iter().collect::<Vec<_>>()), 1, "{flows:#?}");
+    assert!(bpffs.matching(&json!({"kind": "loss"})).is_empty());
 }

@@ -348,8 +348,8 @@ fn check_books(ended: &Ended) {
     let attempts = |key: &str| number(&counters["attempts"][key]);
     assert_eq!(
         attempts("seen"),
-        attempts("recorded") + attempts("lost") + attempts("out_of_scope"),
-        "seen = recorded + lost + out of scope: {counters:#} {:#?}",
+        attempts("recorded") + attempts("lost") + attempts("out_of_scope") + attempts("unselected"),
+        "seen = recorded + lost + out of scope + unselected: {counters:#} {:#?}",
         ended.matching(&json!({"kind": "flow"}))
     );
     let flows = ended.matching(&json!({"kind": "flow"}));
@@ -358,7 +358,7 @@ fn check_books(ended: &Ended) {
     assert_eq!(sum(&tried), attempts("recorded"), "{counters:#}");
     let stage = |key: &str| count_of(&counters["stages"][key]);
     assert_eq!(sum(&existing), stage("existing_recorded"), "{counters:#}");
-    let ways = ["recorded", "out_of_scope", "lost", "paired", "known"];
+    let ways = ["recorded", "out_of_scope", "lost", "unselected", "paired", "known"];
     let sum: u64 = ways.iter().map(|way| stage(&format!("existing_{way}"))).sum();
     assert_eq!(count_of(&counters["events"]["existing"]), sum, "found = what became of them: {counters:#}");
     let mut lines = BTreeMap::<&str, u64>::new();

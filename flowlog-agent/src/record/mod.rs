@@ -18,12 +18,14 @@ mod native;
 mod ocsf;
 mod passage;
 pub mod read;
+pub mod row;
 mod schema;
 mod shared;
 mod shorten;
 mod text;
 mod tree;
 mod wanted;
+mod wrapped;
 
 pub use agent::{
     Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, PinCondition,
@@ -34,7 +36,9 @@ pub use format::{Format, Formats};
 pub use mask::{Mask, MaskError};
 pub use native::Truncated;
 pub use schema::schema;
+pub use text::escape_line;
 pub use wanted::Wanted;
+pub use wrapped::{Wrapped, unwrap_line};
 
 use crate::model::{Class, Flow, LiveFinding, Loss, Receipts};
 use agent::AgentLine;

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use open::{Open, is_open};
 use parts::{Attempts, DialedFields, Ending, Envelope, FlowFields, HeadFields, LossFields, Said};
 use runs::Runs;
+pub use runs::{Numbers, Seen};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use split::{Split, Splitter};

@@ -28,6 +28,13 @@ pub(super) fn escape(out: &mut Vec<u8>, start: usize) {
     out.extend_from_slice(escaped.as_bytes());
 }
 
+/// A line of JSON as a terminal may get it: the same values, and nothing that it acts on.
+pub fn escape_line(line: &mut Vec<u8>) {
+    // Between values JSON takes tabs and carriage returns for spaces; within a text they cannot stand.
+    line.iter_mut().filter(|byte| **byte < b' ').for_each(|byte| *byte = b' ');
+    escape(line, 0);
+}
+
 fn escape_forging(json: &str) -> String {
     let mut escaped = String::with_capacity(json.len());
     for c in json.chars() {

@@ -8,7 +8,7 @@ mod json;
 mod junit;
 mod markdown;
 mod sarif;
-mod shown;
+pub mod shown;
 mod text;
 mod words;
 mod wrap;

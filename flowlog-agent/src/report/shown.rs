@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 /// Characters that act or hide: controls, line separators, marks that turn the direction of text, what has no width,
 /// tags and variation selectors.
-pub(super) fn is_hidden(c: char) -> bool {
+pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
             '\u{ad}'
@@ -26,12 +26,12 @@ pub(super) fn is_hidden(c: char) -> bool {
 }
 
 /// A text of one line: each character that acts or hides is written as `\n`, `\t` or `\u{202e}`.
-pub(super) fn line(text: &str) -> Cow<'_, str> {
+pub fn line(text: &str) -> Cow<'_, str> {
     escape(text, is_hidden)
 }
 
 /// A text of many lines, such as a policy: line ends stay.
-pub(super) fn block(text: &str) -> Cow<'_, str> {
+pub fn block(text: &str) -> Cow<'_, str> {
     escape(text, |c| c != '\n' && is_hidden(c))
 }
 

@@ -83,6 +83,62 @@ impl Runs {
     }
 }
 
+/// What a line's number says of the lines before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// It follows the line before.
+    Next,
+    /// It is the first of its run that is read; so many come before it.
+    First {
+        /// Lines of the run that were not read.
+        before: u64,
+    },
+    /// Lines are missing before it.
+    Gap {
+        /// How many.
+        missing: u64,
+    },
+    /// It was missing, and comes late.
+    Late,
+    /// It was read before.
+    Repeated,
+}
+
+/// The numbers of lines that are looked at one by one.
+#[derive(Clone, Debug, Default)]
+pub struct Numbers(Runs);
+
+impl Numbers {
+    /// The run's number here.
+    pub fn run(&mut self, node: &str, cluster: Option<&str>, run: &str) -> usize {
+        let cluster = cluster.map(str::to_owned);
+        self.0.number(&Whose { node: node.to_owned(), cluster, run: run.to_owned() })
+    }
+
+    /// A line of a run is about to be read.
+    pub fn see(&mut self, run: usize, seq: u64) -> Seen {
+        let last = self.0.runs.get(run).and_then(|run| run.stretches.last()).map(|(_, end)| *end);
+        let is_new = self.0.claim(run, seq, seq).is_empty();
+        match last {
+            None => Seen::First { before: seq.saturating_sub(1) },
+            Some(last) if last.checked_add(1) == Some(seq) => Seen::Next,
+            Some(last) if last < seq => Seen::Gap { missing: seq - last - 1 },
+            Some(_) if is_new => Seen::Late,
+            Some(_) => Seen::Repeated,
+        }
+    }
+
+    /// Lines that are missing between two of a run.
+    pub fn missing(&self) -> u64 {
+        self.0.missing()
+    }
+
+    /// Lines that were read before.
+    pub fn repeated(&self) -> u64 {
+        self.0.repeated
+    }
+}
+
 impl Run {
     /// Add numbers somewhere among those that are there. Gives those that were there.
     fn add(&mut self, first: u64, last: u64) -> Vec<(u64, u64)> {
@@ -170,6 +226,30 @@ mod tests {
         assert_eq!(runs.claim(0, 5, 6), [(5, 5)]);
         assert_eq!((runs.repeated, runs.nodes()), (1, vec!["n1".to_owned(), "n2".to_owned()]));
         assert_eq!(runs.cluster().as_deref(), Some("prod"));
+    }
+
+    #[test]
+    fn each_line_says_what_is_missing_before_it() {
+        let mut numbers = Numbers::default();
+        let run = numbers.run("n1", None, "a");
+        let other = numbers.run("n2", Some("prod"), "a");
+        assert_eq!((run, other, numbers.run("n1", None, "a")), (0, 1, 0));
+        for (of, seq, expected) in [
+            (run, 5, Seen::First { before: 4 }),
+            (run, 6, Seen::Next),
+            (other, 1, Seen::First { before: 0 }),
+            (run, 9, Seen::Gap { missing: 2 }),
+            (run, 10, Seen::Next),
+            (run, 8, Seen::Late),
+            (run, 8, Seen::Repeated),
+            (run, 10, Seen::Repeated),
+            (run, 11, Seen::Next),
+            (other, 2, Seen::Next),
+            (other, u64::MAX, Seen::Gap { missing: u64::MAX - 3 }),
+        ] {
+            assert_eq!(numbers.see(of, seq), expected, "{of}:{seq}");
+        }
+        assert_eq!((numbers.missing(), numbers.repeated()), (u64::MAX - 2, 2));
     }
 
     #[test]

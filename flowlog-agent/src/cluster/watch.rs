@@ -4,6 +4,7 @@
 //! store and out as a snapshot, whole. All of that has a thread of its own: reading ten thousand pods does not hold up
 //! a flow. Whoever judges takes the newest snapshot when it suits, and never waits.
 
+mod agents;
 mod alike;
 mod cut;
 mod follow;
@@ -20,6 +21,7 @@ mod served;
 mod standing;
 mod timing;
 
+pub use agents::{Bell, News as AgentNews, Piece, PodLog, Wanted, read_agents};
 pub use follow::Followed;
 pub use health::KindHealth;
 pub use kinds::Needed;

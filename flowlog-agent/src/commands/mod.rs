@@ -11,6 +11,7 @@ mod detach;
 mod edges;
 mod logs;
 mod man;
+mod observe;
 mod observed;
 mod plugin;
 mod policy;
@@ -60,6 +61,14 @@ kubectl get -A -o yaml \\\n      \
     /// Take everything that `flowlog run --pin` left in the kernel out of it.
     #[command(after_help = "Exit code: 0 nothing is left, 2 it could not be done.")]
     Detach(detach::Args),
+    /// Show what flows were logged: filtered, of all nodes in one order of time, with the gaps of the log.
+    #[command(
+        after_help = "Exit code: 0 done, also where nothing was asked for that is there, 2 it could not be done.\n\n\
+        Examples:\n  flowlog observe /var/log/flowlog\n  \
+        flowlog observe /var/log/flowlog --follow --last 5m\n  \
+        flowlog observe flows.json flows.json.1 -o json | jq .class"
+    )]
+    Observe(Box<observe::Args>),
     /// Ask what the declared policies say: of one connection, or of whole cases.
     Policy(policy::Args),
     /// List whose software runs in the cluster, and why it is thought to be.
@@ -139,6 +148,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
         Command::Check(args) => check::run(&args, called),
         Command::Detach(args) => detach::run(&args),
+        Command::Observe(args) => observe::run(&args, called),
         Command::Policy(args) => policy::run(&args, called),
         Command::Vendors(args) => vendors::run(&args, called),
         Command::Edges(args) => edges::run(&args),

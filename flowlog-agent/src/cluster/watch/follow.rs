@@ -720,7 +720,7 @@ async fn words(mut body: Body, patience: Duration, most: usize) -> Vec<u8> {
 }
 
 /// As a query's parts, each with an `&` before it.
-fn form(pairs: &[(&str, &str)]) -> String {
+pub(super) fn form(pairs: &[(&str, &str)]) -> String {
     let mut query = String::new();
     for (key, value) in pairs {
         query.push('&');

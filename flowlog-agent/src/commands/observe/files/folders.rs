@@ -1,0 +1,87 @@
+//! Folders that are followed: a log that comes later takes part from then on.
+
+use super::super::merge::{Lane, Source};
+use super::super::sift::Sifting;
+use super::followed::{Followed, Identity, identity};
+use crate::commands::logs::{Blocks, Form, Input, Step, input, listed};
+use jiff::Timestamp;
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often is looked for new ones.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// What was given, and what of it takes part.
+pub(in super::super) struct Folders {
+    given: Vec<PathBuf>,
+    paths: BTreeSet<PathBuf>,
+    files: BTreeSet<Identity>,
+    looked: Instant,
+}
+
+/// A log that came while others were followed.
+struct Late {
+    followed: Followed,
+    blocks: Blocks,
+    name: Option<String>,
+}
+
+/// A log that may come.
+pub(in super::super) fn late(path: PathBuf) -> Lane {
+    let name = Some(path.display().to_string());
+    let late = Late { followed: Followed::waiting(&path), blocks: Blocks::default(), name };
+    Lane::new(Box::new(late), Timestamp::MIN)
+}
+
+impl Source for Late {
+    fn step(&mut self, into: &mut Sifting<'_>) -> Step {
+        if let Some(name) = self.name.take() {
+            into.trail.begin(&name);
+        }
+        self.followed.step(&mut self.blocks, into)
+    }
+}
+
+impl Folders {
+    /// These paths; what is there now takes part already.
+    pub(in super::super) fn new(given: &[PathBuf], inputs: &[Input]) -> Self {
+        let given = given.iter().filter(|path| path.is_dir()).cloned().collect();
+        let paths = inputs.iter().map(|input| input.path.clone()).collect();
+        let files = inputs.iter().filter_map(|input| fs::metadata(&input.path).ok());
+        let files = files.map(|metadata| identity(&metadata)).collect();
+        Self { given, paths, files, looked: Instant::now() }
+    }
+
+    /// There is none to look into.
+    pub(in super::super) fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
+    /// Lanes of those that came since, where it is time to look.
+    pub(in super::super) fn look(&mut self) -> Vec<Lane> {
+        if self.looked.elapsed() < LOOK {
+            return Vec::new();
+        }
+        self.looked = Instant::now();
+        self.find().into_iter().map(late).collect()
+    }
+
+    /// New ones: what was renamed is known, and what is compressed was read before.
+    fn find(&mut self) -> Vec<PathBuf> {
+        let mut found = Vec::new();
+        for folder in &self.given {
+            // A folder that goes may come again.
+            for path in listed(folder).unwrap_or_default() {
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                let is_new = self.files.insert(identity(&metadata));
+                let is_new = self.paths.insert(path.clone()) && is_new;
+                if is_new && input(&path).is_ok_and(|input| input.form == Form::Plain) {
+                    found.push(path);
+                }
+            }
+        }
+        found
+    }
+}

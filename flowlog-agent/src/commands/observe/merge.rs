@@ -1,0 +1,148 @@
+//! Several logs in one order of time, each in its own: what comes first is shown as soon as no other log can come before it.
+//!
+//! A log is read a block at a time, and only while it may come before what the others have: memory hangs on how many there are.
+//! Of logs that are still written one may be silent for ever; what the others have then waits for it for a moment only.
+
+use super::sift::{Item, Sieve, Sifting, Trail};
+use crate::commands::logs::Step;
+use jiff::Timestamp;
+use std::time::{Duration, Instant};
+
+/// So long a log that has nothing now holds up the others.
+const HOLD: Duration = Duration::from_millis(500);
+
+/// Where lines come from.
+pub(super) trait Source {
+    /// Read once.
+    fn step(&mut self, into: &mut Sifting<'_>) -> Step;
+
+    /// Reading may take until somebody writes.
+    fn may_wait(&self) -> bool {
+        false
+    }
+}
+
+/// A log that takes part.
+pub(super) struct Lane {
+    source: Box<dyn Source>,
+    trail: Trail,
+    state: Step,
+}
+
+impl Lane {
+    /// Nothing in it is before this time.
+    pub(super) fn new(source: Box<dyn Source>, begins: Timestamp) -> Self {
+        Self { source, trail: Trail::from(begins), state: Step::Read }
+    }
+
+    fn place(&self) -> Timestamp {
+        self.trail.items.front().map_or(self.trail.place, |item| item.place)
+    }
+}
+
+/// What comes next.
+pub(super) enum Next {
+    /// These, in order.
+    Items,
+    /// A log was read, and nothing is to be shown yet.
+    Nothing,
+    /// A log is to be read that may keep us waiting.
+    MayWait,
+    /// All that can be told now was: come back by then, or when there is something to read.
+    Wait(Option<Duration>),
+    /// All logs are at their end.
+    End,
+}
+
+/// All logs.
+pub(super) struct Merge {
+    lanes: Vec<Lane>,
+    follows: bool,
+    /// The lane that may keep us waiting is to be read now.
+    waited: bool,
+}
+
+impl Merge {
+    /// `follows`: logs grow, and a silent one does not hold up the others.
+    pub(super) fn new(follows: bool) -> Self {
+        Self { lanes: Vec::new(), follows, waited: false }
+    }
+
+    pub(super) fn add(&mut self, lane: Lane) {
+        self.lanes.push(lane);
+    }
+
+    /// Something may have come.
+    pub(super) fn wake(&mut self) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.state == Step::Nothing) {
+            lane.state = Step::Read;
+        }
+    }
+
+    /// Go on a bit; what is to be shown is put into `items`.
+    pub(super) fn next(&mut self, sieve: &mut Sieve, items: &mut Vec<Item>) -> Next {
+        self.lanes.retain(|lane| lane.state != Step::End || !lane.trail.items.is_empty());
+        let first = self.first();
+        let before = |place| first.is_none_or(|(_, first)| place <= first);
+        // Those that may have something before it.
+        let empty = self.lanes.iter().enumerate().filter(|(_, lane)| lane.trail.items.is_empty());
+        let mut holding = empty.filter(|(_, lane)| before(lane.place())).peekable();
+        let is_held = holding.peek().is_some();
+        let readable = holding.filter(|(_, lane)| lane.state == Step::Read);
+        if let Some((place, _)) = readable.min_by_key(|(_, lane)| lane.place()) {
+            return self.read(place, sieve);
+        }
+        let Some((place, _)) = first else {
+            return if self.lanes.is_empty() { Next::End } else { Next::Wait(None) };
+        };
+        let until = self.bound(place);
+        let Some(lane) = self.lanes.get_mut(place) else { return Next::End };
+        if !is_held {
+            while let Some(item) = lane.trail.items.pop_front_if(|item| item.place <= until) {
+                items.push(item);
+            }
+            return Next::Items;
+        }
+        if !self.follows {
+            return Next::Wait(None);
+        }
+        let now = Instant::now();
+        let Some(front) = lane.trail.items.front() else { return Next::Nothing };
+        let waited = now.saturating_duration_since(front.read);
+        if waited < HOLD {
+            return Next::Wait(Some(HOLD - waited));
+        }
+        while let Some(item) = lane
+            .trail
+            .items
+            .pop_front_if(|item| item.place <= until && now.saturating_duration_since(item.read) >= HOLD)
+        {
+            items.push(item);
+        }
+        Next::Items
+    }
+
+    fn read(&mut self, place: usize, sieve: &mut Sieve) -> Next {
+        let Some(lane) = self.lanes.get_mut(place) else { return Next::Nothing };
+        if lane.source.may_wait() && !std::mem::replace(&mut self.waited, true) {
+            return Next::MayWait;
+        }
+        self.waited = false;
+        let Lane { source, trail, state } = lane;
+        *state = source.step(&mut Sifting { sieve, trail });
+        Next::Nothing
+    }
+
+    /// The lane whose next item comes first, and where that is.
+    fn first(&self) -> Option<(usize, Timestamp)> {
+        let with = self.lanes.iter().enumerate().filter(|(_, lane)| !lane.trail.items.is_empty());
+        with.map(|(place, lane)| (place, lane.place())).min_by_key(|(_, time)| *time)
+    }
+
+    /// Up to where this lane's items come before those of all others.
+    fn bound(&self, place: usize) -> Timestamp {
+        let held_up = |lane: &Lane| !self.follows || lane.state == Step::Read || !lane.trail.items.is_empty();
+        let others = self.lanes.iter().enumerate().filter(|(other, lane)| *other != place && held_up(lane));
+        others.map(|(_, lane)| lane.place()).min().unwrap_or(Timestamp::MAX)
+    }
+}

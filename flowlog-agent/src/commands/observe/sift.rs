@@ -1,0 +1,220 @@
+//! From a log's lines to what is shown of them: each is looked at for its number, those that may be asked for are read.
+//!
+//! No filter keeps a gap or a loss from being told.
+
+mod notices;
+mod trail;
+
+pub(super) use notices::Summary;
+pub(super) use trail::{Item, Trail};
+
+use super::choice::Choice;
+use super::show::{Look, loss_text};
+use crate::record::read::{Numbers, Seen};
+use crate::record::row::{AgentRow, LineHead, LossRow, Row};
+use crate::record::{Wrapped, unwrap_line};
+use jiff::Timestamp;
+use notices::Gaps;
+
+/// What is asked for, how it is shown, and what was read so far of all logs.
+pub(super) struct Sieve {
+    pub(super) choice: Choice,
+    pub(super) look: Look,
+    numbers: Numbers,
+    gaps: Gaps,
+    pub(super) summary: Summary,
+}
+
+/// Lines of one log go through it.
+pub(super) struct Sifting<'a> {
+    pub(super) sieve: &'a mut Sieve,
+    pub(super) trail: &'a mut Trail,
+}
+
+impl Sieve {
+    pub(super) fn new(choice: Choice, look: Look) -> Self {
+        let (numbers, gaps, summary) = Default::default();
+        Self { choice, look, numbers, gaps, summary }
+    }
+
+    /// What is to be said at the end.
+    pub(super) fn finish(&mut self) -> Vec<String> {
+        self.summary.finish(&self.numbers)
+    }
+}
+
+impl crate::commands::logs::Lines for Sifting<'_> {
+    fn block(&mut self, block: &[u8]) {
+        let mut begin = 0;
+        let rest = (!block.ends_with(b"\n")).then_some(block.len());
+        for end in memchr::memchr_iter(b'\n', block).map(|place| place + 1).chain(rest) {
+            let line = block.get(begin..end).unwrap_or_default();
+            begin = end;
+            self.trail.line += 1;
+            self.unwrapped(line);
+        }
+        self.trail.pass();
+    }
+
+    fn too_long(&mut self, limit: usize) {
+        self.trail.line += 1;
+        self.refuse(format!("longer than {limit} bytes: no record is"));
+    }
+
+    fn problem(&mut self, what: &str) {
+        self.sieve.summary.problem(format!("{}: {what}", self.trail.file));
+    }
+}
+
+impl Sifting<'_> {
+    fn unwrapped(&mut self, line: &[u8]) {
+        let whole = line.ends_with(b"\n");
+        match unwrap_line(line) {
+            Wrapped::Bare(text) => self.line(text, whole),
+            Wrapped::Whole(text) if self.trail.part.is_empty() => self.line(text, whole),
+            Wrapped::Whole(text) => {
+                let mut joined = std::mem::take(&mut self.trail.part);
+                joined.extend_from_slice(text);
+                self.line(&joined, whole);
+            }
+            Wrapped::Part(text) if self.trail.part.len() + text.len() <= crate::commands::logs::LONGEST => {
+                self.trail.part.extend_from_slice(text);
+            }
+            Wrapped::Part(_) => {
+                self.trail.part.clear();
+                self.refuse("its parts are longer than any record".to_owned());
+            }
+            Wrapped::Other => self.sieve.summary.own_log += 1,
+        }
+    }
+
+    fn line(&mut self, text: &[u8], whole: bool) {
+        let text = text.trim_ascii();
+        if text.is_empty() {
+            return;
+        }
+        let Some(head) = LineHead::read(text) else {
+            if self.trail.is_mixed && !text.starts_with(br#"{"v":"#) {
+                self.sieve.summary.own_log += 1;
+                return;
+            }
+            // It says what is wrong with it; a line without a number is none of an agent's.
+            let torn = !whole && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
+            let what = match Row::read(text) {
+                _ if torn => {
+                    "the last line is torn: its writer was cut short, or is still writing".to_owned()
+                }
+                Err(what) => what,
+                Ok(_) => "no record of an agent: it has no `seq`".to_owned(),
+            };
+            return self.refuse(what);
+        };
+        self.sieve.summary.lines += 1;
+        if !self.is_new(&head) {
+            return;
+        }
+        let Sieve { choice, .. } = &*self.sieve;
+        match &*head.kind {
+            "loss" | "agent" => {}
+            _ if choice.is_too_early(head.written_time()) || !choice.may_pick(text) => return,
+            _ => {}
+        }
+        match Row::read(text) {
+            Ok(row) => self.row(&row, text),
+            Err(what) => self.refuse(what),
+        }
+    }
+
+    /// By its number; what is missing before it is told.
+    fn is_new(&mut self, head: &LineHead<'_>) -> bool {
+        let Self { sieve, trail } = self;
+        let number =
+            trail.run_of(head, |head| sieve.numbers.run(&head.node, head.cluster.as_deref(), &head.run));
+        let seen = sieve.numbers.see(number, head.seq);
+        if let Seen::First { .. } = seen {
+            sieve.gaps.meet(head);
+        }
+        let told = match seen {
+            Seen::Next | Seen::Late | Seen::First { before: 0 } => None,
+            Seen::Repeated => return false,
+            Seen::First { before } => Some((
+                "begins",
+                format!(
+                    "{}: its log begins here, {before} lines of run {} come before",
+                    &*head.node, &*head.run
+                ),
+            )),
+            Seen::Gap { missing } => {
+                let lines = if missing == 1 { "line is" } else { "lines are" };
+                sieve.gaps.find(number).map(|note| {
+                    (
+                        "gap",
+                        format!(
+                            "{}: {missing} {lines} missing before line {} of run {}{note}",
+                            &*head.node, head.seq, &*head.run
+                        ),
+                    )
+                })
+            }
+        };
+        if let (Some((what, text)), Some(time)) = (told, head.time()) {
+            self.notice(time, what, &text);
+        }
+        self.trail.at_line(head);
+        true
+    }
+
+    fn row(&mut self, row: &Row<'_>, text: &[u8]) {
+        if let Some(loss) = &row.loss {
+            self.sieve.summary.lose(loss);
+        }
+        if let Some(agent) = &row.agent {
+            self.agent(row, agent);
+        }
+        let choice = &self.sieve.choice;
+        if choice.picks(row) {
+            self.sieve.summary.shown += 1;
+            let out = self.sieve.look.record(row, text);
+            self.trail.push(row.time, out);
+        } else if let Some(loss) = row.loss.as_ref().filter(|_| choice.is_in_time(row)) {
+            let text = told_loss(&row.node, loss);
+            self.notice(row.time, "loss", &text);
+        }
+    }
+
+    /// What the agent says of how complete the log is.
+    fn agent(&mut self, row: &Row<'_>, agent: &AgentRow<'_>) {
+        if let Some(gap) = &agent.gap {
+            self.sieve.summary.uncaptured += 1;
+            let text = format!(
+                "{}: nothing was captured from {} to {}: {}",
+                &*row.node, gap.from, gap.to, &*gap.reason
+            );
+            if !self.sieve.choice.picks(row) {
+                self.notice(row.time, "gap", &text);
+            }
+        }
+        let cut = self.sieve.gaps.turn(row, agent);
+        if let Some(text) = cut {
+            self.sieve.summary.cut_short += 1;
+            self.notice(row.time, "gap", &text);
+        }
+    }
+
+    fn notice(&mut self, time: Timestamp, what: &str, text: &str) {
+        if self.sieve.choice.window_holds(time) {
+            let out = self.sieve.look.notice(time, what, text);
+            self.trail.push(time, out);
+        }
+    }
+
+    fn refuse(&mut self, what: String) {
+        let Trail { file, line, .. } = &*self.trail;
+        self.sieve.summary.refuse(format!("{file}:{line}: {what}"));
+    }
+}
+
+fn told_loss(node: &str, loss: &LossRow<'_>) -> String {
+    let time = |time: Timestamp| time.strftime("%H:%M:%S").to_string();
+    format!("{}, {} to {}", loss_text(node, loss), time(loss.first), time(loss.last))
+}

@@ -1,0 +1,87 @@
+//! One log on its way: where in it we are, and what came of its lines and was not shown yet.
+
+use super::super::show::Out;
+use crate::record::row::LineHead;
+use jiff::Timestamp;
+use std::collections::VecDeque;
+use std::time::Instant;
+
+/// What is to be shown, and when it was.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Item {
+    /// Its place among those of other logs.
+    pub(in super::super) place: Timestamp,
+    /// Its time.
+    pub(in super::super) time: Timestamp,
+    /// When it was read.
+    pub(in super::super) read: Instant,
+    pub(in super::super) out: Out,
+}
+
+/// A log.
+#[derive(Debug)]
+pub(in super::super) struct Trail {
+    /// As a person knows the file in hand.
+    pub(in super::super) file: String,
+    /// Lines of it that were read.
+    pub(in super::super) line: u64,
+    /// The agent's own log comes between its records.
+    pub(in super::super) is_mixed: bool,
+    /// What was told of a line that comes in parts.
+    pub(super) part: Vec<u8>,
+    /// No line that comes is shown at an earlier place.
+    pub(in super::super) place: Timestamp,
+    pub(in super::super) items: VecDeque<Item>,
+    /// The last line's run, as it is written, and its number.
+    run: (String, String, usize),
+    /// The last line's time, as it is written.
+    last: String,
+    read: Instant,
+}
+
+impl Trail {
+    /// A log that has nothing before this time.
+    pub(in super::super) fn from(place: Timestamp) -> Self {
+        let (file, part, items, run, last) = Default::default();
+        Self { file, line: 0, is_mixed: false, part, place, items, run, last, read: Instant::now() }
+    }
+
+    /// Another file of the same log.
+    pub(in super::super) fn begin(&mut self, file: &str) {
+        self.part.clear();
+        (self.file, self.line) = (file.to_owned(), 0);
+    }
+
+    /// The number of the line's run; most lines have that of the line before.
+    pub(super) fn run_of(
+        &mut self,
+        head: &LineHead<'_>,
+        number: impl FnOnce(&LineHead<'_>) -> usize,
+    ) -> usize {
+        let (node, run, known) = &self.run;
+        if *node == *head.node && *run == *head.run {
+            return *known;
+        }
+        let number = number(head);
+        self.run = (head.node.to_string(), head.run.to_string(), number);
+        number
+    }
+
+    pub(super) fn at_line(&mut self, head: &LineHead<'_>) {
+        self.last.clear();
+        self.last.push_str(head.written_time());
+    }
+
+    /// The lines at hand are all read.
+    pub(super) fn pass(&mut self) {
+        self.read = Instant::now();
+        if let Ok(time) = self.last.parse() {
+            self.place = self.place.max(time);
+        }
+    }
+
+    pub(super) fn push(&mut self, time: Timestamp, out: Out) {
+        self.place = self.place.max(time);
+        self.items.push_back(Item { place: self.place, time, read: self.read, out });
+    }
+}

@@ -15,6 +15,8 @@ mod live;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod observe;
+#[cfg(test)]
 mod policy;
 #[cfg(test)]
 mod refusals;

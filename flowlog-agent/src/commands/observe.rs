@@ -117,7 +117,7 @@ fn open(mut paths: Vec<PathBuf>, merge: &mut Merge, follow: bool) -> anyhow::Res
     files::lanes(inputs, follow).into_iter().for_each(|lane| merge.add(lane));
     for path in absent {
         tell(&format!("{} is not there yet: waiting for it", path.display()));
-        merge.add(files::late(path));
+        merge.add(files::late(&path));
     }
     Ok(more)
 }
@@ -180,10 +180,15 @@ impl More {
 
     fn wait(&self, limit: Duration) {
         match self {
-            Self::Nothing | Self::Folders(_) => std::thread::sleep(limit),
+            Self::Nothing | Self::Folders(_) => pause(limit),
             Self::Live(live) => live.wait(limit),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "files do not tell when they grow")]
+fn pause(limit: Duration) {
+    std::thread::sleep(limit);
 }
 
 /// Says something beside the answer.

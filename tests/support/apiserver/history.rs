@@ -1,5 +1,6 @@
 //! What the server keeps: objects, every change under one counter of versions, and what is to go wrong.
 
+use super::logs::Log;
 use super::{CUSTOM, Drop, Fault, KINDS, KindRow, Which};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,7 +38,7 @@ pub(super) struct Event {
     pub(super) before: Option<Arc<str>>,
 }
 
-type Id = (String, String);
+pub(super) type Id = (String, String);
 
 /// All there is.
 pub(super) struct History {
@@ -61,6 +62,8 @@ pub(super) struct History {
     pub(super) forbidden: BTreeSet<(&'static str, &'static str)>,
     pub(super) faults: Vec<(Which, Fault, usize)>,
     pub(super) dropped: (u64, Drop),
+    pub(super) logs: BTreeMap<Id, Log>,
+    pub(super) dropped_logs: (u64, Drop),
     pub(super) requests: Vec<Request>,
     pub(super) bytes: BTreeMap<String, u64>,
     pub(super) watching: BTreeMap<&'static str, usize>,
@@ -84,6 +87,8 @@ impl Default for History {
             forbidden: BTreeSet::new(),
             faults: Vec::new(),
             dropped: (0, Drop::Clean),
+            logs: BTreeMap::new(),
+            dropped_logs: (0, Drop::Clean),
             requests: Vec::new(),
             bytes: BTreeMap::new(),
             watching: BTreeMap::new(),

@@ -4,11 +4,13 @@
 //! with bookmarks, forgets, refuses, stalls and breaks off. It knows nothing of what reads from it.
 
 mod history;
+mod logs;
 mod serve;
 mod tls;
 
 pub use history::Request;
 use history::{History, Shared};
+pub use logs::of_logs;
 pub use tls::Authority;
 
 use anyhow::{Context, Result};
@@ -287,6 +289,23 @@ impl ApiServer {
     /// Ends all watches that are open.
     pub fn drop_watches(&self, how: Drop) {
         self.history(|history| history.dropped = (history.dropped.0 + 1, how));
+    }
+
+    /// Its container writes a line, in this second (`2026-11-30T08:00:00Z`); where it did not run it begins anew.
+    pub fn write_log(&self, namespace: &str, pod: &str, time: &str, line: &str) {
+        let id = (namespace.to_owned(), pod.to_owned());
+        self.history(|history| history.logs.entry(id).or_default().write(time, line));
+    }
+
+    /// Its container ends.
+    pub fn end_log(&self, namespace: &str, pod: &str) {
+        let id = (namespace.to_owned(), pod.to_owned());
+        self.history(|history| history.logs.entry(id).or_default().ended = true);
+    }
+
+    /// Ends all logs that are handed on.
+    pub fn drop_logs(&self, how: Drop) {
+        self.history(|history| history.dropped_logs = (history.dropped_logs.0 + 1, how));
     }
 
     /// All requests so far.

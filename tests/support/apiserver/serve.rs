@@ -1,6 +1,7 @@
 //! The protocol: who asks for what, and what goes over the wire.
 
 use super::history::{History, How, Request, Shared, row_of, status, under};
+use super::logs;
 use super::{Authority, CUSTOM, Drop, Fault, KINDS, KindRow};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming};
@@ -23,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 
 /// Pieces of an answer; an error breaks the connection.
-struct Pieces {
+pub(super) struct Pieces {
     pieces: mpsc::Receiver<Result<Bytes, io::Error>>,
     /// An error that came, kept for a turn: it would take with it what lies in the connection's buffer, which is written
     /// when there is nothing to be had.
@@ -92,6 +93,8 @@ where
 /// A request, understood.
 struct Asked {
     row: &'static KindRow,
+    /// Of this namespace alone.
+    namespace: Option<String>,
     query: BTreeMap<String, String>,
     metadata_only: bool,
     watch: bool,
@@ -108,8 +111,16 @@ async fn answer(
     let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let accept = header(ACCEPT).to_owned();
     let parts: Vec<&str> = request.uri().path().trim_matches('/').split('/').collect();
+    if let Some(pod) = logs::asked(&parts) {
+        let user = user.unwrap_or_else(|| shared.look(|history| history.user.clone()));
+        return logs::answer(shared, pod, query, &user).await;
+    }
+    let namespace = match parts[..] {
+        ["api", "v1", "namespaces", namespace, _] => Some(namespace),
+        _ => None,
+    };
     let (group, plural) = match parts[..] {
-        ["api", "v1", plural] => ("", plural),
+        ["api", "v1", plural] | ["api", "v1", "namespaces", _, plural] => ("", plural),
         ["apis", group, _, plural] => (group, plural),
         _ => ("", ""),
     };
@@ -182,6 +193,7 @@ async fn answer(
     let Some(row) = row_of(plural) else { return whole(404, &Value::Null) };
     let asked = Asked {
         row,
+        namespace: namespace.map(str::to_owned),
         query,
         metadata_only: accept.contains("as=PartialObjectMetadata"),
         watch,
@@ -198,6 +210,11 @@ async fn answer(
 }
 
 fn served_at(row: &KindRow, parts: &[&str]) -> bool {
+    // What is in a namespace can be asked for there alone.
+    let parts = match parts {
+        ["api", "v1", "namespaces", _, plural] if row.3 => &["api", "v1", plural][..],
+        other => other,
+    };
     let expected = match row.2.split_once('/') {
         None => vec!["api", row.2, row.0],
         Some((group, version)) => vec!["apis", group, version, row.0],
@@ -300,14 +317,14 @@ fn query_of(text: &str) -> BTreeMap<String, String> {
     pairs.map(|(key, value)| (decode(key), decode(value))).collect()
 }
 
-fn response(code: u16, pieces: mpsc::Receiver<Result<Bytes, io::Error>>) -> Response<Pieces> {
+pub(super) fn response(code: u16, pieces: mpsc::Receiver<Result<Bytes, io::Error>>) -> Response<Pieces> {
     let mut response = Response::new(Pieces { pieces, error: None });
     *response.status_mut() = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(CONTENT_TYPE, hyper::header::HeaderValue::from_static("application/json"));
     response
 }
 
-fn whole(code: u16, value: &Value) -> Response<Pieces> {
+pub(super) fn whole(code: u16, value: &Value) -> Response<Pieces> {
     let (send, receive) = mpsc::channel(1);
     let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     let _ = send.try_send(Ok(Bytes::from(text)));
@@ -361,8 +378,19 @@ fn writer(shared: &Arc<Shared>, asked: &Asked) -> (Writer, mpsc::Receiver<Result
 
 /// Whether an object is among those that are asked for: by the fields that this server knows.
 fn is_selected(text: &str, asked: &Asked) -> bool {
-    let Some(selector) = asked.query.get("fieldSelector") else { return true };
+    let labels = asked.query.get("labelSelector");
+    if labels.is_none() && asked.namespace.is_none() && !asked.query.contains_key("fieldSelector") {
+        return true;
+    }
     let object: Value = serde_json::from_str(text).unwrap_or_default();
+    let metadata = &object["metadata"];
+    let has = |part: &str| part.split_once('=').is_some_and(|(key, value)| metadata["labels"][key] == value);
+    if labels.is_some_and(|labels| !labels.split(',').all(has))
+        || asked.namespace.as_ref().is_some_and(|namespace| metadata["namespace"] != **namespace)
+    {
+        return false;
+    }
+    let Some(selector) = asked.query.get("fieldSelector") else { return true };
     selector.split(',').all(|part| {
         let (path, wanted) = part.split_once('=').unwrap_or((part, ""));
         let value = path.split('.').fold(&object, |value, key| &value[key]);

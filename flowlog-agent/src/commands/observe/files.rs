@@ -60,8 +60,8 @@ impl Files {
         if self.follows && self.left.is_empty() && input.form == Form::Plain {
             return Ok(Now::Grows(Followed::new(&input.path, file).with_context(told)?));
         }
-        let (reader, packed) = match input.form {
-            Form::Plain => (Box::new(file) as Box<dyn Read + Send>, false),
+        let (reader, packed): (Box<dyn Read + Send>, bool) = match input.form {
+            Form::Plain => (Box::new(file), false),
             Form::Packed | Form::Stream => logs::open(file).with_context(told)?,
         };
         Ok(Now::Read { reader, packed, waits: input.form == Form::Stream })

@@ -58,7 +58,7 @@ impl crate::commands::logs::Lines for Sifting<'_> {
 
     fn too_long(&mut self, limit: usize) {
         self.trail.line += 1;
-        self.refuse(format!("longer than {limit} bytes: no record is"));
+        self.refuse(&format!("longer than {limit} bytes: no record is"));
     }
 
     fn problem(&mut self, what: &str) {
@@ -82,7 +82,7 @@ impl Sifting<'_> {
             }
             Wrapped::Part(_) => {
                 self.trail.part.clear();
-                self.refuse("its parts are longer than any record".to_owned());
+                self.refuse("its parts are longer than any record");
             }
             Wrapped::Other => self.sieve.summary.own_log += 1,
         }
@@ -107,7 +107,7 @@ impl Sifting<'_> {
                 Err(what) => what,
                 Ok(_) => "no record of an agent: it has no `seq`".to_owned(),
             };
-            return self.refuse(what);
+            return self.refuse(&what);
         };
         self.sieve.summary.lines += 1;
         if !self.is_new(&head) {
@@ -121,7 +121,7 @@ impl Sifting<'_> {
         }
         match Row::read(text) {
             Ok(row) => self.row(&row, text),
-            Err(what) => self.refuse(what),
+            Err(what) => self.refuse(&what),
         }
     }
 
@@ -208,7 +208,7 @@ impl Sifting<'_> {
         }
     }
 
-    fn refuse(&mut self, what: String) {
+    fn refuse(&mut self, what: &str) {
         let Trail { file, line, .. } = &*self.trail;
         self.sieve.summary.refuse(format!("{file}:{line}: {what}"));
     }

@@ -2,7 +2,7 @@ use super::*;
 use crate::model::{Decision, Direction, Protocol, State};
 use crate::model::{Loss, LossCause, LossStage};
 use crate::record::tests::{encoder, flow, run};
-use crate::record::{Agent, AgentEvent, Encoder, Formats, Gap, Labelling, Line, Start};
+use crate::record::{Agent, AgentEvent, Encoder, Formats, Gap, Labelling, Line};
 use proptest::prelude::*;
 
 fn written(line: &Line, seq: u64) -> Vec<u8> {
@@ -70,9 +70,7 @@ fn what_is_no_flow_is_read_too() {
     let told = row.loss.unwrap();
     assert_eq!((&*told.stage, &*told.cause, told.count), ("kernel", "ring_full", 12));
     let gap = Gap { from: time, to: later, reason: "killed".into() };
-    for (event, expected) in
-        [(AgentEvent::Gap(gap), "gap"), (AgentEvent::Start(Box::new(Start::default())), "start")]
-    {
+    for (event, expected) in [(AgentEvent::Gap(gap), "gap"), (AgentEvent::Start(Box::default()), "start")] {
         let line = written(&encoder().agent(&Agent { time, event }).unwrap(), 3);
         let row = Row::read(&line).unwrap();
         assert_eq!(&*row.agent.as_ref().unwrap().event, expected);

@@ -7,7 +7,7 @@ use crate::commands::logs::{Blocks, Form, Input, Step, input, listed};
 use jiff::Timestamp;
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// How often is looked for new ones.
@@ -29,9 +29,9 @@ struct Late {
 }
 
 /// A log that may come.
-pub(in super::super) fn late(path: PathBuf) -> Lane {
+pub(in super::super) fn late(path: &Path) -> Lane {
     let name = Some(path.display().to_string());
-    let late = Late { followed: Followed::waiting(&path), blocks: Blocks::default(), name };
+    let late = Late { followed: Followed::waiting(path), blocks: Blocks::default(), name };
     Lane::new(Box::new(late), Timestamp::MIN)
 }
 
@@ -65,7 +65,7 @@ impl Folders {
             return Vec::new();
         }
         self.looked = Instant::now();
-        self.find().into_iter().map(late).collect()
+        self.find().iter().map(|path| late(path)).collect()
     }
 
     /// New ones: what was renamed is known, and what is compressed was read before.

@@ -1,0 +1,185 @@
+//! Logs that are still written: over rotations, from pipes, where they come later.
+
+use super::written::Line;
+use crate::bin::Place;
+use flowlog_tests::{program, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(10);
+
+/// `flowlog observe`, running.
+pub(super) struct Observing {
+    child: Child,
+    said: Arc<Mutex<(Vec<String>, Vec<String>)>>,
+}
+
+impl Observing {
+    pub(super) fn start(place: &Place, args: &[&str], stdin: Stdio) -> Self {
+        let mut child = Command::new(program::flowlog().unwrap())
+            .arg("observe")
+            .args(args)
+            .current_dir(place.path())
+            .env_clear()
+            .stdin(stdin)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let said = Arc::new(Mutex::new((Vec::new(), Vec::new())));
+        let (out, err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let (of_out, of_err) = (Arc::clone(&said), Arc::clone(&said));
+        std::thread::spawn(move || {
+            for line in BufReader::new(out).lines().map_while(Result::ok) {
+                of_out.lock().unwrap().0.push(line);
+            }
+        });
+        std::thread::spawn(move || {
+            for line in BufReader::new(err).lines().map_while(Result::ok) {
+                of_err.lock().unwrap().1.push(line);
+            }
+        });
+        Self { child, said }
+    }
+
+    /// Waits until these are the numbers of all lines that were shown.
+    #[track_caller]
+    pub(super) fn shows(&self, seqs: &[u64]) {
+        let shown = || -> Vec<u64> {
+            let said = self.said.lock().unwrap();
+            let seq = |line: &String| {
+                let line: serde_json::Value = serde_json::from_str(line).unwrap();
+                line["seq"].as_u64().unwrap()
+            };
+            said.0.iter().map(seq).collect()
+        };
+        let found = wait::until("lines are shown", SOON, || Ok(shown() == seqs));
+        found.unwrap_or_else(|error| panic!("{error}: {:?}, not {seqs:?}; {:?}", shown(), self.told()));
+    }
+
+    /// Waits until something is told on stderr.
+    #[track_caller]
+    pub(super) fn tells(&self, what: &str) {
+        let found =
+            wait::until("it is told", SOON, || Ok(self.told().iter().any(|line| line.contains(what))));
+        found.unwrap_or_else(|error| panic!("{error}: {what}: {:?}", self.told()));
+    }
+
+    pub(super) fn told(&self) -> Vec<String> {
+        self.said.lock().unwrap().1.clone()
+    }
+}
+
+impl Drop for Observing {
+    fn drop(&mut self) {
+        let _ = kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+}
+
+fn append(place: &Place, name: &str) -> File {
+    OpenOptions::new().create(true).append(true).open(place.path().join(name)).unwrap()
+}
+
+fn line(seq: u64) -> String {
+    Line::of("n1", seq, seq).to_string()
+}
+
+#[test]
+fn a_file_is_followed_over_its_rotation_by_name() {
+    let place = Place::new();
+    let mut old = append(&place, "flows.json");
+    old.write_all(line(1).as_bytes()).unwrap();
+    let observing = Observing::start(&place, &["-f", "flows.json", "-o", "json"], Stdio::null());
+    observing.shows(&[1]);
+    // A line in two writes.
+    let (front, back) = (&line(2)[..200], &line(2)[200..]);
+    old.write_all(front.as_bytes()).unwrap();
+    observing.shows(&[1]);
+    old.write_all(back.as_bytes()).unwrap();
+    observing.shows(&[1, 2]);
+    // As logrotate does: who writes goes on with the old file until he is told.
+    fs::rename(place.path().join("flows.json"), place.path().join("flows.json.1")).unwrap();
+    let mut new = append(&place, "flows.json");
+    old.write_all(line(3).as_bytes()).unwrap();
+    observing.shows(&[1, 2, 3]);
+    old.write_all(line(4).as_bytes()).unwrap();
+    new.write_all(line(5).as_bytes()).unwrap();
+    observing.shows(&[1, 2, 3, 4, 5]);
+    // As flowlog does: renamed, and begun anew at once.
+    fs::rename(place.path().join("flows.json"), place.path().join("flows.json.1")).unwrap();
+    append(&place, "flows.json").write_all(line(6).as_bytes()).unwrap();
+    observing.shows(&[1, 2, 3, 4, 5, 6]);
+    assert_eq!(observing.told(), Vec::<String>::new());
+}
+
+#[test]
+fn a_log_that_comes_later_is_followed_from_its_beginning() {
+    let place = Place::new();
+    place.write("logs/a.json", &Line::of("n1", 1, 1).to_string());
+    let observing = Observing::start(&place, &["-f", "logs", "late.json", "-o", "json"], Stdio::null());
+    observing.tells("late.json is not there yet: waiting for it");
+    observing.shows(&[1]);
+    place.write("logs/more/b.json", &Line::of("n2", 7, 2).to_string());
+    observing.shows(&[1, 7]);
+    place.write("late.json", &Line::of("n3", 9, 3).to_string());
+    observing.shows(&[1, 7, 9]);
+    // What was rotated and compressed was read before.
+    fs::rename(place.path().join("logs/a.json"), place.path().join("logs/a.json.1")).unwrap();
+    fs::write(place.path().join("logs/a.json.2.gz"), super::packed(&line(1))).unwrap();
+    place.write("logs/a.json", &line(2));
+    observing.shows(&[1, 7, 9, 2]);
+}
+
+#[test]
+fn a_file_that_is_cut_is_read_from_its_beginning() {
+    let place = Place::new();
+    place.write("flows.json", &(line(1) + &line(2)));
+    let observing = Observing::start(&place, &["-f", "flows.json", "-o", "json"], Stdio::null());
+    observing.shows(&[1, 2]);
+    fs::write(place.path().join("flows.json"), line(3)).unwrap();
+    observing.shows(&[1, 2, 3]);
+    observing.tells("flows.json: was cut while it was read");
+}
+
+#[test]
+fn what_comes_through_a_pipe_is_shown_as_it_comes() {
+    let place = Place::new();
+    let (read, write) = nix::unistd::pipe().unwrap();
+    let observing = Observing::start(&place, &["-o", "json"], Stdio::from(read));
+    let mut write = File::from(write);
+    for seq in 1..=3 {
+        write.write_all(line(seq).as_bytes()).unwrap();
+        observing.shows(&(1..=seq).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_silent_node_holds_up_the_others_for_a_moment_only() {
+    let place = Place::new();
+    let mut one = append(&place, "n1.json");
+    let mut two = append(&place, "n2.json");
+    one.write_all(line(1).as_bytes()).unwrap();
+    two.write_all(Line::of("n2", 1, 0).to_string().as_bytes()).unwrap();
+    let observing = Observing::start(&place, &["-f", ".", "-o", "json"], Stdio::null());
+    observing.shows(&[1, 1]);
+    one.write_all(line(2).as_bytes()).unwrap();
+    observing.shows(&[1, 1, 2]);
+}
+
+#[test]
+fn a_reader_that_left_is_no_failure() {
+    let place = Place::new();
+    let log: String = (1..5_000).map(|seq| Line::of("n1", seq, seq % 3_000).to_string()).collect();
+    place.write("flows.json", &log);
+    let flowlog = program::flowlog().unwrap();
+    let words = "\"$FLOWLOG\" observe flows.json | head -n 1; echo \"${PIPESTATUS[0]}\"";
+    let flowlog = format!("FLOWLOG={}", flowlog.display());
+    let said = place.alone(&["env", &flowlog, "bash", "-c", words], &[]);
+    assert_eq!((said.stdout.lines().last(), &*said.stderr), (Some("0"), ""), "{said:?}");
+}

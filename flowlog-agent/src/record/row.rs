@@ -76,6 +76,9 @@ pub struct Row<'a> {
     /// What was lost; of a loss.
     #[serde(borrow, default)]
     pub loss: Option<LossRow<'a>>,
+    /// What was left out or shortened.
+    #[serde(borrow, default)]
+    pub truncated: Vec<Text<'a>>,
     /// What happened to the agent; of an `agent` record.
     #[serde(borrow, default)]
     pub agent: Option<AgentRow<'a>>,

@@ -146,3 +146,6 @@ impl Merge {
         others.map(|(_, lane)| lane.place()).min().unwrap_or(Timestamp::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -241,6 +241,9 @@ pub struct OutcomeRow<'a> {
     /// The drop.
     #[serde(borrow, default)]
     pub drop: Option<DropRow<'a>>,
+    /// What the state rests on.
+    #[serde(borrow, default)]
+    pub evidence: Vec<Text<'a>>,
 }
 
 /// A drop.

@@ -7,6 +7,8 @@ use flowlog::cluster::{Case, Loaded, Settings, Snapshot, Store};
 use flowlog::inventory::{Names, read_answer};
 use flowlog::model::{Endpoint, Party, PolicyRef, Protocol};
 use flowlog::policy::{BlockScope, Cache, PolicySet, Query};
+use flowlog::record::row::{LineHead, Row};
+use flowlog::record::{Wrapped, escape_line, unwrap_line};
 use jiff::Timestamp;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -75,6 +77,34 @@ pub(super) fn answer(bytes: &[u8]) {
         let found = names.find("pod", *ip, 1);
         assert!(found.iter().any(|name| name.name == said.asked), "{ip}: {found:?}");
     }
+}
+
+/// A line of a log, as whoever reads logs gets it.
+pub(super) fn line(bytes: &[u8]) {
+    let text = match unwrap_line(bytes) {
+        Wrapped::Bare(text) | Wrapped::Whole(text) | Wrapped::Part(text) => text,
+        Wrapped::Other => return,
+    };
+    assert!(bytes.ends_with(text) || bytes.ends_with(b"\n"));
+    let (head, row) = (LineHead::read(text), Row::read(text));
+    let Ok(row) = row else { return };
+    // The beginning alone says the same as the whole.
+    match (head, row.seq) {
+        (None, None) => {}
+        (Some(head), Some(seq)) => {
+            assert_eq!((head.seq, &head.kind, &head.node, &head.run), (seq, &row.kind, &row.node, &row.run));
+            assert_eq!((head.time(), head.cluster), (Some(row.time), row.cluster.clone()));
+        }
+        (head, seq) => panic!("{head:?}, and {seq:?}"),
+    }
+    assert!(row.begins() <= row.time);
+    // As a terminal gets it, it is the same record.
+    let mut shown = text.to_vec();
+    escape_line(&mut shown);
+    let is_safe = |c: char| !c.is_control() && !('\u{202a}'..='\u{202e}').contains(&c);
+    assert!(std::str::from_utf8(&shown).is_ok_and(|shown| shown.chars().all(is_safe)));
+    let again = Row::read(&shown).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(format!("{again:?}"), format!("{row:?}"));
 }
 
 /// Takes what can be read.

@@ -1,4 +1,4 @@
-//! Input of any kind, for what reads manifests, policy cases and DNS answers: the fixtures, what fuzzing found once, and both
+//! Input of any kind, for what reads manifests, policy cases, DNS answers and logs: the fixtures, what fuzzing found once, and both
 //! with pieces changed, doubled, left out. A fuzzer (`cargo xtask fuzz`) looks further; this runs in every test.
 
 #[path = "../../fuzz/checks.rs"]
@@ -42,6 +42,8 @@ static MANIFESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 });
 
 static ANSWERS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| read("fuzz/inputs/dns_answer"));
+
+static LINES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| read("fuzz/inputs/log_line"));
 
 /// What the API calls things, as the fuzzer knows them.
 static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -91,6 +93,7 @@ fn every_fixture_gets_one_answer_by_every_way() {
     CASES.iter().for_each(|bytes| checks::case(bytes));
     MANIFESTS.iter().for_each(|bytes| checks::manifests(bytes));
     ANSWERS.iter().for_each(|bytes| checks::answer(bytes));
+    LINES.iter().for_each(|bytes| checks::line(bytes));
 }
 
 proptest! {
@@ -109,5 +112,10 @@ proptest! {
     #[test]
     fn a_dns_answer_with_changes_is_read_or_refused(which in any::<Index>(), changes in changes()) {
         checks::answer(&changed(which.get::<Vec<u8>>(&ANSWERS), &changes));
+    }
+
+    #[test]
+    fn a_line_of_a_log_with_changes_is_read_or_refused(which in any::<Index>(), changes in changes()) {
+        checks::line(&changed(which.get::<Vec<u8>>(&LINES), &changes));
     }
 }

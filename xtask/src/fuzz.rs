@@ -15,7 +15,7 @@ use std::process::Command;
 /// Pinned, as the other tools are.
 const VERSION: &str = "0.13.2";
 
-const TARGETS: [&str; 4] = ["manifests", "policy_eval", "policy_differential", "dns_answer"];
+const TARGETS: [&str; 5] = ["manifests", "policy_eval", "policy_differential", "dns_answer", "log_line"];
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(Args)]
@@ -89,7 +89,7 @@ fn seed(repository: &Path, target: &str, corpus: &Path) -> Result<()> {
         put(&name(&path)?, &read(&path)?)?;
     }
     match target {
-        "dns_answer" => {}
+        "dns_answer" | "log_line" => {}
         "policy_differential" => {
             for seed in 0..64_u64 {
                 // A seed and a few changes.

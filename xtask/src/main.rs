@@ -67,7 +67,7 @@ enum Task {
     Bench(Bench),
     /// Formatting and clippy, both halves.
     Lint(LintArgs),
-    /// Feed what reads manifests, policy cases and DNS answers with random input (installs cargo-fuzz where missing).
+    /// Feed what reads manifests, policy cases, DNS answers and logs with random input (installs cargo-fuzz where missing).
     Fuzz(fuzz::FuzzArgs),
 }
 
@@ -93,6 +93,8 @@ enum Bench {
     Ring(bench::RingArgs),
     /// What reading flow logs costs: bytes a second of a core, memory, beside DuckDB (fetched; a Python environment in `target`).
     Assess(bench::AssessArgs),
+    /// How fast `flowlog observe` looks through logs, and how soon its first line is there.
+    Observe(bench::ObserveArgs),
 }
 
 #[derive(Args)]
@@ -137,6 +139,7 @@ fn run(task: Task) -> Result<()> {
         Task::Bench(Bench::Load(args)) => bench::load(&args),
         Task::Bench(Bench::Ring(args)) => bench::ring(&args),
         Task::Bench(Bench::Assess(args)) => bench::assess(&args),
+        Task::Bench(Bench::Observe(args)) => bench::observe(&args),
         Task::Fuzz(args) => setup::setup().and_then(|()| fuzz::fuzz(&args)),
         Task::Lint(args) => setup::setup().and_then(|()| lint::lint(args.deny)),
     }

@@ -2,6 +2,7 @@
 
 mod choice;
 mod files;
+mod interrupt;
 mod live;
 mod merge;
 mod output;
@@ -13,6 +14,7 @@ use super::logs;
 use crate::report::shown;
 use anyhow::bail;
 use choice::ChoiceArgs;
+use interrupt::Interrupt;
 use live::{Live, LiveArgs};
 use merge::{Lane, Merge, Next};
 use output::Output;
@@ -102,7 +104,8 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         }
         open(paths, &mut merge, args.follow)?
     };
-    observe(&mut Sieve::new(choice, args.look()), merge, more)
+    let interrupt = if args.follow { Interrupt::hold()? } else { Interrupt::default() };
+    observe(&mut Sieve::new(choice, args.look()), merge, more, &interrupt)
 }
 
 /// Files, and what is to be followed of them.
@@ -123,10 +126,15 @@ fn open(mut paths: Vec<PathBuf>, merge: &mut Merge, follow: bool) -> anyhow::Res
 }
 
 /// Show what comes, to its end.
-fn observe(sieve: &mut Sieve, mut merge: Merge, mut more: More) -> anyhow::Result<ExitCode> {
+fn observe(
+    sieve: &mut Sieve,
+    mut merge: Merge,
+    mut more: More,
+    interrupt: &Interrupt,
+) -> anyhow::Result<ExitCode> {
     let mut output = Output::new(sieve.look);
     let mut items = Vec::new();
-    loop {
+    while !interrupt.came() {
         more.look()?.into_iter().for_each(|lane| merge.add(lane));
         let next = merge.next(sieve, &mut items);
         let put = output.put(&mut items).and_then(|()| match next {
@@ -136,6 +144,7 @@ fn observe(sieve: &mut Sieve, mut merge: Merge, mut more: More) -> anyhow::Resul
         if let Some(code) = output::ending(put) {
             return Ok(code);
         }
+        sieve.summary.take_problems().iter().for_each(|line| tell(line));
         match next {
             Next::End if more.is_over() => break,
             Next::End => more.wait(LOOK),

@@ -118,10 +118,11 @@ pub(crate) fn assess(args: &AssessArgs) -> Result<()> {
 }
 
 /// What makes logs.
-const MAKER: [&str; 7] = ["bench", "--quiet", "--locked", "--package", "flowlog-agent", "--bench", "logs"];
+pub(super) const MAKER: [&str; 7] =
+    ["bench", "--quiet", "--locked", "--package", "flowlog-agent", "--bench", "logs"];
 
 /// What makes logs, built where cargo runs it.
-struct Maker(Option<PathBuf>);
+pub(super) struct Maker(pub(super) Option<PathBuf>);
 
 impl Maker {
     fn command(&self, records: u64, edges: u32, to: &Path) -> Result<Command> {
@@ -140,18 +141,18 @@ impl Maker {
 
 /// What one program took to read.
 #[derive(Clone, Copy, Debug)]
-struct Taken {
-    cpu_s: f64,
-    peak_mib: f64,
+pub(super) struct Taken {
+    pub(super) cpu_s: f64,
+    pub(super) peak_mib: f64,
     /// What it says that it read.
     bytes: Option<u64>,
 }
 
 /// Logs in a folder; they go with this.
-struct Logs {
-    folder: PathBuf,
+pub(super) struct Logs {
+    pub(super) folder: PathBuf,
     records: u64,
-    bytes: u64,
+    pub(super) bytes: u64,
 }
 
 impl Drop for Logs {
@@ -162,7 +163,13 @@ impl Drop for Logs {
 }
 
 impl Logs {
-    fn make(maker: &Maker, folder: &Path, records: u64, edges: u32, pack: Option<&str>) -> Result<Self> {
+    pub(super) fn make(
+        maker: &Maker,
+        folder: &Path,
+        records: u64,
+        edges: u32,
+        pack: Option<&str>,
+    ) -> Result<Self> {
         fs::create_dir(folder).with_context(|| format!("make {}", folder.display()))?;
         let mut logs = Self { folder: folder.to_owned(), records, bytes: 0 };
         let mut command = maker.command(records, edges, folder)?;
@@ -176,7 +183,7 @@ impl Logs {
         Ok(logs)
     }
 
-    fn files(&self) -> Result<Vec<PathBuf>> {
+    pub(super) fn files(&self) -> Result<Vec<PathBuf>> {
         let entries =
             fs::read_dir(&self.folder).with_context(|| format!("list {}", self.folder.display()))?;
         let mut files = Vec::new();
@@ -220,7 +227,7 @@ fn measured(command: &mut Command) -> Result<(Taken, Value)> {
 }
 
 /// See it to its end. What it took of CPUs is still told when it has ended and was not waited for; its memory is not.
-fn watched(mut child: Child) -> Result<Taken> {
+pub(super) fn watched(mut child: Child) -> Result<Taken> {
     let pid = child.id();
     let (mut peak_mib, mut cpu_s) = (0.0, None);
     wait::until("a program ends", PATIENCE, || {
@@ -341,7 +348,7 @@ impl Rounds {
 }
 
 /// Of a million bytes.
-fn megabytes(bytes: u64) -> f64 {
+pub(super) fn megabytes(bytes: u64) -> f64 {
     // Kilobytes of a log fit; a thousandth is beyond what is shown.
     f64::from(u32::try_from(bytes / 1_000).unwrap_or(u32::MAX)) / 1_000.0
 }

@@ -8,7 +8,7 @@ mod who;
 
 use super::super::logs::moment;
 use crate::record::row::Row;
-use crate::selection::{Condition, Only, Selection, SelectionError};
+use crate::selection::{Condition, Only, Selection};
 use anyhow::bail;
 use facts::RowFacts;
 use jiff::{SignedDuration, Timestamp};
@@ -160,7 +160,7 @@ impl ChoiceArgs {
         ]
     }
 
-    fn selection(&self) -> Result<Selection, SelectionError> {
+    fn selection(&self) -> anyhow::Result<Selection> {
         let only = if self.only.is_empty() { Only::default() } else { Only::read("--only", &self.only)? };
         let keys: Vec<(String, Vec<String>)> = self
             .keys()
@@ -180,7 +180,7 @@ impl ChoiceArgs {
                 }
             }
         }
-        let deny = self.deny.iter().map(|written| who::denied(written)).collect::<Result<_, _>>()?;
+        let deny = self.deny.iter().map(|written| who::denied(written)).collect::<anyhow::Result<_>>()?;
         Ok(Selection { only, allow, deny })
     }
 }

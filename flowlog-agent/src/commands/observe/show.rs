@@ -109,7 +109,8 @@ impl Look {
         if wide {
             let _ = write!(line, "{} ", shown::line(&row.node));
         }
-        let style = row.severity.map_or_else(Style::new, style_of);
+        let is_missing = row.loss.is_some() || row.agent.as_ref().is_some_and(|agent| agent.gap.is_some());
+        let style = if is_missing { OF_NOTICES } else { row.severity.map_or_else(Style::new, style_of) };
         let class = word(row);
         self.put(line, style, &format!("{class:CLASS$}"));
         line.push(' ');
@@ -235,13 +236,19 @@ fn finding_text(finding: &FindingRow<'_>) -> String {
     shown::line(&text).into_owned()
 }
 
-/// `n1 lost 12 attempts (kernel, ring_full)`.
+/// `n1 lost 12 attempts (kernel, ring_full), 08:00:01 to 08:00:02`.
 pub(super) fn loss_text(node: &str, loss: &LossRow<'_>) -> String {
     let class = loss.class.map_or_else(String::new, |class| format!(", {}", class.as_str()));
     let plural = if loss.count == 1 { "" } else { "s" };
+    let time = |time: Timestamp| time.strftime("%H:%M:%S").to_string();
     let text = format!(
-        "{node} lost {} {}{plural} ({}, {}{class})",
-        loss.count, &*loss.what, &*loss.stage, &*loss.cause
+        "{node} lost {} {}{plural} ({}, {}{class}), {} to {}",
+        loss.count,
+        &*loss.what,
+        &*loss.stage,
+        &*loss.cause,
+        time(loss.first),
+        time(loss.last)
     );
     shown::line(&text).into_owned()
 }
@@ -262,8 +269,14 @@ fn agent_text(node: &str, agent: &AgentRow<'_>) -> String {
             let _ = write!(text, ", not understood: {problems}");
         }
     }
+    if let Some(gap) = &agent.gap {
+        let _ = write!(text, ", nothing was captured from {} to {}: {}", gap.from, gap.to, &*gap.reason);
+    }
     if let Some(reason) = &agent.reason {
         let _ = write!(text, ", {}", &**reason);
     }
     shown::line(&text).into_owned()
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,11 @@ pub(super) use trail::{Item, Trail};
 use super::choice::Choice;
 use super::show::{Look, loss_text};
 use crate::record::read::{Numbers, Seen};
-use crate::record::row::{AgentRow, LineHead, LossRow, Row};
+use crate::record::row::{AgentRow, LineHead, Row};
 use crate::record::{Wrapped, unwrap_line};
 use jiff::Timestamp;
 use notices::Gaps;
+use serde::de::IgnoredAny;
 
 /// What is asked for, how it is shown, and what was read so far of all logs.
 pub(super) struct Sieve {
@@ -99,15 +100,9 @@ impl Sifting<'_> {
                 return;
             }
             // It says what is wrong with it; a line without a number is none of an agent's.
-            let torn = !whole && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err();
-            let what = match Row::read(text) {
-                _ if torn => {
-                    "the last line is torn: its writer was cut short, or is still writing".to_owned()
-                }
-                Err(what) => what,
-                Ok(_) => "no record of an agent: it has no `seq`".to_owned(),
-            };
-            return self.refuse(&what);
+            let what =
+                Row::read(text).err().unwrap_or_else(|| "no record of an agent: it has no `seq`".to_owned());
+            return self.refuse_line(text, whole, &what);
         };
         self.sieve.summary.lines += 1;
         if !self.is_new(&head) {
@@ -121,7 +116,7 @@ impl Sifting<'_> {
         }
         match Row::read(text) {
             Ok(row) => self.row(&row, text),
-            Err(what) => self.refuse(&what),
+            Err(what) => self.refuse_line(text, whole, &what),
         }
     }
 
@@ -177,7 +172,7 @@ impl Sifting<'_> {
             let out = self.sieve.look.record(row, text);
             self.trail.push(row.time, out);
         } else if let Some(loss) = row.loss.as_ref().filter(|_| choice.is_in_time(row)) {
-            let text = told_loss(&row.node, loss);
+            let text = loss_text(&row.node, loss);
             self.notice(row.time, "loss", &text);
         }
     }
@@ -208,13 +203,17 @@ impl Sifting<'_> {
         }
     }
 
+    fn refuse_line(&mut self, text: &[u8], whole: bool, what: &str) {
+        let is_torn = !whole && serde_json::from_slice::<IgnoredAny>(text).is_err();
+        self.refuse(if is_torn {
+            "the last line is torn: its writer was cut short, or is still writing"
+        } else {
+            what
+        });
+    }
+
     fn refuse(&mut self, what: &str) {
         let Trail { file, line, .. } = &*self.trail;
         self.sieve.summary.refuse(format!("{file}:{line}: {what}"));
     }
-}
-
-fn told_loss(node: &str, loss: &LossRow<'_>) -> String {
-    let time = |time: Timestamp| time.strftime("%H:%M:%S").to_string();
-    format!("{}, {} to {}", loss_text(node, loss), time(loss.first), time(loss.last))
 }

@@ -105,14 +105,18 @@ fn flags_choose_by_who_what_and_when() {
 fn what_cannot_be_meant_is_refused_by_its_flag() {
     for (words, told) in [
         (&["--class", "denied"][..], "`class` has `denied`, which is not a class"),
-        (&["--from", "vendor:"], "`--from.source.vendor`"),
-        (&["--to", "10.0.0.0/99"], "`--to.destination.workload` has `10.0.0.0/99`"),
-        (&["--not", "class"], "`--not.class` has no value"),
-        (&["--not", "colour=red"], "`--not.colour` is no key"),
+        (&["--from", "vendor:"], "--from vendor:: `source.vendor` has ``, which is no vendor"),
+        (
+            &["--to", "10.0.0.0/99"],
+            "--to 10.0.0.0/99: `destination.cidr` has `10.0.0.0/99`, which is no address",
+        ),
+        (&["--to", "Shop"], "--to Shop: `destination.namespace` has `Shop`"),
+        (&["--not", "class"], "--not class: `class` has no value"),
+        (&["--not", "colour=red"], "--not colour=red: `colour` is no key"),
         (&["--only", "news"], "`--only` has `news`"),
         (&["--port", "0"], "`port` has `0`"),
     ] {
-        let error = args(words).choice().unwrap_err().to_string();
+        let error = format!("{:#}", args(words).choice().unwrap_err());
         assert!(error.contains(told), "{words:?}: {error}");
     }
 }
@@ -164,7 +168,7 @@ fn a_line_is_passed_over_that_cannot_be_asked_for() {
 }
 
 /// A word of a schema or a name that flags may ask for.
-fn word() -> impl Strategy<Value = &'static str> {
+fn word() -> impl Strategy<Value = &'static str> + Clone {
     prop::sample::select(vec![
         "shop",
         "pay",
@@ -250,7 +254,7 @@ proptest! {
                 "--outcome" => "refused".to_owned(),
                 "--direction" => "ingress".to_owned(),
                 "--kind" => "finding".to_owned(),
-                "--not" => format!("namespace={value}"),
+                "--not" => format!("namespace={}", value.replace('_', "-")),
                 "--pod" | "--workload" | "--from" | "--to" | "-n" => value.replace('_', "-"),
                 _ => (*value).to_owned(),
             };

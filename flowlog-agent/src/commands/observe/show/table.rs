@@ -10,14 +10,20 @@ use unicode_width::UnicodeWidthStr as _;
 /// Rows whose columns are laid out together.
 const PAGE: usize = 500;
 
-/// A column is never made narrower than that.
-const NARROWEST: usize = 6;
+/// Names are cut to no less than that before other columns give way.
+const NARROW: usize = 22;
+
+/// In a narrower terminal a time is one of the day.
+const SHORT_TIMES: usize = 100;
 
 const TITLES: [&str; 8] =
     ["TIME", "CLASS", "VERDICT×OUTCOME", "SOURCE", "DESTINATION", "PROCESS", "DROP", "COUNT"];
 
-/// Columns that give way where the terminal is too narrow: names.
-const GIVES_WAY: [usize; 2] = [3, 4];
+/// Columns of names, which are cut where the terminal is too narrow.
+const NAMES: [usize; 2] = [3, 4];
+
+/// Columns that are left out then, in this order.
+const LEFT_OUT: [usize; 3] = [6, 5, 2];
 
 /// The row of a record.
 pub(super) fn cells(row: &Row<'_>) -> Out {
@@ -46,7 +52,7 @@ pub(super) fn cells(row: &Row<'_>) -> Out {
 }
 
 /// A page in the making.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in super::super) struct Table {
     rows: Vec<(Vec<String>, Style)>,
 }
@@ -71,19 +77,25 @@ impl Table {
 
     /// What there is, laid out.
     pub(in super::super) fn page(&mut self, width: Option<usize>, colour: bool) -> String {
-        let rows = std::mem::take(&mut self.rows);
+        let mut rows = std::mem::take(&mut self.rows);
+        if width.is_some_and(|width| width < SHORT_TIMES) {
+            for time in rows.iter_mut().filter_map(|(cells, _)| cells.first_mut()) {
+                *time =
+                    time.split(' ').next_back().and_then(|time| time.get(..8)).unwrap_or_default().to_owned();
+            }
+        }
         let titles: Vec<String> = TITLES.iter().map(|title| (*title).to_owned()).collect();
         let widths = widths(std::iter::once(&titles).chain(rows.iter().map(|(cells, _)| cells)), width);
         let mut page = String::new();
-        line(&mut page, &titles, &widths, colour.then(|| Style::new().bold()), 0..TITLES.len());
+        line(&mut page, &titles, &widths, colour.then(|| Style::new().bold()), width);
         for (cells, style) in &rows {
-            line(&mut page, cells, &widths, colour.then_some(*style), 1..2);
+            line(&mut page, cells, &widths, colour.then_some(*style), width);
         }
         page
     }
 }
 
-/// Of each column what its longest cell takes; less where the whole would be too wide.
+/// Of each column what its longest cell takes; less, or nothing, where the whole would be too wide.
 fn widths<'a>(rows: impl Iterator<Item = &'a Vec<String>>, limit: Option<usize>) -> Vec<usize> {
     let mut widths = vec![0; TITLES.len()];
     // What is no flow is one text to the end of the line.
@@ -93,11 +105,25 @@ fn widths<'a>(rows: impl Iterator<Item = &'a Vec<String>>, limit: Option<usize>)
         }
     }
     let Some(limit) = limit else { return widths };
-    let over =
-        |widths: &[usize]| (widths.iter().sum::<usize>() + 2 * (TITLES.len() - 1)).saturating_sub(limit);
-    while over(&widths) > 0 {
-        let widest = GIVES_WAY.into_iter().max_by_key(|place| widths.get(*place).copied().unwrap_or(0));
-        match widest.and_then(|place| widths.get_mut(place)).filter(|width| **width > 2 * NARROWEST) {
+    let taken = |widths: &[usize]| -> usize {
+        widths.iter().filter(|width| **width > 0).map(|width| width + 2).sum::<usize>().saturating_sub(2)
+    };
+    for column in LEFT_OUT {
+        let mut narrow = widths.clone();
+        for place in NAMES {
+            if let Some(name) = narrow.get_mut(place) {
+                *name = (*name).min(NARROW);
+            }
+        }
+        if taken(&narrow) > limit
+            && let Some(width) = widths.get_mut(column)
+        {
+            *width = 0;
+        }
+    }
+    while taken(&widths) > limit {
+        let widest = NAMES.into_iter().max_by_key(|place| widths.get(*place).copied().unwrap_or(0));
+        match widest.and_then(|place| widths.get_mut(place)).filter(|width| **width > 8) {
             Some(width) => *width -= 1,
             None => break,
         }
@@ -105,43 +131,51 @@ fn widths<'a>(rows: impl Iterator<Item = &'a Vec<String>>, limit: Option<usize>)
     widths
 }
 
-fn line(
-    page: &mut String,
-    cells: &[String],
-    widths: &[usize],
-    style: Option<Style>,
-    styled: std::ops::Range<usize>,
-) {
-    let mut text = String::new();
+/// Only the titles, and the class, have a style.
+fn line(page: &mut String, cells: &[String], widths: &[usize], style: Option<Style>, limit: Option<usize>) {
+    let is_text = cells.len() < widths.len();
     let last = cells.len().saturating_sub(1);
-    for (place, cell) in cells.iter().enumerate() {
-        let width = widths.get(place).copied().unwrap_or(0);
-        let whole = place == last && cells.len() < widths.len();
-        let cell = if whole { cell.clone() } else { cut(cell, width) };
-        let pad = if place == last { 0 } else { width.saturating_sub(cell.width()) + 2 };
-        let style = style.filter(|_| styled.contains(&place));
-        match style {
-            Some(style) => text.push_str(&format!("{style}{cell}{style:#}")),
-            None => text.push_str(&cell),
+    let mut at = 0;
+    for (place, (cell, width)) in cells.iter().zip(widths).enumerate() {
+        if *width == 0 {
+            continue;
         }
-        text.push_str(&" ".repeat(pad));
+        let cell = match is_text && place == last {
+            true => limit.map_or_else(|| cell.clone(), |limit| cut(cell, limit.saturating_sub(at))),
+            false => cut(cell, *width),
+        };
+        let pad = if place == last { 0 } else { width.saturating_sub(cell.width()) + 2 };
+        at += cell.width() + pad;
+        match style.filter(|_| place == 1 || cells.first().is_some_and(|first| first == TITLES[0])) {
+            Some(style) => page.push_str(&format!("{style}{cell}{style:#}")),
+            None => page.push_str(&cell),
+        }
+        page.push_str(&" ".repeat(pad));
     }
-    page.push_str(text.trim_end());
+    page.truncate(page.trim_end().len());
     page.push('\n');
 }
 
-/// The text in so many columns; what is cut is marked.
+/// The text in so many columns. What is left out is marked, and taken from the middle: names end with what tells them apart.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }
-    let mut cut = String::new();
-    for c in text.chars() {
-        if cut.width() + c.to_string().width() + 1 > width {
+    let room = width.saturating_sub(1);
+    let front = take(text.chars(), room.div_ceil(2));
+    let back: String = take(text.chars().rev(), room - front.width()).chars().rev().collect();
+    format!("{front}…{back}")
+}
+
+/// As many of them as have room.
+fn take(chars: impl Iterator<Item = char>, room: usize) -> String {
+    let mut taken = String::new();
+    for c in chars {
+        taken.push(c);
+        if taken.width() > room {
+            taken.pop();
             break;
         }
-        cut.push(c);
     }
-    cut.push('…');
-    cut
+    taken
 }

@@ -90,6 +90,11 @@ impl Summary {
         self.problems.push(what);
     }
 
+    /// What is to be told at once.
+    pub(in super::super) fn take_problems(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.problems)
+    }
+
     pub(super) fn lose(&mut self, loss: &LossRow<'_>) {
         let attempts = matches!(&*loss.what, "attempt" | "sent" | "sent_to" | "flow");
         let lost = if attempts { &mut self.lost.0 } else { &mut self.lost.1 };
@@ -108,7 +113,7 @@ impl Summary {
 
     /// What is to be said.
     pub(super) fn finish(&mut self, numbers: &Numbers) -> Vec<String> {
-        let mut said = std::mem::take(&mut self.problems);
+        let mut said = self.take_problems();
         if let Some(first) = self.first.take() {
             said.push(match self.refused {
                 1 => format!("a line is no record: {first}"),

@@ -1,0 +1,49 @@
+//! Ctrl-C, or a request to end: what was read is summed up before.
+
+use crate::commands::source;
+use anyhow::Context as _;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// As a shell tells that a program was ended by SIGINT.
+const ENDED: i32 = 130;
+
+/// Whether it came.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Have the first one end what is done in order; a second one ends it at once.
+    pub(super) fn hold() -> anyhow::Result<Self> {
+        let interrupt = Self::default();
+        let (came, runtime) = (Arc::clone(&interrupt.0), source::runtime()?);
+        let (mut one, mut other) = {
+            let _within = runtime.enter();
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+        };
+        thread::Builder::new()
+            .name("flowlog-signals".to_owned())
+            .spawn(move || {
+                runtime.block_on(async {
+                    loop {
+                        tokio::select! {
+                            _ = one.recv() => {}
+                            _ = other.recv() => {}
+                        }
+                        if came.swap(true, Ordering::Relaxed) {
+                            process::exit(ENDED);
+                        }
+                    }
+                });
+            })
+            .context("start what waits for signals")?;
+        Ok(interrupt)
+    }
+
+    pub(super) fn came(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

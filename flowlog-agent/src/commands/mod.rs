@@ -61,12 +61,14 @@ kubectl get -A -o yaml \\\n      \
     /// Take everything that `flowlog run --pin` left in the kernel out of it.
     #[command(after_help = "Exit code: 0 nothing is left, 2 it could not be done.")]
     Detach(detach::Args),
-    /// Show what flows were logged: filtered, of all nodes in one order of time, with the gaps of the log.
+    /// Show what was logged: filtered, of all nodes in one order of time, with the gaps of the log.
     #[command(
-        after_help = "Exit code: 0 done, also where nothing was asked for that is there, 2 it could not be done.\n\n\
-        Examples:\n  flowlog observe /var/log/flowlog\n  \
-        flowlog observe /var/log/flowlog --follow --last 5m\n  \
-        flowlog observe flows.json flows.json.1 -o json | jq .class"
+        after_help = "Exit code: 0 done, also where nothing is there that was asked for; 2 it could not be done, or nothing that was \
+        given is a record.\n\nExamples:\n  flowlog observe /var/log/flowlog\n  \
+        flowlog observe /var/log/flowlog --follow --only denials\n  \
+        flowlog observe flows.json --from monitoring --to payments/ledger-db --last 1h\n  \
+        flowlog observe /var/log/pods --class policy_not_enforced -o json | jq .verdict\n  \
+        flowlog observe --live --follow --vendor third_party --not class=allowed"
     )]
     Observe(Box<observe::Args>),
     /// Ask what the declared policies say: of one connection, or of whole cases.

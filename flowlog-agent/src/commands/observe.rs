@@ -21,7 +21,7 @@ use output::Output;
 use show::{Form, Look};
 use sift::Sieve;
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -63,6 +63,11 @@ enum Colour {
 }
 
 impl Args {
+    fn has_stdin(&self) -> bool {
+        let mut paths = self.paths.iter().chain(&self.logs).peekable();
+        paths.peek().is_none() && !self.live.is_asked_for() || paths.any(|path| path == Path::new("-"))
+    }
+
     fn look(&self) -> Look {
         let stdout = std::io::stdout();
         let colour = match self.color {
@@ -104,7 +109,8 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
         }
         open(paths, &mut merge, args.follow)?
     };
-    let interrupt = if args.follow { Interrupt::hold()? } else { Interrupt::default() };
+    // A pipe that says nothing is waited for, whatever comes.
+    let interrupt = if args.follow && !args.has_stdin() { Interrupt::hold()? } else { Interrupt::default() };
     observe(&mut Sieve::new(choice, args.look()), merge, more, &interrupt)
 }
 
@@ -114,7 +120,7 @@ fn open(mut paths: Vec<PathBuf>, merge: &mut Merge, follow: bool) -> anyhow::Res
     paths.retain(|path| !absent.contains(path));
     let inputs = logs::inputs(&paths)?;
     let more = match follow {
-        true => More::Folders(files::Folders::new(&paths, &inputs)),
+        true => More::Folders(files::Folders::new(&paths, &inputs, files::followed(&inputs))),
         false => More::Nothing,
     };
     files::lanes(inputs, follow).into_iter().for_each(|lane| merge.add(lane));

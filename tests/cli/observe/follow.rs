@@ -173,6 +173,52 @@ fn a_silent_node_holds_up_the_others_for_a_moment_only() {
 }
 
 #[test]
+fn a_long_log_is_not_held_up_by_the_end_of_a_short_one() {
+    let place = Place::new();
+    let long: String = (1..=8_000).map(|seq| Line::of("n1", seq, 5 + seq % 3_000).to_string()).collect();
+    place.write("n1.json", &long);
+    place.write("n2.json", &Line::of("n2", 9_000, 0).to_string());
+    let observing = Observing::start(&place, &["-f", ".", "-o", "json"], Stdio::null());
+    let all: Vec<u64> = std::iter::once(9_000).chain(1..=8_000).collect();
+    observing.shows(&all);
+}
+
+#[test]
+fn a_file_that_is_not_the_newest_by_its_clock_is_followed_too() {
+    let place = Place::new();
+    let mut line = Line::of("n1", 1, 50);
+    line.value["run"] = "r0".into();
+    place.write("flows.json.1", &line.to_string());
+    // Its clock was set back before this run.
+    place.write("flows.json", &self::line(1));
+    let observing = Observing::start(&place, &["-f", ".", "-o", "json"], Stdio::null());
+    observing.shows(&[1, 1]);
+    append(&place, "flows.json").write_all(self::line(2).as_bytes()).unwrap();
+    observing.shows(&[1, 1, 2]);
+    // Rotated: what is renamed was read, what is new is followed.
+    fs::rename(place.path().join("flows.json"), place.path().join("flows.json.2")).unwrap();
+    append(&place, "flows.json").write_all(self::line(3).as_bytes()).unwrap();
+    observing.shows(&[1, 1, 2, 3]);
+}
+
+#[test]
+fn what_was_read_is_summed_up_when_it_is_ended() {
+    let place = Place::new();
+    place.write("flows.json", &(line(1) + &line(4)));
+    let mut observing = Observing::start(&place, &["-f", "flows.json", "-o", "json"], Stdio::null());
+    observing.shows(&[1, 4]);
+    kill(Pid::from_raw(observing.child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    observing.tells("2 lines are missing: lost behind flowlog");
+    let mut code = None;
+    let ended = wait::until("it ends", SOON, || {
+        code = observing.child.try_wait()?.map(|status| status.code());
+        Ok(code.is_some())
+    });
+    ended.unwrap();
+    assert_eq!(code, Some(Some(0)));
+}
+
+#[test]
 fn a_reader_that_left_is_no_failure() {
     let place = Place::new();
     let log: String = (1..5_000).map(|seq| Line::of("n1", seq, seq % 3_000).to_string()).collect();

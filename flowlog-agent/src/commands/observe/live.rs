@@ -179,8 +179,9 @@ impl Source for Pod {
             self.blocks.forget();
             into.trail.begin(&self.name);
         }
-        if into.trail.place > Timestamp::MIN {
-            self.read.store(into.trail.place.as_second(), Ordering::Relaxed);
+        // That of the last line, and not the latest: a clock may have been set back.
+        if let Some(time) = into.trail.last_time {
+            self.read.store(time.as_second(), Ordering::Relaxed);
         }
         if step == Step::End {
             self.blocks.end(into);

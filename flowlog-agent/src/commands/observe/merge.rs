@@ -1,15 +1,22 @@
 //! Several logs in one order of time, each in its own: what comes first is shown as soon as no other log can come before it.
 //!
 //! A log is read a block at a time, and only while it may come before what the others have: memory hangs on how many there are.
-//! Of logs that are still written one may be silent for ever; what the others have then waits for it for a moment only.
+//! Of logs that are still written one may be silent for ever; what the others have then waits for it for a moment only: while it
+//! has just been read or begun, and for what happened just now.
 
 use super::sift::{Item, Sieve, Sifting, Trail};
 use crate::commands::logs::Step;
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use std::time::{Duration, Instant};
 
-/// So long a log that has nothing now holds up the others.
+/// So long a log that has nothing more holds up the others, and what happened just now waits for the others.
 const HOLD: Duration = Duration::from_millis(500);
+
+/// So long a log that was begun and has told nothing yet holds up the others.
+const BEGIN: Duration = Duration::from_secs(2);
+
+/// What happened so long ago has come from everywhere, as far as clocks agree.
+const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// Where lines come from.
 pub(super) trait Source {
@@ -27,12 +34,21 @@ pub(super) struct Lane {
     source: Box<dyn Source>,
     trail: Trail,
     state: Step,
+    begun: Instant,
+    /// When something was read of it last.
+    read: Option<Instant>,
 }
 
 impl Lane {
     /// Nothing in it is before this time.
     pub(super) fn new(source: Box<dyn Source>, begins: Timestamp) -> Self {
-        Self { source, trail: Trail::from(begins), state: Step::Read }
+        Self { source, trail: Trail::from(begins), state: Step::Read, begun: Instant::now(), read: None }
+    }
+
+    /// How long it holds up the others yet, where it has nothing now.
+    fn holds(&self, now: Instant) -> Duration {
+        let (since, limit) = self.read.map_or((self.begun, BEGIN), |read| (read, HOLD));
+        limit.saturating_sub(now.saturating_duration_since(since))
     }
 
     fn place(&self) -> Timestamp {
@@ -86,37 +102,34 @@ impl Merge {
         let before = |place| first.is_none_or(|(_, first)| place <= first);
         // Those that may have something before it.
         let empty = self.lanes.iter().enumerate().filter(|(_, lane)| lane.trail.items.is_empty());
-        let mut holding = empty.filter(|(_, lane)| before(lane.place())).peekable();
-        let is_held = holding.peek().is_some();
-        let readable = holding.filter(|(_, lane)| lane.state == Step::Read);
+        let holding: Vec<(usize, &Lane)> = empty.filter(|(_, lane)| before(lane.place())).collect();
+        let (is_held, now) = (!holding.is_empty(), Instant::now());
+        let holds = holding.iter().map(|(_, lane)| lane.holds(now)).max().unwrap_or_default();
+        let readable = holding.into_iter().filter(|(_, lane)| lane.state == Step::Read);
         if let Some((place, _)) = readable.min_by_key(|(_, lane)| lane.place()) {
             return self.read(place, sieve);
         }
         let Some((place, _)) = first else {
             return if self.lanes.is_empty() { Next::End } else { Next::Wait(None) };
         };
-        let until = self.bound(place);
-        let Some(lane) = self.lanes.get_mut(place) else { return Next::End };
-        if !is_held {
-            while let Some(item) = lane.trail.items.pop_front_if(|item| item.place <= until) {
-                items.push(item);
-            }
-            return Next::Items;
-        }
-        if !self.follows {
+        if !self.follows && is_held {
             return Next::Wait(None);
         }
-        let now = Instant::now();
-        let Some(front) = lane.trail.items.front() else { return Next::Nothing };
-        let waited = now.saturating_duration_since(front.read);
-        if waited < HOLD {
-            return Next::Wait(Some(HOLD - waited));
+        let (until, clock) = (self.bound(place), Timestamp::now());
+        // So long an item waits yet for what others may have.
+        let waits = |item: &Item, holds: Duration| {
+            let is_fresh = is_held && clock.duration_since(item.place) < FRESH;
+            let read = now.saturating_duration_since(item.read);
+            holds.max(if is_fresh { HOLD.saturating_sub(read) } else { Duration::ZERO })
+        };
+        let Some(lane) = self.lanes.get_mut(place) else { return Next::End };
+        let Some(first) = lane.trail.items.front() else { return Next::Nothing };
+        let wait = waits(first, holds);
+        if !wait.is_zero() {
+            return Next::Wait(Some(wait));
         }
-        while let Some(item) = lane
-            .trail
-            .items
-            .pop_front_if(|item| item.place <= until && now.saturating_duration_since(item.read) >= HOLD)
-        {
+        let may_go = |item: &mut Item| item.place <= until && waits(item, Duration::ZERO).is_zero();
+        while let Some(item) = lane.trail.items.pop_front_if(may_go) {
             items.push(item);
         }
         Next::Items
@@ -128,8 +141,11 @@ impl Merge {
             return Next::MayWait;
         }
         self.waited = false;
-        let Lane { source, trail, state } = lane;
+        let Lane { source, trail, state, read, .. } = lane;
         *state = source.step(&mut Sifting { sieve, trail });
+        if *state == Step::Read {
+            *read = Some(Instant::now());
+        }
         Next::Nothing
     }
 

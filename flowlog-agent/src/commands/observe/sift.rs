@@ -132,6 +132,8 @@ impl Sifting<'_> {
         let told = match seen {
             Seen::Next | Seen::Late | Seen::First { before: 0 } => None,
             Seen::Repeated => return false,
+            // Nobody asked for what is before.
+            Seen::First { .. } if sieve.choice.since().is_some() => None,
             Seen::First { before } => Some((
                 "begins",
                 format!(

@@ -16,7 +16,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What was given, and what of it takes part.
 pub(in super::super) struct Folders {
     given: Vec<PathBuf>,
+    /// Paths that are followed, whatever they name.
     paths: BTreeSet<PathBuf>,
+    /// Files that were seen, whatever their names.
     files: BTreeSet<Identity>,
     looked: Instant,
 }
@@ -46,9 +48,8 @@ impl Source for Late {
 
 impl Folders {
     /// These paths; what is there now takes part already.
-    pub(in super::super) fn new(given: &[PathBuf], inputs: &[Input]) -> Self {
+    pub(in super::super) fn new(given: &[PathBuf], inputs: &[Input], paths: BTreeSet<PathBuf>) -> Self {
         let given = given.iter().filter(|path| path.is_dir()).cloned().collect();
-        let paths = inputs.iter().map(|input| input.path.clone()).collect();
         let files = inputs.iter().filter_map(|input| fs::metadata(&input.path).ok());
         let files = files.map(|metadata| identity(&metadata)).collect();
         Self { given, paths, files, looked: Instant::now() }
@@ -70,18 +71,24 @@ impl Folders {
 
     /// New ones: what was renamed is known, and what is compressed was read before.
     fn find(&mut self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
+        let (mut found, mut there) = (Vec::new(), BTreeSet::new());
         for folder in &self.given {
             // A folder that goes may come again.
             for path in listed(folder).unwrap_or_default() {
                 let Ok(metadata) = fs::metadata(&path) else { continue };
-                let is_new = self.files.insert(identity(&metadata));
-                let is_new = self.paths.insert(path.clone()) && is_new;
-                if is_new && input(&path).is_ok_and(|input| input.form == Form::Plain) {
+                let identity = identity(&metadata);
+                there.insert(identity);
+                if !self.files.contains(&identity)
+                    && !self.paths.contains(&path)
+                    && input(&path).is_ok_and(|input| input.form == Form::Plain)
+                {
+                    self.paths.insert(path.clone());
                     found.push(path);
                 }
             }
         }
+        // The number of a file that is gone may be another's.
+        self.files = there;
         found
     }
 }

@@ -6,17 +6,30 @@ use crate::report::shown;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
-/// `shop/web-0`, `node worker-1`, `api.example.com (198.51.100.7)`; with the vendor.
+/// Who it is, with the vendor.
 pub(super) fn party(end: &EndRow<'_>) -> String {
-    let mut text = name(end);
-    if let Some(vendor) = &end.vendor {
-        let _ = write!(text, " [{}]", shown::line(vendor));
-    }
-    text
+    with_vendor(name(end), end)
 }
 
 /// The same with the port, which a listener is known by.
 pub(super) fn destination(end: &EndRow<'_>, protocol: Protocol) -> String {
+    with_vendor(listener(end, protocol), end)
+}
+
+fn with_vendor(mut text: String, end: &EndRow<'_>) -> String {
+    if let Some(vendor) = vendor(end) {
+        let _ = write!(text, " [{vendor}]");
+    }
+    text
+}
+
+/// Whose software it is, where that is known.
+pub(super) fn vendor(end: &EndRow<'_>) -> Option<String> {
+    end.vendor.as_ref().map(|vendor| shown::line(vendor).into_owned())
+}
+
+/// Who listens, and where.
+pub(super) fn listener(end: &EndRow<'_>, protocol: Protocol) -> String {
     let mut text = name(end);
     match (end.port, is_bare(end).and(end.ip)) {
         (Some(port), Some(ip)) if !protocol.is_icmp() => text = at(ip, port),
@@ -28,9 +41,6 @@ pub(super) fn destination(end: &EndRow<'_>, protocol: Protocol) -> String {
     // Nearly all is TCP.
     if protocol != Protocol::Tcp {
         let _ = write!(text, "/{}", word(protocol));
-    }
-    if let Some(vendor) = &end.vendor {
-        let _ = write!(text, " [{}]", shown::line(vendor));
     }
     text
 }
@@ -55,7 +65,8 @@ fn is_bare(end: &EndRow<'_>) -> Option<()> {
     (matches!(end.kind, EndKindRow::External) && end.names.is_empty() && end.network.is_none()).then_some(())
 }
 
-fn name(end: &EndRow<'_>) -> String {
+/// `shop/web-0`, `node worker-1`, `api.example.com (198.51.100.7)`.
+pub(super) fn name(end: &EndRow<'_>) -> String {
     let ip = || end.ip.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
     let text = match end.kind {
         EndKindRow::Pod => {

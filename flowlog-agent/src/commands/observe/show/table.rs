@@ -1,6 +1,6 @@
 //! Records in columns. A page of them is held until its widths are known.
 
-use super::ends::{destination, party};
+use super::ends::{listener, name, vendor};
 use super::{Out, finding_text, style_of, word};
 use crate::record::row::Row;
 use crate::report::shown;
@@ -16,14 +16,14 @@ const NARROW: usize = 22;
 /// In a narrower terminal a time is one of the day.
 const SHORT_TIMES: usize = 100;
 
-const TITLES: [&str; 8] =
-    ["TIME", "CLASS", "VERDICT×OUTCOME", "SOURCE", "DESTINATION", "PROCESS", "DROP", "COUNT"];
+const TITLES: [&str; 9] =
+    ["TIME", "CLASS", "VERDICT×OUTCOME", "SOURCE", "DESTINATION", "VENDOR", "PROCESS", "DROP", "COUNT"];
 
 /// Columns of names, which are cut where the terminal is too narrow.
 const NAMES: [usize; 2] = [3, 4];
 
 /// Columns that are left out then, in this order.
-const LEFT_OUT: [usize; 3] = [6, 5, 2];
+const LEFT_OUT: [usize; 4] = [7, 6, 2, 5];
 
 /// The row of a record.
 pub(super) fn cells(row: &Row<'_>) -> Out {
@@ -33,7 +33,9 @@ pub(super) fn cells(row: &Row<'_>) -> Out {
         let both = row.verdict.as_ref().zip(row.outcome.as_ref());
         let both = both.map(|(verdict, outcome)| (verdict.decision.as_str(), outcome.state.as_str()));
         cells.push(both.map_or_else(String::new, |(verdict, outcome)| format!("{verdict}×{outcome}")));
-        cells.extend([party(source), destination(to, flow.protocol)]);
+        cells.extend([name(source), listener(to, flow.protocol)]);
+        let vendors: Vec<String> = [source, to].into_iter().filter_map(vendor).collect();
+        cells.push(vendors.join(" → "));
         let comm = row.process.as_ref().and_then(|process| process.comm.as_ref());
         cells.push(comm.map_or_else(String::new, |comm| shown::line(comm).into_owned()));
         let drop = row.outcome.as_ref().and_then(|outcome| outcome.drop.as_ref());

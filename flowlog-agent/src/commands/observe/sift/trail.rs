@@ -36,14 +36,27 @@ pub(in super::super) struct Trail {
     run: (String, String, usize),
     /// The last line's time, as it is written.
     last: String,
+    /// That of the last line that was at hand.
+    pub(in super::super) last_time: Option<Timestamp>,
     read: Instant,
 }
 
 impl Trail {
     /// A log that has nothing before this time.
     pub(in super::super) fn from(place: Timestamp) -> Self {
-        let (file, part, items, run, last) = Default::default();
-        Self { file, line: 0, is_mixed: false, part, place, items, run, last, read: Instant::now() }
+        let (file, part, items, run, last, last_time) = Default::default();
+        Self {
+            file,
+            line: 0,
+            is_mixed: false,
+            part,
+            place,
+            items,
+            run,
+            last,
+            last_time,
+            read: Instant::now(),
+        }
     }
 
     /// Another file of the same log.
@@ -77,6 +90,7 @@ impl Trail {
         self.read = Instant::now();
         if let Ok(time) = self.last.parse() {
             self.place = self.place.max(time);
+            self.last_time = Some(time);
         }
     }
 

@@ -233,6 +233,22 @@ fn what_is_no_record_is_counted_and_its_place_told() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_leaves_its_place_to_a_copy() {
+    let place = Place::new();
+    let (one, two) = (Line::of("n1", 1, 1).to_string(), Line::of("n1", 2, 2).to_string());
+    // Copied while it was written; and one that was cut in the middle.
+    place.write("copy.json", &format!("{one}{}", &two[..two.len() - 20]));
+    place.write("cut.json", &format!("{}\n{two}", &one[..300]));
+    for filter in [&[][..], &["--class", "unrestricted"], &["-n", "shop"], &["--class", "allowed"]] {
+        let said = place.observe(&[&["copy.json", "cut.json", "-o", "json"], filter].concat());
+        let expected = if filter.contains(&"allowed") { String::new() } else { format!("{one}{two}") };
+        assert_eq!((said.code, &*said.stdout), (Some(0), &*expected), "{said:?}");
+        assert!(said.stderr.contains("2 lines are no records"), "{filter:?}: {}", said.stderr);
+        assert!(!said.stderr.contains("there twice"), "{filter:?}: {}", said.stderr);
+    }
+}
+
+#[test]
 fn logs_of_containers_are_read_as_their_runtimes_keep_them() {
     let place = Place::new();
     let time = "2026-11-30T08:00:00.5Z";

@@ -104,20 +104,26 @@ impl Sifting<'_> {
                 Row::read(text).err().unwrap_or_else(|| "no record of an agent: it has no `seq`".to_owned());
             return self.refuse_line(text, whole, &what);
         };
+        // A line that cannot be read leaves its number to a copy that can.
+        let row = match self.is_asked_for(&head, text).then(|| Row::read(text)) {
+            Some(Err(what)) => return self.refuse_line(text, whole, &what),
+            None if !text.ends_with(b"}") => return self.refuse_line(text, whole, "not JSON: it has no end"),
+            Some(Ok(row)) => Some(row),
+            None => None,
+        };
         self.sieve.summary.lines += 1;
-        if !self.is_new(&head) {
-            return;
+        if self.is_new(&head)
+            && let Some(row) = row
+        {
+            self.row(&row, text);
         }
-        let Sieve { choice, .. } = &*self.sieve;
-        match &*head.kind {
-            "loss" | "agent" => {}
-            _ if choice.is_too_early(head.written_time()) || !choice.may_pick(text) => return,
-            _ => {}
-        }
-        match Row::read(text) {
-            Ok(row) => self.row(&row, text),
-            Err(what) => self.refuse_line(text, whole, &what),
-        }
+    }
+
+    /// Whether it is to be read: what tells of losses always is.
+    fn is_asked_for(&self, head: &LineHead<'_>, text: &[u8]) -> bool {
+        let choice = &self.sieve.choice;
+        matches!(&*head.kind, "loss" | "agent")
+            || (!choice.is_too_early(head.written_time()) && choice.may_pick(text))
     }
 
     /// By its number; what is missing before it is told.

@@ -60,6 +60,19 @@ impl Severity {
     }
 }
 
+impl Severity {
+    /// The severity that syslog has for it (RFC 5424, 6.2.1): informational to critical.
+    pub fn syslog(self) -> u8 {
+        match self {
+            Self::Info => 6,
+            Self::Low => 5,
+            Self::Medium => 4,
+            Self::High => 3,
+            Self::Critical => 2,
+        }
+    }
+}
+
 impl Class {
     /// Every class, in the order in which tables show them: what matters most first.
     pub const ALL: [Self; 9] = [

@@ -40,10 +40,11 @@ pub use text::escape_line;
 pub use wanted::Wanted;
 pub use wrapped::{Wrapped, unwrap_line};
 
-use crate::model::{Class, Flow, LiveFinding, Loss, Receipts};
+use crate::model::{Class, Flow, LiveFinding, Loss, Receipts, Severity};
 use agent::AgentLine;
 use bytes::Bytes;
 use finding::FindingLine;
+use jiff::Timestamp;
 use native::{FlowLine, LossLine};
 use shared::Shared;
 use shorten::Shortening;
@@ -133,9 +134,21 @@ pub struct Line {
     body: Bytes,
     format: Format,
     others: Option<Box<Others>>,
+    about: About,
     content: Content,
     receipts: Option<Arc<Receipts>>,
     wanted: Wanted,
+}
+
+/// What a sink's protocol says of a record beside the record itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// The record's own `kind`.
+    pub kind: &'static str,
+    /// The record's own `time`.
+    pub time: Timestamp,
+    /// How much it matters: a flow's by its class, a finding's own; a loss counts as a denial does.
+    pub severity: Severity,
 }
 
 /// The same record in the other formats that outputs have.
@@ -152,6 +165,11 @@ impl Line {
         self.format
     }
 
+    /// Kind, time and severity.
+    pub fn about(&self) -> About {
+        self.about
+    }
+
     /// The most bytes that the line takes, with its beginning.
     pub fn max_bytes(&self) -> usize {
         self.body.len().saturating_add(self.format.front_bytes())
@@ -163,8 +181,9 @@ impl Line {
         let others = self.others.iter().flat_map(|others| others.iter().flatten());
         let found = others.map(|(other, body)| (*other, body)).find(|(other, _)| *other == format);
         let (format, body) = found.unwrap_or((self.format, &self.body));
-        let (content, receipts) = (self.content.clone(), self.receipts.clone());
-        Self { body: body.clone(), format, others: None, content, receipts, wanted: self.wanted }
+        let (about, content, receipts) = (self.about, self.content.clone(), self.receipts.clone());
+        let wanted = self.wanted;
+        Self { body: body.clone(), format, others: None, about, content, receipts, wanted }
     }
 
     /// Likewise, and no copy stays behind.
@@ -173,8 +192,8 @@ impl Line {
         let Some(others) = self.others else { return self };
         let found = others.into_iter().flatten().find(|(other, _)| *other == format);
         let (format, body) = found.unwrap_or((self.format, self.body));
-        let Self { content, receipts, wanted, .. } = self;
-        Self { body, format, others: None, content, receipts, wanted }
+        let Self { about, content, receipts, wanted, .. } = self;
+        Self { body, format, others: None, about, content, receipts, wanted }
     }
 
     /// The line, for these outputs alone.
@@ -272,6 +291,11 @@ impl Encoder {
         Self { formats: formats.into(), ..self }
     }
 
+    /// Whose lines these are.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
     /// The formats that lines are encoded in.
     pub fn formats(&self) -> Formats {
         self.formats
@@ -286,8 +310,9 @@ impl Encoder {
     pub fn flow_for(&mut self, flow: &Flow, formats: Formats) -> Result<Line, EncodeError> {
         // An existing connection is no attempt.
         let count = if flow.existing { 0 } else { flow.count };
+        let about = About { kind: "flow", time: flow.last, severity: flow.class.severity() };
         let content = Content::Flow { class: flow.class, count };
-        self.line(formats, content, |encoder, format| encoder.flow_in(format, flow))
+        self.line(about, formats, content, |encoder, format| encoder.flow_in(format, flow))
     }
 
     fn flow_in(&mut self, format: Format, flow: &Flow) -> Result<Bytes, EncodeError> {
@@ -317,7 +342,8 @@ impl Encoder {
 
     /// The same, in these formats alone.
     pub fn finding_for(&mut self, found: &LiveFinding, formats: Formats) -> Result<Line, EncodeError> {
-        self.line(formats, Content::Finding, |encoder, format| {
+        let about = About { kind: "finding", time: found.last, severity: found.severity };
+        self.line(about, formats, Content::Finding, |encoder, format| {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
@@ -336,7 +362,9 @@ impl Encoder {
 
     /// Encode a loss.
     pub fn loss(&mut self, loss: &Loss) -> Result<Line, EncodeError> {
-        self.line(self.formats, Content::Loss(Box::new(loss.clone())), |encoder, format| {
+        let about = About { kind: "loss", time: loss.last, severity: Severity::Medium };
+        let content = Content::Loss(Box::new(loss.clone()));
+        self.line(about, self.formats, content, |encoder, format| {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
@@ -351,7 +379,8 @@ impl Encoder {
 
     /// Encode a record about the agent.
     pub fn agent(&mut self, agent: &Agent) -> Result<Line, EncodeError> {
-        self.line(self.formats, Content::Agent, |encoder, format| {
+        let about = About { kind: "agent", time: agent.time, severity: Severity::Info };
+        self.line(about, self.formats, Content::Agent, |encoder, format| {
             let Self { run, labelling, buffer, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
@@ -369,15 +398,18 @@ impl Encoder {
     /// A record in these formats, once each.
     fn line(
         &mut self,
+        about: About,
         formats: Formats,
         content: Content,
         body: impl Fn(&mut Self, Format) -> Result<Bytes, EncodeError>,
     ) -> Result<Line, EncodeError> {
         let Formats { first: format, more } = formats;
+        let body_of_first = body(self, format)?;
         let mut line = Line {
-            body: body(self, format)?,
+            body: body_of_first,
             format,
             others: None,
+            about,
             content,
             receipts: None,
             wanted: Wanted::BY_ALL,

@@ -36,7 +36,7 @@ fn tables(format: Format) -> (&'static [Move], &'static [Made]) {
 pub(super) fn found(flow: Flow, repeat: bool) -> LiveFinding {
     LiveFinding {
         id: FindingId::ALL[0],
-        severity: crate::model::Severity::High,
+        severity: Severity::High,
         fingerprint: "0123456789abcdef0123456789abcdef".into(),
         subject: "monitoring/Deployment/grafana".into(),
         object: (!repeat).then(|| "payments/StatefulSet/ledger-db :5432/tcp".into()),

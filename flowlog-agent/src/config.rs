@@ -5,9 +5,11 @@
 
 pub mod assessment;
 mod outputs;
+mod remote;
 mod selection;
 
 pub use outputs::{Output, Rotate};
+pub use remote::{Compression, Remote, Spool};
 pub use selection::{Condition, Fields, Selecting, Words};
 
 use ipnet::IpNet;
@@ -340,6 +342,16 @@ pub enum ConfigError {
         /// Where that came from.
         origin: Origin,
     },
+    /// Two settings that make sense together alone.
+    #[error("`{one}` is set ({origin}) and `{other}` is not: they go together")]
+    Alone {
+        /// What is set.
+        one: &'static str,
+        /// What is not.
+        other: &'static str,
+        /// Where the first came from.
+        origin: Origin,
+    },
     /// Nowhere to listen.
     #[error(
         "`{key}` is `{value}` ({origin}): it must be ADDRESS:PORT, such as 127.0.0.1:{METRICS_PORT} or [::1]:{METRICS_PORT}, or one of the two"
@@ -622,6 +634,7 @@ impl Layers<'_> {
                     .iter()
                     .filter_map(|output| output.rotate)
                     .try_for_each(|rotate| rotate.check(&origin))?;
+                outputs.iter().try_for_each(|output| output.remote.check(&origin))?;
                 Ok(outputs)
             }
         }
@@ -859,6 +872,16 @@ mod tests {
                 "no outputs",
                 "outputs: []\n",
                 "`outputs` is empty (from /etc/flowlog.yaml): leave it out, or give it a value",
+            ),
+            (
+                "a user without a password",
+                "outputs: [{to: 'https://siem', username: me}]\n",
+                "`outputs.username` is set (from /etc/flowlog.yaml) and `outputs.password_file` is not: they go together",
+            ),
+            (
+                "a spool of nothing",
+                "outputs: [{to: 'https://siem', spool: {folder: /s, bytes: 10}}]\n",
+                "`outputs.spool.bytes` is 10 (from /etc/flowlog.yaml): it must be 1048576 to 1099511627776 bytes",
             ),
             (
                 "a file that is rotated at every line",

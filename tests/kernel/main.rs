@@ -34,6 +34,8 @@ mod probes;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
+mod remote;
+#[cfg(test)]
 mod repeats;
 #[cfg(test)]
 mod resolver;

@@ -91,12 +91,12 @@ fn find_promtool(tools: &Path) -> Result<PathBuf> {
 }
 
 /// The folder of an rsyslog from Debian's packages, with what it needs beside what every Debian has.
-fn find_rsyslog(tools: &Path) -> Result<PathBuf> {
-    let rsyslog = tools.join("rsyslog");
+pub(crate) fn find_rsyslog(tools: &Path) -> Result<PathBuf> {
+    let rsyslog = tools.join("rsyslog-tls");
     if rsyslog.is_dir() {
         return Ok(rsyslog);
     }
-    let root = unpack(tools, "rsyslog", &["rsyslog", "libestr0", "libfastjson4"])?;
+    let root = unpack(tools, "rsyslog", &["rsyslog", "rsyslog-openssl", "libestr0", "libfastjson4"])?;
     fs::rename(root.keep(), &rsyslog).context("keep rsyslog")?;
     Ok(rsyslog)
 }

@@ -1,4 +1,5 @@
-//! What the tests of reports and formats need: a browser and something to drive it, and validators of SARIF, ECS and OCSF.
+//! What the tests of reports, formats and outputs need: a browser and something to drive it, validators of SARIF, ECS and
+//! OCSF, and what takes the log over the network.
 
 use crate::command::{repository, run_quietly, say};
 use crate::{deploy, setup};
@@ -30,6 +31,8 @@ pub(crate) struct Lookers {
     pub(crate) ecs: PathBuf,
     /// A Python that has OCSF's schema.
     pub(crate) ocsf_python: PathBuf,
+    /// The folder of an rsyslog.
+    pub(crate) rsyslog: PathBuf,
 }
 
 /// Install what is missing.
@@ -42,7 +45,11 @@ pub(crate) fn install() -> Result<Lookers> {
     let tools = target.join("formats");
     let ocsf = deploy::find_python(&tools, "tests/formats/requirements.txt", "to check records")?;
     let ecs = find_ecs(&tools)?;
-    Ok(Lookers { python: python.join("python"), multitool, ecs, ocsf_python: ocsf.join("python") })
+    let tools = target.join("deploy");
+    fs::create_dir_all(&tools).with_context(|| format!("make {}", tools.display()))?;
+    let rsyslog = deploy::find_rsyslog(&tools)?;
+    let [python, ocsf_python] = [python, ocsf].map(|folder| folder.join("python"));
+    Ok(Lookers { python, multitool, ecs, ocsf_python, rsyslog })
 }
 
 /// Its npm package brings a program that runs by itself.

@@ -19,7 +19,7 @@ use crate::policy::{BlockScope, Policy};
 use crate::record::{
     ConfinementState, Encoder, HookCondition, HookState, Labelling, PinCondition, PinState, Run, Start,
 };
-use crate::sinks::{self, Destination, QueueLimits, Sinks};
+use crate::sinks::{self, Destination, Needs, QueueLimits, Sinks};
 use crate::telemetry::{self, Board, Listen, Listeners, LogFormat};
 use crate::vendor::Sensitive;
 use crate::vendor::ranges::{Ranges, RangesBuilder};
@@ -64,11 +64,12 @@ pub(super) struct Args {
     /// The cgroup2 directory to watch; default: the root of the mounted hierarchy.
     #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
-    /// Where records go: `stdout` or a file, with `ecs=` or `ocsf=` before it in that format; may be given several times.
+    /// Where records go: `stdout`, a file, or a place of the network such as `syslogs://HOST` (docs/operating.md has all), with
+    /// `ecs=` or `ocsf=` before it in that format; may be given several times.
     #[arg(
         long = "output",
         env = "FLOWLOG_OUTPUTS",
-        value_name = "[FORMAT=]stdout|FILE",
+        value_name = "[FORMAT=]stdout|FILE|URL",
         value_delimiter = ','
     )]
     outputs: Option<Vec<config::Output>>,
@@ -216,7 +217,7 @@ async fn capture_and_write(mut settings: Settings) -> anyhow::Result<ExitCode> {
     let listeners = Listeners::bind(&listen)?;
     let (capture, cgroups) = Capture::start(&options)?;
     let conntrack = settings.conntrack.then(open_conntrack).flatten();
-    let confinement = give_up_privileges(&settings, &options, &found)?;
+    let confinement = give_up_privileges(&settings, &options, &found, &sinks::needs(&outputs)?)?;
     let source = found.start(&settings)?;
     let board = Arc::new(Board::new(Instant::now()));
     let build = vec![("version", env!("CARGO_PKG_VERSION")), ("kernel_half", OBJECT_SOURCE)];
@@ -388,6 +389,7 @@ fn give_up_privileges(
     settings: &Settings,
     options: &capture::Options,
     found: &Found,
+    outputs: &Needs,
 ) -> anyhow::Result<Option<Confinement>> {
     if settings.keep_privileges {
         tracing::warn!("--keep-privileges: capabilities, files and system calls stay as they were given");
@@ -395,9 +397,9 @@ fn give_up_privileges(
     }
     let socket = settings.debug_socket.as_deref().map(folder);
     let uses = Uses {
-        read: found.reads().into_iter().chain([options.mount.clone()]).collect(),
-        reach: found.ports(),
-        write: files(settings).flat_map(written).collect(),
+        read: found.reads().into_iter().chain([options.mount.clone()]).chain(outputs.reads.clone()).collect(),
+        reach: found.ports().into_iter().chain(outputs.ports.clone()).collect(),
+        write: files(settings).flat_map(written).chain(outputs.writes.clone()).collect(),
         executables: settings.process_exe,
         conntrack: settings.conntrack,
         removes: socket.into_iter().collect(),

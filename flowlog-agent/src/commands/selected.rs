@@ -1,9 +1,10 @@
-//! Which records each output is given: from what is written to what the sinks ask.
+//! What is asked of each output: from what is written to what the sinks take.
 
-use crate::config::{Condition as Written, Fields, Output, Rotate, Selecting, Settings, Words};
+use crate::config::{self, Condition as Written, Fields, Output, Rotate, Selecting, Settings, Words};
 use crate::record::{Mask, MaskError};
 use crate::selection::{Condition, Only, Selection, SelectionError};
-use crate::sinks::{Request, Rotation};
+use crate::sinks::{Remote, Request, Rotation, SpoolPlace};
+use std::time::Duration;
 
 /// What can mean nothing, named with its output.
 #[derive(Debug, thiserror::Error)]
@@ -26,14 +27,32 @@ pub(super) fn requests(settings: &Settings) -> Result<Vec<Request>, RequestError
 }
 
 fn request(number: usize, output: &Output, for_all: &Selecting) -> Result<Request, RequestError> {
-    let Output { to, rotate, selecting, fields } = output;
+    let Output { to, rotate, selecting, fields, remote } = output;
     let rotation = rotate.map(|Rotate { bytes, keep, zstd }| Rotation { bytes, keep, zstd });
     let selection = selection(selecting, &format!("outputs[{number}]."), for_all)?;
     let mask = match fields {
         Some(Fields { drop: Words(paths) }) => Mask::read(&format!("outputs[{number}].fields.drop"), paths)?,
         None => Mask::default(),
     };
-    Ok(Request { to: to.clone(), rotation, selection, mask })
+    let spool = remote.spool.clone().map(|config::Spool { folder, bytes }| SpoolPlace { folder, bytes });
+    Ok(Request { to: to.clone(), rotation, selection, mask, remote: reached(remote.clone()), spool })
+}
+
+/// How an output over the network is reached.
+fn reached(written: config::Remote) -> Remote {
+    let default = Remote::default();
+    let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
+    let bytes = written.batch_bytes.and_then(|bytes| usize::try_from(bytes).ok());
+    Remote {
+        ca_file: written.ca_file,
+        certificate: written.certificate_file.zip(written.key_file),
+        token_file: written.token_file,
+        user: written.username.zip(written.password_file),
+        timeout: milliseconds(written.timeout_ms, default.timeout),
+        batch_bytes: bytes.unwrap_or(default.batch_bytes),
+        linger: milliseconds(written.linger_ms, default.linger),
+        compressed: written.compression == Some(config::Compression::Gzip),
+    }
 }
 
 /// What an output says itself, key by key, goes before what is said for all of them.
@@ -64,7 +83,6 @@ fn read(place: &str, written: &[Written]) -> Result<Vec<Condition>, SelectionErr
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
     use std::fs;
 
     fn of(text: &str) -> Result<Vec<Request>, String> {

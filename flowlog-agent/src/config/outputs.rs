@@ -1,12 +1,14 @@
 //! Outputs as they are written: a text that says where lines go, or a map with that text under `to` and what else is
 //! wanted of it. Which places there are is known to the room that opens them.
 
+use super::remote::{Compression, Spool};
 use super::selection::{Condition, Fields, Selecting, Words};
-use super::{ConfigError, Origin};
+use super::{ConfigError, Origin, Remote};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
+use std::path::PathBuf;
 
 /// One output.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +21,8 @@ pub struct Output {
     pub selecting: Selecting,
     /// Which parts of them it does not show.
     pub fields: Option<Fields>,
+    /// Over the network: how it is reached.
+    pub remote: Remote,
 }
 
 /// When a file is rotated, and what becomes of the old ones.
@@ -73,6 +77,28 @@ struct Written {
     deny: Option<Vec<Condition>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fields: Option<Fields>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ca_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    certificate_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    username: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    password_file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeout_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batch_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    linger_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compression: Option<Compression>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spool: Option<Spool>,
 }
 
 impl From<&str> for Output {
@@ -85,7 +111,39 @@ impl TryFrom<Written> for Output {
     type Error = String;
 
     fn try_from(written: Written) -> Result<Self, String> {
-        let Written { to, format, rotate, only, allow, deny, fields } = written;
+        let Written {
+            to,
+            format,
+            rotate,
+            only,
+            allow,
+            deny,
+            fields,
+            ca_file,
+            certificate_file,
+            key_file,
+            token_file,
+            username,
+            password_file,
+            timeout_ms,
+            batch_bytes,
+            linger_ms,
+            compression,
+            spool,
+        } = written;
+        let remote = Remote {
+            ca_file,
+            certificate_file,
+            key_file,
+            token_file,
+            username,
+            password_file,
+            timeout_ms,
+            batch_bytes,
+            linger_ms,
+            compression,
+            spool,
+        };
         let to = match format {
             None => to,
             Some(format) if names_format(&to) => {
@@ -93,7 +151,7 @@ impl TryFrom<Written> for Output {
             }
             Some(format) => format!("{format}={to}"),
         };
-        Ok(Self { to, rotate, selecting: Selecting { only, allow, deny }, fields })
+        Ok(Self { to, rotate, selecting: Selecting { only, allow, deny }, fields, remote })
     }
 }
 
@@ -134,8 +192,41 @@ impl Serialize for Output {
         if *self == Self::from(&*self.to) {
             return serializer.serialize_str(&self.to);
         }
-        let Self { to, rotate, selecting: Selecting { only, allow, deny }, fields } = self.clone();
-        Written { to, format: None, rotate, only, allow, deny, fields }.serialize(serializer)
+        let Self { to, rotate, selecting: Selecting { only, allow, deny }, fields, remote } = self.clone();
+        let Remote {
+            ca_file,
+            certificate_file,
+            key_file,
+            token_file,
+            username,
+            password_file,
+            timeout_ms,
+            batch_bytes,
+            linger_ms,
+            compression,
+            spool,
+        } = remote;
+        Written {
+            to,
+            format: None,
+            rotate,
+            only,
+            allow,
+            deny,
+            fields,
+            ca_file,
+            certificate_file,
+            key_file,
+            token_file,
+            username,
+            password_file,
+            timeout_ms,
+            batch_bytes,
+            linger_ms,
+            compression,
+            spool,
+        }
+        .serialize(serializer)
     }
 }
 
@@ -162,6 +253,19 @@ mod tests {
         let rotate = r#"{"bytes":104857600,"keep":9,"zstd":true}"#;
         let select = r#""only":"denials","deny":[{"port":["53","80"]}],"fields":{"drop":"process"}"#;
         assert_eq!(told, format!(r#"["stdout",{{"to":"ecs=/b.json","rotate":{rotate},{select}}}]"#));
+        assert_eq!(outputs(&told).unwrap(), got);
+    }
+
+    #[test]
+    fn an_output_over_the_network_is_told_as_it_is_written() {
+        let text = "- {to: splunk+https://siem.example.com, token_file: /run/secrets/token, spool: {folder: /var/lib/flowlog/siem}}\n";
+        let got = outputs(text).unwrap();
+        assert_eq!(got[0].remote.spool.as_ref().unwrap().bytes, 1 << 30);
+        let told = serde_json::to_string(&got).unwrap();
+        assert_eq!(
+            told,
+            r#"[{"to":"splunk+https://siem.example.com","token_file":"/run/secrets/token","spool":{"folder":"/var/lib/flowlog/siem","bytes":1073741824}}]"#
+        );
         assert_eq!(outputs(&told).unwrap(), got);
     }
 

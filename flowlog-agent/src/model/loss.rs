@@ -47,6 +47,10 @@ pub enum LossCause {
     QueueFull,
     /// Writing failed.
     WriteFailed,
+    /// The destination answered that it will never take it.
+    Refused,
+    /// It was damaged where it lay on disk until the destination would take it.
+    Damaged,
     /// A record did not fit the line limit even when shortened.
     TooLong,
     /// Left by a build whose events this one does not understand.

@@ -8,10 +8,10 @@ use crate::cluster::Snapshot;
 use crate::cluster::watch::KindHealth;
 use crate::model::{Class, Direction, Loss, LossCause, LossStage};
 use crate::record::SnapshotState;
-use crate::sinks::SinkState;
+use crate::sinks::{SinkState, SpoolState};
 use crate::telemetry::{
     Board, FlowReading, HookReading, KindReading, LossReading, Readings, RingReading, SinkReading,
-    SnapshotReading,
+    SnapshotReading, SpoolReading,
 };
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -235,9 +235,23 @@ fn add_lost(lost: &mut BTreeMap<String, u64>, balance: &Balance, not_understood:
     }
 }
 
+fn spool_reading(state: SpoolState) -> SpoolReading {
+    SpoolReading {
+        lines: state.lines,
+        bytes: state.bytes,
+        limit_bytes: state.limit_bytes,
+        oldest_seconds: state.oldest.as_secs(),
+        delivered_lines: state.delivered_lines,
+        delivered_bytes: state.delivered_bytes,
+        refused_lines: state.refused_lines,
+        damaged_lines: state.damaged_lines,
+        failures: state.failures,
+    }
+}
+
 fn sink_reading(sink: String, state: SinkState) -> SinkReading {
     let number = |count: usize| u64::try_from(count).unwrap_or(u64::MAX);
-    let causes = [LossCause::QueueFull, LossCause::WriteFailed];
+    let causes = [LossCause::QueueFull, LossCause::WriteFailed, LossCause::Refused];
     let none = causes.into_iter().flat_map(|cause| Class::ALL.iter().map(move |class| ((cause, *class), 0)));
     let mut lost: BTreeMap<(LossCause, Class), u64> = none.collect();
     lost.extend(state.lost_attempts);
@@ -254,6 +268,7 @@ fn sink_reading(sink: String, state: SinkState) -> SinkReading {
         lost_lines: state.counters.lost_lines,
         failures: state.counters.failures,
         reopened: state.counters.reopened,
+        spool: state.spool.map(spool_reading),
         lost_attempts: lost
             .into_iter()
             .map(|((cause, class), count)| (word(&cause), class.as_str(), count))

@@ -236,6 +236,22 @@ pub struct SinkCounters {
     pub failures: u64,
     /// Times that the file was opened anew.
     pub reopened: u64,
+    /// What became of the written lines, where they wait on disk until they are delivered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolCounters>,
+}
+
+/// What became of lines that wait on disk, those of earlier runs included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct SpoolCounters {
+    /// Lines that wait: the next run delivers them.
+    pub waiting_lines: u64,
+    /// Lines delivered.
+    pub delivered_lines: u64,
+    /// Lines that the destination refused for good.
+    pub refused_lines: u64,
+    /// Lines that were damaged on disk, or gone from there.
+    pub damaged_lines: u64,
 }
 
 /// What happened to the agent: start, stop, configuration, snapshot, gap.

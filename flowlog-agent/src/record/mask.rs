@@ -249,7 +249,7 @@ mod tests {
         let paths = ["process", "source.labels", "source.namespace_labels", "flow.community_id"];
         let (mut whole, mut rest) = (Vec::new(), Vec::new());
         line.append_to(7, &mut whole);
-        line.append_masked(7, &mask(&paths).unwrap(), &mut rest);
+        line.masked(&mask(&paths).unwrap()).append_to(7, &mut rest);
         let [whole, rest]: [Value; 2] = [whole, rest].map(|line| serde_json::from_slice(&line).unwrap());
         assert!(whole["process"].is_object() && whole["source"]["labels"].is_object());
         assert_eq!(rest, without(whole, &paths));
@@ -271,7 +271,7 @@ mod tests {
         let line = encoder().loss(&loss).unwrap();
         let (mut whole, mut masked) = (Vec::new(), Vec::new());
         line.append_to(1, &mut whole);
-        line.append_masked(1, &Mask { paths: vec![vec!["loss".to_owned()]] }, &mut masked);
+        line.masked(&Mask { paths: vec![vec!["loss".to_owned()]] }).append_to(1, &mut masked);
         assert_eq!(whole, masked);
     }
 

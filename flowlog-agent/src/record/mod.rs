@@ -29,7 +29,7 @@ mod wrapped;
 
 pub use agent::{
     Agent, AgentEvent, Attempts, ConfinementState, Counters, Gap, HookCondition, HookState, PinCondition,
-    PinState, SinkCounters, SnapshotState, Start, Stop,
+    PinState, SinkCounters, SnapshotState, SpoolCounters, Start, Stop,
 };
 pub use edge::edge_line;
 pub use format::{Format, Formats};
@@ -235,15 +235,16 @@ impl Line {
         out.extend_from_slice(&self.body);
     }
 
-    /// The same without these parts, which are those of flowlog's own format. A loss, and what tells of the agent, is whole.
-    pub fn append_masked(&self, seq: u64, mask: &Mask, out: &mut Vec<u8>) {
-        match self.content {
-            Content::Flow { .. } | Content::Finding if self.format == Format::Flowlog => {
-                self.format.begin(seq, out);
-                mask.append(&self.body, out);
-            }
-            _ => self.append_to(seq, out),
+    /// The line without these parts, which are those of flowlog's own format. A loss, and what tells of the agent, is whole.
+    #[must_use]
+    pub fn masked(&self, mask: &Mask) -> Self {
+        let mut masked = self.clone();
+        if matches!(self.content, Content::Flow { .. } | Content::Finding) && self.format == Format::Flowlog {
+            let mut rest = Vec::with_capacity(self.body.len());
+            mask.append(&self.body, &mut rest);
+            masked.body = rest.into();
         }
+        masked
     }
 }
 

@@ -1,5 +1,6 @@
 //! An output as the configuration writes it: `PLACE`, or `FORMAT=PLACE`.
 
+use super::remote::is_remote;
 use crate::record::Format;
 use std::path::Path;
 
@@ -35,7 +36,7 @@ impl<'a> Destination<'a> {
 
     /// The file, where it is one.
     pub fn file(self) -> Option<&'a Path> {
-        (!self.is_stdout()).then(|| Path::new(self.place))
+        (!self.is_stdout() && !is_remote(self.place)).then(|| Path::new(self.place))
     }
 
     /// Whether the two would write over each other.

@@ -5,7 +5,7 @@ mod rotate;
 
 pub use rotate::Rotation;
 
-use super::output::{self, Output, PIPE_BATCH_BYTES, WriteError};
+use super::output::{self, Batch, Output, PIPE_BATCH_BYTES, WriteError};
 use super::{Request, SinkError, SinkKind};
 use crate::model::ledger::Place;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -18,10 +18,12 @@ use std::time::Duration;
 
 pub(super) const KIND: SinkKind = SinkKind {
     name: "file",
-    takes: |_| true,
-    open: |request| Ok(Box::new(FileOutput::asked(request)?)),
+    takes: |place| !super::remote::is_remote(place),
+    open: |opening| Ok(Box::new(FileOutput::asked(opening.request)?)),
     #[cfg(test)]
     fixture: tests::fixture,
+    #[cfg(test)]
+    consumer: false,
 };
 
 /// Owner and group read it, nobody else: the lines say who talks to whom.
@@ -140,10 +142,10 @@ impl Output for FileOutput {
         if regular { FILE_BATCH_BYTES } else { PIPE_BATCH_BYTES }
     }
 
-    fn write(&mut self, lines: &[u8], wait: Duration) -> Result<(), WriteError> {
+    fn write(&mut self, batch: Batch<'_>, wait: Duration) -> Result<(), WriteError> {
         match &self.open {
-            Some(open) if open.regular => self.write_regular(lines),
-            Some(_) => self.write_stream(lines, wait),
+            Some(open) if open.regular => self.write_regular(batch.bytes),
+            Some(_) => self.write_stream(batch.bytes, wait),
             None => Err(nothing_written(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -247,11 +249,15 @@ pub(super) mod tests {
             drop(directory);
             text
         };
-        Fixture { output, read_back: Box::new(read_back) }
+        Fixture { output, framed: false, read_back: Box::new(read_back) }
+    }
+
+    fn one(bytes: &[u8]) -> Batch<'_> {
+        Batch { bytes, ends: &[] }
     }
 
     fn written(output: &mut FileOutput, text: &str) {
-        output.write(text.as_bytes(), Duration::ZERO).unwrap();
+        output.write(one(text.as_bytes()), Duration::ZERO).unwrap();
     }
 
     #[test]
@@ -328,7 +334,8 @@ pub(super) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("flows.jsonl");
         let rotation = Some(Rotation { bytes: 4, keep: 3, zstd: true });
-        let request = Request { to: path.to_str().unwrap().to_owned(), rotation, ..Request::default() };
+        let to = path.to_str().unwrap().to_owned();
+        let request = Request { to, rotation, ..Request::default() };
         let mut output = FileOutput::asked(&request).unwrap();
         written(&mut output, "1\n");
         assert!(!output.tick().unwrap(), "it is short");
@@ -347,7 +354,7 @@ pub(super) mod tests {
         std::os::unix::fs::symlink(directory.path().join("flows.jsonl"), &link).unwrap();
         for to in ["/dev/null", link.to_str().unwrap()] {
             let rotation = Some(Rotation { bytes: 1, keep: 1, zstd: false });
-            let refused = FileOutput::asked(&Request { to: to.to_owned(), rotation, ..Request::default() });
+            let refused = FileOutput::asked(&Request { rotation, ..Request::from(to) });
             assert!(matches!(refused, Err(SinkError::NotRotated { .. })), "{to}");
         }
     }
@@ -369,7 +376,10 @@ pub(super) mod tests {
         let path = directory.path().join("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
         let mut output = FileOutput::open(&path).unwrap();
-        assert!(matches!(output.write(b"1\n", Duration::ZERO), Err(WriteError::Failed { written: 0, .. })));
+        assert!(matches!(
+            output.write(one(b"1\n"), Duration::ZERO),
+            Err(WriteError::Failed { written: 0, .. })
+        ));
         // Opened for both, a pipe does not wait for its other end.
         let mut reader = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         output.reopen().unwrap();
@@ -382,7 +392,7 @@ pub(super) mod tests {
     #[test]
     fn a_full_device_is_an_error_and_no_line() {
         let mut output = FileOutput::open(Path::new("/dev/full")).unwrap();
-        match output.write(b"1\n", Duration::ZERO) {
+        match output.write(one(b"1\n"), Duration::ZERO) {
             Err(WriteError::Failed { written: 0, error }) => assert_eq!(error.raw_os_error(), Some(28)),
             other => panic!("{other:?}"),
         }

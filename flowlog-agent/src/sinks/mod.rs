@@ -8,20 +8,25 @@ mod destination;
 mod file;
 mod output;
 mod queue;
+mod remote;
 mod request;
+mod spool;
 mod stdout;
 mod writer;
 
 pub use destination::Destination;
 pub use file::Rotation;
 pub use queue::{QueueLimits, SinkState};
+pub use remote::{Needs, Remote, needs};
 pub use request::Request;
+pub use spool::{SpoolPlace, SpoolState};
 
 use crate::model::Ledger;
-use crate::record::{Encoder, Format, Formats, Line, SinkCounters, Wanted};
+use crate::record::{Encoder, Format, Formats, Line, Run, SinkCounters, Wanted};
 use crate::selection::{Facts, Selection};
 use output::Output;
 use queue::Queue;
+use spool::Delivery;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::PathBuf;
@@ -38,14 +43,46 @@ struct SinkKind {
     /// Whether a place, as the configuration writes it, is of this kind.
     takes: fn(&str) -> bool,
     /// Open it.
-    open: fn(&Request) -> Result<Box<dyn Output>, SinkError>,
+    open: fn(&Opening<'_>) -> Result<Box<dyn Output>, SinkError>,
     /// A fresh destination for the shared test, and what reads back all that was written to it.
     #[cfg(test)]
     fixture: fn() -> tests::Fixture,
+    /// Whether that is a program that `cargo xtask test` installs.
+    #[cfg(test)]
+    consumer: bool,
+}
+
+/// What an output is opened with.
+struct Opening<'a> {
+    /// What is asked of it.
+    request: &'a Request,
+    /// Whose lines they are.
+    run: &'a Run,
+    /// Its place among all outputs: what tells lines apart that two of them bring to one destination.
+    number: usize,
+}
+
+impl<'a> Opening<'a> {
+    /// Where.
+    fn place(&self) -> &'a str {
+        self.request.destination().place
+    }
+
+    /// How, where that is over the network.
+    fn remote(&self) -> &'a Remote {
+        &self.request.remote
+    }
 }
 
 /// Every kind; the first that takes an output opens it, so the one that takes any path stands last.
-const KINDS: [SinkKind; 2] = [stdout::KIND, file::KIND];
+const KINDS: [SinkKind; 6] = [
+    stdout::KIND,
+    remote::syslog::KIND,
+    remote::http::splunk::KIND,
+    remote::http::elastic::KIND,
+    remote::http::ndjson::KIND,
+    file::KIND,
+];
 
 /// Why a sink could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +163,38 @@ pub enum SinkError {
         /// What the system said.
         source: io::Error,
     },
+    /// A place that is none.
+    #[error("output `{output}` cannot be used: {why}")]
+    Place {
+        /// The output as written.
+        output: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// What a way over the network takes is not there.
+    #[error("output `{output}` cannot be used: {source}")]
+    Remote {
+        /// The output as written.
+        output: String,
+        /// What happened.
+        source: io::Error,
+    },
+    /// What is on disk already needs no place on disk to wait.
+    #[error("output `{output}` has a `spool`, which is for outputs over the network alone: leave it out")]
+    NotSpooled {
+        /// The output as written.
+        output: String,
+    },
+    /// The folder in which lines are to wait cannot be used.
+    #[error("output `{output}` cannot have its lines wait in {}: {source}", folder.display())]
+    Spool {
+        /// The output as written.
+        output: String,
+        /// The folder.
+        folder: PathBuf,
+        /// What happened.
+        source: io::Error,
+    },
     /// No thread could be started.
     #[error("no writer thread for `{output}`: {source}")]
     Thread {
@@ -152,6 +221,8 @@ struct Sink {
     selection: Selection,
     queue: Arc<Queue>,
     thread: JoinHandle<()>,
+    /// What it has on disk is delivered by another thread.
+    delivery: Option<Delivery>,
 }
 
 impl Sinks {
@@ -170,11 +241,11 @@ impl Sinks {
             return Err(SinkError::TooMany { count: outputs.len() });
         }
         let (tell_closed, closed) = watch::channel(false);
-        let mut opened: Vec<(&Request, Destination<'_>, Box<dyn Output>)> = Vec::new();
+        let mut places: Vec<Destination<'_>> = Vec::new();
         for request in outputs {
             let destination = request.destination();
             let output = || request.to.clone();
-            if opened.iter().any(|(_, other, _)| other.is_same_place(destination)) {
+            if places.iter().any(|other| other.is_same_place(destination)) {
                 return Err(SinkError::Twice { output: output() });
             }
             if let Some(name) = destination.unknown_format() {
@@ -189,25 +260,27 @@ impl Sinks {
             if !encoder.formats().has(destination.format) {
                 return Err(SinkError::Format { output: output() });
             }
-            opened.push((request, destination, open(request)?));
+            places.push(destination);
         }
-        let sinks = opened
-            .into_iter()
-            .map(|(request, Destination { format, .. }, output)| {
-                let marks = match ledger {
-                    None => Marks::None,
-                    Some(ledger) if outputs.len() == 1 => Marks::Each(ledger),
-                    Some(ledger) => Marks::Spread(ledger),
-                };
-                let queue = Arc::new(Queue::new(limits));
-                let encoder = encoder.clone().in_formats(format);
-                let writer = Writer::new(Arc::clone(&queue), output, encoder, tell_closed.clone(), marks);
-                let writer = writer.masked(request.mask.clone());
-                Sink::start(request, format, queue, writer)
-            })
-            .collect::<Result<_, _>>()?;
+        let opening = |(number, request)| Opening { request, run: encoder.run(), number };
+        let opened = outputs.iter().enumerate().map(opening).map(|opening| opened(&opening, limits));
+        // Nothing is written where one of them cannot be opened.
+        let opened: Vec<Opened> = opened.collect::<Result<_, _>>()?;
+        let sinks = opened.into_iter().zip(outputs).map(|(opened, request)| {
+            let marks = match ledger {
+                None => Marks::None,
+                Some(ledger) if outputs.len() == 1 && !opened.output.goes_together() => Marks::Each(ledger),
+                Some(ledger) => Marks::Spread(ledger),
+            };
+            let format = request.destination().format;
+            let encoder = encoder.clone().in_formats(format);
+            let Opened { queue, output, delivery } = opened;
+            let writer = Writer::new(Arc::clone(&queue), output, encoder, tell_closed.clone(), marks);
+            let writer = writer.masked(request.mask.clone());
+            Ok(Sink { delivery, ..Sink::start(request, format, queue, writer)? })
+        });
         let select = outputs.iter().any(|request| !request.selection.is_everything());
-        Ok(Self { sinks, select, closed })
+        Ok(Self { sinks: sinks.collect::<Result<_, _>>()?, select, closed })
     }
 
     /// Which outputs a record with these facts is for. Losses, and what tells of the agent, are for all of them.
@@ -306,12 +379,12 @@ impl Sinks {
 
     /// What every sink wrote and lost so far.
     pub fn counters(&self) -> BTreeMap<String, SinkCounters> {
-        self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.counters())).collect()
+        self.sinks.iter().map(|sink| (sink.name.clone(), sink.counters())).collect()
     }
 
     /// How every sink stands.
     pub fn states(&self) -> BTreeMap<String, SinkState> {
-        self.sinks.iter().map(|sink| (sink.name.clone(), sink.queue.state())).collect()
+        self.sinks.iter().map(|sink| (sink.name.clone(), sink.state())).collect()
     }
 
     /// Write what waits, sync files, end the writers; what could not be written in time is counted as lost.
@@ -320,6 +393,9 @@ impl Sinks {
         let deadline = deadline(within);
         for sink in &self.sinks {
             sink.queue.ask_end(deadline);
+            if let Some(delivery) = &sink.delivery {
+                delivery.ask_end(deadline);
+            }
         }
         self.sinks.into_iter().map(|sink| sink.finish(deadline)).collect()
     }
@@ -337,7 +413,18 @@ impl Sink {
             .name("flowlog-sink".into())
             .spawn(move || writer.run())
             .map_err(|source| SinkError::Thread { output: name.clone(), source })?;
-        Ok(Self { name: name.clone(), format, selection: request.selection.clone(), queue, thread })
+        let selection = request.selection.clone();
+        Ok(Self { name: name.clone(), format, selection, queue, thread, delivery: None })
+    }
+
+    fn state(&self) -> SinkState {
+        let spool = self.delivery.as_ref().map(Delivery::state);
+        SinkState { spool, counters: self.counters(), ..self.queue.state() }
+    }
+
+    fn counters(&self) -> SinkCounters {
+        let spool = self.delivery.as_ref().map(|delivery| delivery.state().counters());
+        SinkCounters { spool, ..self.queue.counters() }
     }
 
     fn finish(self, deadline: Instant) -> (String, SinkCounters) {
@@ -345,7 +432,9 @@ impl Sink {
         if self.queue.wait_ended(deadline) && self.thread.join().is_err() {
             tracing::error!(sink = self.name, "the writer thread ended by a panic");
         }
-        (self.name, self.queue.counters())
+        let mut counters = self.queue.counters();
+        counters.spool = self.delivery.map(|delivery| delivery.finish(deadline).counters());
+        (self.name, counters)
     }
 }
 
@@ -359,11 +448,31 @@ fn deadline(within: Duration) -> Instant {
     now.checked_add(within).unwrap_or(now)
 }
 
-fn open(request: &Request) -> Result<Box<dyn Output>, SinkError> {
-    let place = request.destination().place;
-    let Some(kind) = KINDS.iter().find(|kind| (kind.takes)(place)) else { return Err(SinkError::NoOutput) };
-    tracing::debug!(kind = kind.name, output = request.to, "open the output");
-    (kind.open)(request)
+/// An output, opened.
+struct Opened {
+    queue: Arc<Queue>,
+    output: Box<dyn Output>,
+    delivery: Option<Delivery>,
+}
+
+fn opened(opening: &Opening<'_>, limits: QueueLimits) -> Result<Opened, SinkError> {
+    let queue = Arc::new(Queue::new(limits));
+    let (kind, output) = open(opening)?;
+    let Some(place) = &opening.request.spool else { return Ok(Opened { queue, output, delivery: None }) };
+    if !remote::is_remote(opening.place()) {
+        return Err(SinkError::NotSpooled { output: opening.request.to.clone() });
+    }
+    let (output, delivery) = spool::open(place, kind, output, Arc::clone(&queue), &opening.request.to)?;
+    Ok(Opened { queue, output, delivery: Some(delivery) })
+}
+
+fn open(opening: &Opening<'_>) -> Result<(&'static str, Box<dyn Output>), SinkError> {
+    let place = opening.place();
+    let Some(kind) = KINDS.iter().find(|kind| (kind.takes)(place)) else {
+        return Err(remote::unknown(place));
+    };
+    tracing::debug!(kind = kind.name, output = opening.request.to, "open the output");
+    Ok((kind.name, (kind.open)(opening)?))
 }
 
 #[cfg(test)]

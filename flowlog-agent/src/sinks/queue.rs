@@ -1,5 +1,6 @@
 //! What waits for one writer, and what was lost before it: bounded in lines and bytes, shed by class.
 
+use super::spool::{Parcel, SpoolState};
 use crate::model::{Class, Loss, LossCause, LossStage, Receipts, Severity};
 use crate::record::{Content, Line, SinkCounters};
 use jiff::Timestamp;
@@ -48,6 +49,10 @@ struct State {
     /// The destination does not take anything at present.
     broken: bool,
     ended: bool,
+    /// The writer sleeps until so many bytes wait.
+    wakes_at: usize,
+    /// Somebody waits until all is written.
+    hurries: bool,
     counters: SinkCounters,
     /// Attempts of lost lines since the start; `losses` has what is still to be told.
     lost_attempts: BTreeMap<(LossCause, Class), u64>,
@@ -66,6 +71,8 @@ pub struct SinkState {
     pub counters: SinkCounters,
     /// Attempts of lost lines, by cause and class.
     pub lost_attempts: BTreeMap<(LossCause, Class), u64>,
+    /// How its lines on disk stand, where they wait there.
+    pub spool: Option<SpoolState>,
 }
 
 /// Lines that the writer has taken and not yet written.
@@ -84,6 +91,21 @@ pub(super) struct Orders {
     pub(super) end: Option<Instant>,
 }
 
+/// What a writer waits for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wait {
+    /// At most until then.
+    pub(super) until: Instant,
+    /// Orders alone: nothing can be written.
+    pub(super) only_orders: bool,
+    /// Losses that are to be told, too.
+    pub(super) losses_too: bool,
+    /// It was told to end before.
+    pub(super) had_end: bool,
+    /// Fewer bytes of lines than these are not worth it yet.
+    pub(super) least_bytes: usize,
+}
+
 type LossKey = (LossStage, LossCause, &'static str, Option<Class>);
 /// Losses not told yet: how many, from when, to when.
 type Losses = BTreeMap<LossKey, (u64, Timestamp, Timestamp)>;
@@ -96,8 +118,8 @@ impl Queue {
     /// Lines for the writer, or losses. Never waits for the destination.
     pub(super) fn offer(&self, lines: impl IntoIterator<Item = Line>) {
         let mut state = self.lock();
-        // The writer looks at the whole queue whenever it wakes: one call for the first line is enough.
-        let sleeps = state.lines.is_empty();
+        // The writer looks at the whole queue whenever it wakes: one call for the line that it waits for is enough.
+        let sleeps = !state.has_enough();
         for line in lines {
             if state.ended || !self.admits(&state, &line) {
                 let failing = state.broken || state.ended;
@@ -108,7 +130,7 @@ impl Queue {
             state.bytes = state.bytes.saturating_add(line.body().len());
             state.lines.push_back(line);
         }
-        let wake = sleeps && !state.lines.is_empty();
+        let wake = sleeps && state.has_enough();
         // Let go first: the writer would wake only to wait for it.
         drop(state);
         if wake {
@@ -156,6 +178,7 @@ impl Queue {
             limits: self.limits,
             counters: state.counters,
             lost_attempts: state.lost_attempts.clone(),
+            spool: None,
         }
     }
 
@@ -165,7 +188,12 @@ impl Queue {
 
     /// Wait until everything is written and told; false where it is not by then.
     pub(super) fn wait_idle(&self, deadline: Instant) -> bool {
-        self.wait_for(deadline, |state| state.ended || state.is_idle()).is_idle()
+        // Nothing waits for others to go with it as long as somebody waits for all.
+        self.lock().hurries = true;
+        self.work.notify_one();
+        let mut state = self.wait_for(deadline, |state| state.ended || state.is_idle());
+        state.hurries = false;
+        state.is_idle()
     }
 
     /// Wait until the writer has ended. One that has not by then is left behind, and what it has not written
@@ -202,21 +230,17 @@ impl Queue {
 
 /// The writer's side.
 impl Queue {
-    /// Sleep until there is an order or something to write (unless `only_orders`; losses only where they may be told), at
-    /// most until `until`.
-    pub(super) fn wait_work(
-        &self,
-        until: Instant,
-        only_orders: bool,
-        losses_too: bool,
-        had_end: bool,
-    ) -> Orders {
+    /// Sleep until there is an order or something to write.
+    pub(super) fn wait_work(&self, wait: Wait) -> Orders {
+        let Wait { until, only_orders, losses_too, had_end, least_bytes } = wait;
         let mut state = self.lock();
+        state.wakes_at = least_bytes;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let ordered = state.orders.reopen || (state.orders.end.is_some() && !had_end);
-            let losses = losses_too && !state.losses.is_empty();
-            let something = !only_orders && (!state.lines.is_empty() || losses);
+            let waits = least_bytes > 0 && !state.hurries;
+            let losses = losses_too && !waits && !state.losses.is_empty();
+            let something = !only_orders && (state.has_enough() || losses);
             if ordered || something || left.is_zero() {
                 let orders = state.orders;
                 state.orders.reopen = false;
@@ -273,6 +297,40 @@ impl Queue {
         }
     }
 
+    /// Lines that the destination will never take.
+    pub(super) fn lose(&self, lines: Vec<Line>, cause: LossCause) {
+        let mut state = self.lock();
+        lines.into_iter().for_each(|line| state.lose(line, cause));
+    }
+
+    /// Lines that were written to disk and are lost there. What is not known of them is told as records.
+    pub(super) fn lose_parcels(
+        &self,
+        parcels: impl IntoIterator<Item = (Option<Parcel>, u64)>,
+        cause: LossCause,
+    ) {
+        let now = Timestamp::now();
+        let mut state = self.lock();
+        for (parcel, lines) in parcels {
+            let class = parcel.and_then(|parcel| parcel.class);
+            let (what, count) = match parcel {
+                Some(Parcel { class: Some(_), attempts, .. }) if attempts > 0 => ("attempt", attempts),
+                Some(Parcel { class: Some(_), .. }) => ("outcome", lines),
+                Some(Parcel { finding: true, .. }) => ("finding", lines),
+                _ => ("record", lines),
+            };
+            state.tell_later((LossStage::Sink, cause, what, class), count, (now, now));
+        }
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// Whether as much waits as this, or nothing is to wait.
+    pub(super) fn has_bytes(&self, bytes: usize) -> bool {
+        let state = self.lock();
+        state.hurries || state.bytes >= bytes
+    }
+
     pub(super) fn set_broken(&self) {
         let mut state = self.lock();
         state.broken = true;
@@ -315,6 +373,10 @@ impl Queue {
 }
 
 impl State {
+    fn has_enough(&self) -> bool {
+        !self.lines.is_empty() && (self.hurries || self.bytes >= self.wakes_at)
+    }
+
     fn is_idle(&self) -> bool {
         self.lines.is_empty() && self.losses.is_empty() && self.in_flight.lines == 0
     }

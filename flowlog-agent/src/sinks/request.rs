@@ -1,6 +1,6 @@
 //! What is asked of an output: where lines go, and what else is wanted of that place.
 
-use super::{Destination, Rotation};
+use super::{Destination, Remote, Rotation, SpoolPlace};
 use crate::record::Mask;
 use crate::selection::Selection;
 
@@ -15,6 +15,10 @@ pub struct Request {
     pub selection: Selection,
     /// Which parts of them are left out, in flowlog's own format.
     pub mask: Mask,
+    /// Over the network: how it is reached.
+    pub remote: Remote,
+    /// Over the network: where lines wait on disk until they are delivered.
+    pub spool: Option<SpoolPlace>,
 }
 
 impl Request {

@@ -1,7 +1,7 @@
 //! Standard output: lines for a pipe, a terminal or the container runtime. A reader that leaves ends the
 //! agent; a reader that stops reading costs lines, never capture.
 
-use super::output::{self, Output, PIPE_BATCH_BYTES, WriteError};
+use super::output::{self, Batch, Output, PIPE_BATCH_BYTES, WriteError};
 use super::{SinkError, SinkKind};
 use std::fs::File;
 use std::io;
@@ -11,12 +11,14 @@ use std::time::Duration;
 pub(super) const KIND: SinkKind = SinkKind {
     name: "stdout",
     takes: |output| output == "stdout" || output == "-",
-    open: |request| match request.rotation {
-        Some(_) => Err(SinkError::NotRotated { output: request.to.clone() }),
+    open: |opening| match opening.request.rotation {
+        Some(_) => Err(SinkError::NotRotated { output: opening.request.to.clone() }),
         None => Ok(Box::new(Stdout::open()?)),
     },
     #[cfg(test)]
     fixture: tests::fixture,
+    #[cfg(test)]
+    consumer: false,
 };
 
 /// Standard output, past the buffer and the lock of `std::io::stdout`. Its flags are not touched: the open
@@ -35,7 +37,8 @@ impl Output for Stdout {
         PIPE_BATCH_BYTES
     }
 
-    fn write(&mut self, lines: &[u8], wait: Duration) -> Result<(), WriteError> {
+    fn write(&mut self, batch: Batch<'_>, wait: Duration) -> Result<(), WriteError> {
+        let lines = batch.bytes;
         match output::wait_writable(&self.0, wait) {
             Ok(true) => {}
             Ok(false) => return Err(WriteError::NotReady),
@@ -90,6 +93,6 @@ pub(super) mod tests {
             read.read_to_string(&mut text).unwrap();
             text
         });
-        Fixture { output, read_back: Box::new(move || reader.join().unwrap()) }
+        Fixture { output, framed: false, read_back: Box::new(move || reader.join().unwrap()) }
     }
 }

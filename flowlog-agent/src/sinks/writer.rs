@@ -1,9 +1,9 @@
 //! The thread behind a sink: takes lines, numbers them, writes them whole, tells losses, recovers.
 
-use super::output::{Output, WriteError};
-use super::queue::{Orders, Queue};
+use super::output::{Batch, Framer, Output, WriteError};
+use super::queue::{Orders, Queue, Wait};
 use crate::model::ledger::{Intent, MOST_WRITING};
-use crate::model::{Ledger, Receipts};
+use crate::model::{Ledger, LossCause, Receipts};
 use crate::record::{Encoder, Line, Mask};
 use std::collections::VecDeque;
 use std::io;
@@ -14,10 +14,10 @@ use tokio::sync::watch;
 /// Longest wait for room in a destination before orders are looked at again.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 /// How often a destination looks around, and how often losses are told while lines keep waiting.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 /// A broken destination is opened anew after 1 s, 2 s, 4 s, then every 5 s.
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(5);
+pub(super) const FIRST_RETRY: Duration = Duration::from_secs(1);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(5);
 
 /// What is marked of lines that are about to be written, so that the next agent knows what a killed one wrote.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +33,7 @@ pub(super) enum Marks {
 pub(super) struct Writer {
     queue: Arc<Queue>,
     output: Box<dyn Output>,
+    framer: Arc<dyn Framer>,
     encoder: Encoder,
     closed: watch::Sender<bool>,
     marks: Marks,
@@ -46,6 +47,8 @@ pub(super) struct Writer {
     ends: Vec<usize>,
     next_tick: Instant,
     told_losses: Option<Instant>,
+    /// When lines were handed over last.
+    written: Instant,
     end: Option<Instant>,
     /// The destination is broken; it is opened anew at this moment.
     retry: Option<Instant>,
@@ -63,6 +66,7 @@ impl Writer {
     ) -> Self {
         Self {
             queue,
+            framer: output.framer(),
             output,
             encoder,
             closed,
@@ -74,6 +78,7 @@ impl Writer {
             ends: Vec::new(),
             next_tick: later(TICK),
             told_losses: None,
+            written: Instant::now(),
             end: None,
             retry: None,
             failing: None,
@@ -129,7 +134,26 @@ impl Writer {
         if self.retry.is_none() && self.end.is_some() {
             until = Instant::now();
         }
-        self.queue.wait_work(until, self.retry.is_some(), self.may_tell_losses(), self.end.is_some())
+        let lingers = self.lingers_until().filter(|until| *until > Instant::now());
+        let wait = Wait {
+            until: lingers.map_or(until, |lingers| lingers.min(until)),
+            only_orders: self.retry.is_some(),
+            losses_too: self.may_tell_losses(),
+            had_end: self.end.is_some(),
+            least_bytes: lingers.map_or(0, |_| self.output.batch_bytes()),
+        };
+        self.queue.wait_work(wait)
+    }
+
+    /// Until when a batch that is not full waits for more.
+    fn lingers_until(&self) -> Option<Instant> {
+        let full = !self.batch.is_empty() || self.end.is_some();
+        self.written.checked_add(self.output.linger()).filter(|_| !full)
+    }
+
+    fn lingers(&self) -> bool {
+        let waits = self.lingers_until().is_some_and(|until| Instant::now() < until);
+        waits && !self.queue.has_bytes(self.output.batch_bytes())
     }
 
     fn is_over(&self) -> bool {
@@ -153,7 +177,7 @@ impl Writer {
         let looked = if self.retry.is_none() { self.output.tick() } else { Ok(false) };
         match looked {
             Ok(true) => self.queue.count_reopened(),
-            Ok(false) | Err(WriteError::NotReady) => {}
+            Ok(false) | Err(WriteError::NotReady | WriteError::Settled { .. }) => {}
             Err(WriteError::Closed { .. }) => return self.is_closed(),
             Err(WriteError::Failed { error, .. }) => self.is_broken(&error),
         }
@@ -162,6 +186,9 @@ impl Writer {
 
     /// Write one batch; false when the reader is gone.
     fn write(&mut self) -> bool {
+        if self.lingers() {
+            return true;
+        }
         self.fill();
         if self.batch.is_empty() {
             return true;
@@ -171,25 +198,37 @@ impl Writer {
         self.ends.clear();
         for line in &self.batch {
             match self.mask.is_nothing() {
-                true => line.append_to(seq, &mut self.buffer),
-                false => line.append_masked(seq, &self.mask, &mut self.buffer),
+                true => self.framer.frame(line, seq, &mut self.buffer),
+                false => self.framer.frame(&line.masked(&self.mask), seq, &mut self.buffer),
             }
             seq = seq.saturating_add(1);
             self.ends.push(self.buffer.len());
         }
         self.mark();
-        match self.output.write(&self.buffer, POLL) {
+        self.written = Instant::now();
+        match self.output.write(Batch { bytes: &self.buffer, ends: &self.ends }, POLL) {
             Ok(()) => {
-                self.wrote(self.buffer.len());
+                self.settled(self.buffer.len(), &[]);
+                self.is_writing_again();
+            }
+            Err(WriteError::Settled { bytes, refused, why }) => {
+                if !refused.is_empty() {
+                    tracing::warn!(
+                        lines = refused.len(),
+                        why,
+                        "the output refuses lines for good: they are lost"
+                    );
+                }
+                self.settled(bytes, &refused);
                 self.is_writing_again();
             }
             Err(WriteError::NotReady) => {}
             Err(WriteError::Closed { written }) => {
-                self.wrote(written);
+                self.settled(written, &[]);
                 return self.is_closed();
             }
             Err(WriteError::Failed { written, error }) => {
-                self.wrote(written);
+                self.settled(written, &[]);
                 self.is_broken(&error);
             }
         }
@@ -260,12 +299,20 @@ impl Writer {
         self.queue.take_lines(bytes, lines, &mut self.batch);
     }
 
-    /// So many bytes of the buffer are written for good, all of them whole lines.
-    fn wrote(&mut self, bytes: usize) {
-        let lines = self.ends.partition_point(|end| *end <= bytes);
-        let written: Vec<Line> = self.batch.drain(..lines.min(self.batch.len())).collect();
-        self.seq = self.seq.saturating_add(u64::try_from(written.len()).unwrap_or(u64::MAX));
-        self.queue.wrote(&written, bytes, &self.batch);
+    /// So many bytes of the buffer are done with, all of them whole lines: written for good, but for those that are refused.
+    fn settled(&mut self, bytes: usize, refused: &[usize]) {
+        let lines = self.ends.partition_point(|end| *end <= bytes).min(self.batch.len());
+        let batch = Batch { bytes: &self.buffer, ends: &self.ends };
+        let refused_bytes: usize = refused.iter().map(|place| batch.frame(*place).len()).sum();
+        let (mut written, mut lost) = (Vec::with_capacity(lines), Vec::new());
+        for (place, line) in self.batch.drain(..lines).enumerate() {
+            let to = if refused.contains(&place) { &mut lost } else { &mut written };
+            to.push(line);
+        }
+        // A number that was refused is not given again: the gap is what the loss tells of.
+        self.seq = self.seq.saturating_add(u64::try_from(lines).unwrap_or(u64::MAX));
+        self.queue.lose(lost, LossCause::Refused);
+        self.queue.wrote(&written, bytes.saturating_sub(refused_bytes), &self.batch);
         if let Marks::Each(ledger) = self.marks {
             ledger.settle_written(written.into_iter().filter_map(Line::take_receipts));
         }
@@ -294,6 +341,7 @@ impl Writer {
         }
         tracing::debug!(%error, ?after, "the output is opened anew after a while");
         self.failing = Some(after);
+        let after = self.output.asked_to_wait().map_or(after, |asked| asked.max(after));
         self.retry = Some(later(after));
         self.queue.set_broken();
     }

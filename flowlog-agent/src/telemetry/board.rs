@@ -158,6 +158,31 @@ pub struct SinkReading {
     pub reopened: u64,
     /// Attempts of lost lines: cause, class, how many.
     pub lost_attempts: Vec<(String, &'static str, u64)>,
+    /// Its lines on disk, where they wait there.
+    pub spool: Option<SpoolReading>,
+}
+
+/// Lines of an output that wait on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SpoolReading {
+    /// Lines that wait.
+    pub lines: u64,
+    /// Bytes of its files.
+    pub bytes: u64,
+    /// Most of these.
+    pub limit_bytes: u64,
+    /// How long the line waits that is to be delivered next, seconds.
+    pub oldest_seconds: u64,
+    /// Lines delivered.
+    pub delivered_lines: u64,
+    /// Bytes of these.
+    pub delivered_bytes: u64,
+    /// Lines that the destination refused for good.
+    pub refused_lines: u64,
+    /// Lines damaged on disk, or gone from there.
+    pub damaged_lines: u64,
+    /// Times that delivering failed.
+    pub failures: u64,
 }
 
 /// A hook.

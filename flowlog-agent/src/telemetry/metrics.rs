@@ -2,7 +2,7 @@
 //!
 //! Labels have few values, all of the code or of the configuration: no pod, address or name of a policy is among them.
 
-use super::board::{KindReading, Readings, SinkReading, SnapshotReading};
+use super::board::{KindReading, Readings, SinkReading, SnapshotReading, SpoolReading};
 use super::process::Usage;
 use jiff::Timestamp;
 use prometheus_client::collector::Collector;
@@ -283,6 +283,69 @@ const METRICS: &[Metric] = &[
         read: |scrape| sinks(scrape, |sink| sink.reopened),
     },
     Metric {
+        name: "flowlog_spool_lines",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Lines of an output that wait on disk",
+        read: |scrape| spools(scrape, |spool| spool.lines),
+    },
+    Metric {
+        name: "flowlog_spool_bytes",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Bytes of the files in which an output's lines wait",
+        read: |scrape| spools(scrape, |spool| spool.bytes),
+    },
+    Metric {
+        name: "flowlog_spool_limit_bytes",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "Most bytes of the files in which an output's lines may wait",
+        read: |scrape| spools(scrape, |spool| spool.limit_bytes),
+    },
+    Metric {
+        name: "flowlog_spool_oldest_seconds",
+        kind: Kind::Gauge,
+        labels: &["sink"],
+        help: "How long the line of an output waits on disk that is to be delivered next",
+        read: |scrape| spools(scrape, |spool| spool.oldest_seconds),
+    },
+    Metric {
+        name: "flowlog_spool_delivered_lines",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Lines that an output has delivered from disk",
+        read: |scrape| spools(scrape, |spool| spool.delivered_lines),
+    },
+    Metric {
+        name: "flowlog_spool_delivered_bytes",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Bytes that an output has delivered from disk",
+        read: |scrape| spools(scrape, |spool| spool.delivered_bytes),
+    },
+    Metric {
+        name: "flowlog_spool_refused_lines",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Lines from disk that an output's destination refused for good",
+        read: |scrape| spools(scrape, |spool| spool.refused_lines),
+    },
+    Metric {
+        name: "flowlog_spool_damaged_lines",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Lines of an output that were damaged on disk, or gone from there",
+        read: |scrape| spools(scrape, |spool| spool.damaged_lines),
+    },
+    Metric {
+        name: "flowlog_spool_failures",
+        kind: Kind::Counter,
+        labels: &["sink"],
+        help: "Times that delivering an output's lines from disk failed",
+        read: |scrape| spools(scrape, |spool| spool.failures),
+    },
+    Metric {
         name: "flowlog_hook_attached",
         kind: Kind::Gauge,
         labels: &["hook"],
@@ -459,6 +522,11 @@ fn rings(scrape: &Scrape, of: fn(&super::board::RingReading) -> u64) -> Vec<Samp
     rings.map(|ring| sample([ring.ring.into()], of(ring))).collect()
 }
 
+fn spools(scrape: &Scrape, of: fn(&SpoolReading) -> u64) -> Vec<Sample> {
+    let sinks = scrape.readings.iter().flat_map(|readings| &readings.sinks);
+    sinks.filter_map(|sink| Some(sample([sink.sink.clone().into()], of(sink.spool.as_ref()?)))).collect()
+}
+
 fn sinks(scrape: &Scrape, of: fn(&SinkReading) -> u64) -> Vec<Sample> {
     let sinks = scrape.readings.iter().flat_map(|readings| &readings.sinks);
     sinks.map(|sink| sample([sink.sink.clone().into()], of(sink))).collect()
@@ -626,6 +694,7 @@ mod tests {
                 sink: "/var/log/\"odd\"\\file".to_owned(),
                 lines: 5,
                 lost_attempts: vec![("queue_full".to_owned(), "allowed", 8)],
+                spool: Some(SpoolReading::default()),
                 ..SinkReading::default()
             }],
             hooks: vec![HookReading { hook: "connect4", attached: true, missed: false }],

@@ -10,7 +10,7 @@ mod server;
 
 pub use board::{
     Board, FlowReading, HookReading, KindReading, LossReading, Readings, RingReading, SinkReading,
-    SnapshotReading,
+    SnapshotReading, SpoolReading,
 };
 pub use server::{Listen, Listeners, ServeError, Server};
 

@@ -78,18 +78,21 @@ const ROOMS: [Room; 20] = [
 ];
 
 /// A library that only some files may name: a room, or a file below `src`.
-const LIBRARIES: [(&str, &[&str]); 13] = [
+const LIBRARIES: [(&str, &[&str]); 16] = [
     ("aya", &["capture"]),
     ("kube", &["cluster/watch"]),
-    ("hyper_util", &["cluster/watch", "telemetry/server.rs"]),
+    ("hyper_util", &["cluster/watch", "telemetry/server.rs", "sinks/remote"]),
     ("http", &["cluster/watch"]),
-    ("http_body_util", &["cluster/watch", "telemetry/server.rs"]),
+    ("http_body_util", &["cluster/watch", "telemetry/server.rs", "sinks/remote"]),
     ("tower", &["cluster/watch"]),
     ("k8s_openapi", &["cluster", "policy/kinds"]),
     ("clap", &["commands"]),
     ("clap_complete", &["commands"]),
     ("clap_mangen", &["commands"]),
-    ("hyper", &["telemetry/server.rs"]),
+    ("hyper", &["telemetry/server.rs", "sinks/remote"]),
+    ("rustls_native_certs", &["sinks/remote"]),
+    ("socket2", &["capture/confine.rs", "sinks/remote"]),
+    ("tokio_rustls", &["sinks/remote"]),
     ("prometheus_client", &["telemetry/metrics.rs"]),
     ("tokio", &["capture/ring.rs", "cluster/watch", "pipeline", "sinks", "telemetry", "commands"]),
 ];

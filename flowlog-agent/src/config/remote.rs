@@ -1,0 +1,86 @@
+//! Outputs over the network as they are written: how one is reached, what lets us in, what waits on disk meanwhile. Secrets are
+//! named by their files alone, so that none is in the configuration.
+
+use super::{ConfigError, Origin};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// What is wanted of an output over the network; absent: its defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Remote {
+    /// Certificates of the authorities that the far end's may be of, PEM; default: this host's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, PEM.
+    pub certificate_file: Option<PathBuf>,
+    /// Its key, PEM.
+    pub key_file: Option<PathBuf>,
+    /// A file with the token that lets us in.
+    pub token_file: Option<PathBuf>,
+    /// A user's name.
+    pub username: Option<String>,
+    /// A file with the user's password.
+    pub password_file: Option<PathBuf>,
+    /// How long a connection, or an answer, may take, milliseconds; default 10,000.
+    pub timeout_ms: Option<u64>,
+    /// Most bytes of lines that go together; default 1 MiB.
+    pub batch_bytes: Option<u64>,
+    /// How long lines wait for others to go with them, milliseconds; default 1,000.
+    pub linger_ms: Option<u64>,
+    /// How what is sent is compressed; default: not at all.
+    pub compression: Option<Compression>,
+    /// Where lines wait on disk until they are delivered; absent: in memory alone.
+    pub spool: Option<Spool>,
+}
+
+/// How what is sent is compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// By gzip.
+    Gzip,
+}
+
+/// Lines that wait on disk.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    /// The folder, of this output alone.
+    pub folder: PathBuf,
+    /// Most bytes in it; default 1 GiB.
+    #[serde(default = "spool_bytes")]
+    pub bytes: u64,
+}
+
+fn spool_bytes() -> u64 {
+    1 << 30
+}
+
+impl Remote {
+    /// Whether its numbers make sense, and what belongs together is there.
+    pub(super) fn check(&self, origin: &Origin) -> Result<(), ConfigError> {
+        let range = |key, value: Option<u64>, (least, most): (u64, u64), unit| {
+            let Some(value) = value else { return Ok(()) };
+            let wrong = || {
+                let allowed = format!("{least} to {most} {unit}");
+                ConfigError::Range { key, value, origin: origin.clone(), allowed }
+            };
+            (least..=most).contains(&value).then_some(()).ok_or_else(wrong)
+        };
+        range("outputs.timeout_ms", self.timeout_ms, (100, 300_000), "milliseconds")?;
+        range("outputs.batch_bytes", self.batch_bytes, (16_384, 64 << 20), "bytes")?;
+        range("outputs.linger_ms", self.linger_ms, (0, 60_000), "milliseconds")?;
+        let spool_bytes = self.spool.as_ref().map(|spool| spool.bytes);
+        range("outputs.spool.bytes", spool_bytes, (1 << 20, 1 << 40), "bytes")?;
+        let pair = |one, has_one: bool, other, has_other: bool| {
+            let (one, other) = if has_one { (one, other) } else { (other, one) };
+            let wrong = || ConfigError::Alone { one, other, origin: origin.clone() };
+            (has_one == has_other).then_some(()).ok_or_else(wrong)
+        };
+        let [certificate, key] = [&self.certificate_file, &self.key_file].map(Option::is_some);
+        pair("outputs.certificate_file", certificate, "outputs.key_file", key)?;
+        let [user, password] = [self.username.is_some(), self.password_file.is_some()];
+        pair("outputs.username", user, "outputs.password_file", password)
+    }
+}

@@ -1,0 +1,110 @@
+//! The way to a host: TCP, and TLS over it. Names are asked for at each connection, addresses tried in turn.
+
+use super::place::{Host, Place};
+use super::{Remote, tls};
+use socket2::{SockRef, TcpKeepalive};
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::rustls::pki_types::ServerName;
+
+/// A peer that went without a word while nothing is sent is noticed after a minute.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_RETRIES: u32 = 3;
+
+/// A connection.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// What drives connections, on the thread that uses it: made at its first use there, since whoever opens an output is
+/// within a runtime.
+#[derive(Default)]
+pub(super) struct Reactor(Option<Runtime>);
+
+impl Reactor {
+    /// Until this is done.
+    pub(super) fn run<T>(&mut self, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+        let runtime = match &mut self.0 {
+            Some(runtime) => runtime,
+            none => none.insert(Builder::new_current_thread().enable_all().build()?),
+        };
+        runtime.block_on(act)
+    }
+}
+
+/// Connects to one host.
+pub(super) struct Dialer {
+    host: Host,
+    encrypted: bool,
+    remote: Remote,
+}
+
+impl Dialer {
+    /// To the host of a place. That its files can be read is seen at once.
+    pub(super) fn new(place: &Place, host: &Host, remote: &Remote) -> io::Result<Self> {
+        if place.encrypted {
+            tls::connector(remote)?;
+        }
+        Ok(Self { host: host.clone(), encrypted: place.encrypted, remote: remote.clone() })
+    }
+
+    /// The host, as a URL writes it.
+    pub(super) fn authority(&self) -> String {
+        self.host.authority()
+    }
+
+    /// How long anything may take.
+    pub(super) fn timeout(&self) -> Duration {
+        self.remote.timeout
+    }
+
+    /// A new connection.
+    pub(super) async fn dial(&self) -> io::Result<Box<dyn Stream>> {
+        let to = self.authority();
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("connect to {to}: {error}"));
+        let tcp = self.connect().await.map_err(told)?;
+        if !self.encrypted {
+            return Ok(Box::new(tcp));
+        }
+        let name = ServerName::try_from(self.host.name.clone()).map_err(io::Error::other)?;
+        let connector = tls::connector(&self.remote)?;
+        let shaken = within(self.remote.timeout, connector.connect(name, tcp)).await;
+        Ok(Box::new(shaken.map_err(|error| io::Error::new(error.kind(), format!("TLS with {to}: {error}")))?))
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        let Host { name, port } = &self.host;
+        let addresses = within(self.remote.timeout, lookup_host((name.as_str(), *port))).await?;
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        for address in addresses {
+            match within(self.remote.timeout, TcpStream::connect(address)).await {
+                Ok(stream) => return tune(stream, self.remote.timeout),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+fn tune(stream: TcpStream, timeout: Duration) -> io::Result<TcpStream> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_RETRIES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // What was sent and is not taken by then breaks the connection, so that it is sent again.
+    socket.set_tcp_user_timeout(Some(timeout))?;
+    Ok(stream)
+}
+
+/// What takes longer failed.
+pub(super) async fn within<T>(limit: Duration, act: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, format!("it took longer than {limit:?}"));
+    tokio::time::timeout(limit, act).await.map_err(late)?
+}

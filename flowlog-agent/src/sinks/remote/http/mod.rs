@@ -1,0 +1,15 @@
+//! Outputs over HTTP: batches that are posted, answers that are judged, halves where a whole is refused.
+//!
+//! `client.rs` posts, `post.rs` decides what becomes of a batch by the answers; a file for each protocol says what a batch
+//! looks like and what an answer means.
+
+mod client;
+pub(in crate::sinks) mod elastic;
+pub(in crate::sinks) mod ndjson;
+mod post;
+pub(in crate::sinks) mod splunk;
+
+#[cfg(test)]
+pub(in crate::sinks) mod server;
+#[cfg(test)]
+mod tests;

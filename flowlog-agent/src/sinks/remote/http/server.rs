@@ -1,0 +1,238 @@
+//! A server for tests: it checks what Splunk and Elastic check, stores what they would store, and fails as it is told.
+
+use flate2::read::GzDecoder;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+/// What it speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sinks) enum Kind {
+    Lines,
+    Splunk,
+    Elastic,
+}
+
+/// What it does with a request in place of taking it.
+#[derive(Clone, Debug)]
+pub(in crate::sinks) enum Fault {
+    /// Answer this, with these headers.
+    Status(u16, &'static str),
+    /// Answer so, with this body.
+    Answer(u16, String),
+    /// Say nothing until the client has gone.
+    Stall,
+    /// Close without a word.
+    Disconnect,
+    /// Take it, and close without a word.
+    TakeAndDisconnect,
+    /// Take all but one item in three, which gets this status.
+    Some(u16),
+}
+
+/// A line with this in it is never taken.
+pub(in crate::sinks) const POISON: &str = "poison";
+
+#[derive(Debug, Default)]
+pub(in crate::sinks) struct State {
+    /// What comes next, before all goes well.
+    pub(in crate::sinks) faults: VecDeque<Fault>,
+    /// A request that is longer is refused.
+    pub(in crate::sinks) most_bytes: Option<usize>,
+    /// What `authorization` has to be.
+    pub(in crate::sinks) pass: Option<String>,
+    /// Lines that were taken, in order.
+    pub(in crate::sinks) taken: Vec<String>,
+    /// Of each request: path, headers, lines.
+    pub(in crate::sinks) requests: Vec<(String, BTreeMap<String, String>, usize)>,
+    ids: BTreeMap<String, usize>,
+}
+
+pub(in crate::sinks) struct Server {
+    pub(in crate::sinks) port: u16,
+    pub(in crate::sinks) state: Arc<Mutex<State>>,
+    over: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    pub(in crate::sinks) fn start(kind: Kind) -> Self {
+        Self::at(kind, TcpListener::bind("127.0.0.1:0").unwrap())
+    }
+
+    pub(in crate::sinks) fn at(kind: Kind, listener: TcpListener) -> Self {
+        let port = listener.local_addr().unwrap().port();
+        let (state, over) = (Arc::<Mutex<State>>::default(), Arc::<AtomicBool>::default());
+        let (shared, is_over) = (Arc::clone(&state), Arc::clone(&over));
+        let thread = std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                if is_over.load(Ordering::Acquire) {
+                    return;
+                }
+                let (stream, state) = (stream.unwrap(), Arc::clone(&shared));
+                std::thread::spawn(move || while serve(&stream, kind, &state) {});
+            }
+        });
+        Self { port, state, over, thread: Some(thread) }
+    }
+
+    pub(in crate::sinks) fn taken(&self) -> Vec<String> {
+        self.state.lock().unwrap().taken.clone()
+    }
+
+    pub(in crate::sinks) fn requests(&self) -> usize {
+        self.state.lock().unwrap().requests.len()
+    }
+
+    pub(in crate::sinks) fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
+        self.state.lock().unwrap().faults.extend(faults);
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Release);
+        drop(TcpStream::connect(("127.0.0.1", self.port)));
+        let _ = self.thread.take().unwrap().join();
+    }
+}
+
+struct Asked {
+    path: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+fn read_request(stream: &TcpStream) -> Option<Asked> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    if reader.read_line(&mut line).ok()? == 0 {
+        return None;
+    }
+    let path = line.strip_prefix("POST ")?.split(' ').next()?.to_owned();
+    let mut headers = BTreeMap::new();
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        headers.insert(name.to_ascii_lowercase(), value.to_owned());
+    }
+    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    reader.read_exact(&mut body).ok()?;
+    if headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
+        let mut plain = Vec::new();
+        GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
+        body = plain;
+    }
+    Some(Asked { path, headers, body })
+}
+
+/// One request; false when the connection is over.
+fn serve(mut stream: &TcpStream, kind: Kind, state: &Mutex<State>) -> bool {
+    let Some(asked) = read_request(stream) else { return false };
+    let mut state = state.lock().unwrap();
+    let fault = state.faults.pop_front();
+    let lines = asked.body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).count();
+    state.requests.push((asked.path.clone(), asked.headers.clone(), lines));
+    let (status, more, body) = match fault {
+        Some(Fault::Stall) => {
+            drop(state);
+            let _ = stream.read(&mut [0]);
+            return false;
+        }
+        Some(Fault::Disconnect) => return false,
+        Some(Fault::TakeAndDisconnect) => {
+            take(&mut state, kind, &asked, None);
+            return false;
+        }
+        Some(Fault::Status(status, more)) => (status, more, String::new()),
+        Some(Fault::Answer(status, body)) => (status, "", body),
+        Some(Fault::Some(item)) => {
+            let (status, body) = take(&mut state, kind, &asked, Some(item));
+            (status, "", body)
+        }
+        None => {
+            let (status, body) = take(&mut state, kind, &asked, None);
+            (status, "", body)
+        }
+    };
+    drop(state);
+    let length = body.len();
+    let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\n{more}\r\n{body}");
+    stream.write_all(answer.as_bytes()).is_ok()
+}
+
+fn take(state: &mut State, kind: Kind, asked: &Asked, item: Option<u16>) -> (u16, String) {
+    if state.pass.as_ref().is_some_and(|pass| asked.headers.get("authorization") != Some(pass)) {
+        return (
+            if kind == Kind::Splunk { 403 } else { 401 },
+            r#"{"text":"Invalid token","code":4}"#.to_owned(),
+        );
+    }
+    if state.most_bytes.is_some_and(|most| asked.body.len() > most) {
+        return (413, String::new());
+    }
+    let text = std::str::from_utf8(&asked.body).unwrap();
+    match kind {
+        Kind::Lines => {
+            if text.contains(POISON) {
+                return (400, "no".to_owned());
+            }
+            for line in text.lines() {
+                serde_json::from_str::<Value>(line).unwrap();
+                state.taken.push(line.to_owned());
+            }
+            (200, String::new())
+        }
+        Kind::Splunk => take_events(state, asked, text),
+        Kind::Elastic => take_bulk(state, asked, text, item),
+    }
+}
+
+fn take_events(state: &mut State, asked: &Asked, text: &str) -> (u16, String) {
+    assert_eq!(asked.path, "/services/collector/event");
+    let events: Vec<Value> =
+        serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().unwrap();
+    for (number, event) in events.iter().enumerate() {
+        assert!(event["time"].is_f64() && event["host"] == "worker-1", "{event}");
+        assert!(event["event"].is_object(), "{event}");
+        if event.to_string().contains(POISON) {
+            let told = json!({"text": "Invalid data format", "code": 6, "invalid-event-number": number});
+            return (400, told.to_string());
+        }
+    }
+    state.taken.extend(events.iter().map(|event| event["event"].to_string()));
+    (200, r#"{"text":"Success","code":0}"#.to_owned())
+}
+
+fn take_bulk(state: &mut State, asked: &Asked, text: &str, some: Option<u16>) -> (u16, String) {
+    assert!(asked.path.starts_with("/flows/_bulk"), "{}", asked.path);
+    assert!(text.ends_with('\n'), "a bulk request ends with a newline");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len() % 2, 0);
+    let (mut items, mut errors) = (Vec::new(), false);
+    for (number, pair) in lines.chunks(2).enumerate() {
+        let action: Value = serde_json::from_str(pair[0]).unwrap();
+        let id = action["create"]["_id"].as_str().unwrap().to_owned();
+        let status = if pair[1].contains(POISON) {
+            400
+        } else if state.ids.contains_key(&id) {
+            409
+        } else if let Some(status) = some.filter(|_| number % 3 == 1) {
+            status
+        } else {
+            state.ids.insert(id, state.taken.len());
+            state.taken.push(pair[1].to_owned());
+            201
+        };
+        errors |= status >= 300;
+        items.push(
+            json!({"create": {"status": status, "error": {"type": "some_exception", "reason": "why not"}}}),
+        );
+    }
+    (200, json!({"errors": errors, "items": items}).to_string())
+}

@@ -33,6 +33,8 @@ pub(crate) struct Lookers {
     pub(crate) ocsf_python: PathBuf,
     /// The folder of an rsyslog.
     pub(crate) rsyslog: PathBuf,
+    /// An OTLP collector.
+    pub(crate) rotel: PathBuf,
 }
 
 /// Install what is missing.
@@ -48,8 +50,11 @@ pub(crate) fn install() -> Result<Lookers> {
     let tools = target.join("deploy");
     fs::create_dir_all(&tools).with_context(|| format!("make {}", tools.display()))?;
     let rsyslog = deploy::find_rsyslog(&tools)?;
+    let tools = target.join("consumers");
+    deploy::find_python(&tools, "tests/consumers/requirements.txt", "to take what is sent")?;
+    let rotel = find_rotel(&tools.join("python/lib"))?;
     let [python, ocsf_python] = [python, ocsf].map(|folder| folder.join("python"));
-    Ok(Lookers { python, multitool, ecs, ocsf_python, rsyslog })
+    Ok(Lookers { python, multitool, ecs, ocsf_python, rsyslog, rotel })
 }
 
 /// Its npm package brings a program that runs by itself.
@@ -66,6 +71,18 @@ fn find_multitool(tools: &Path) -> Result<PathBuf> {
     fs::set_permissions(&installed, fs::Permissions::from_mode(0o755))
         .with_context(|| format!("make {} a program", installed.display()))?;
     fs::rename(fresh.keep(), &folder).with_context(|| format!("keep {}", folder.display()))?;
+    Ok(program)
+}
+
+/// The program in its Python package.
+fn find_rotel(libraries: &Path) -> Result<PathBuf> {
+    let versions = fs::read_dir(libraries).with_context(|| format!("look into {}", libraries.display()))?;
+    let programs =
+        versions.filter_map(|version| Some(version.ok()?.path().join("site-packages/rotel/rotel-agent")));
+    let program =
+        programs.into_iter().find(|program| program.is_file()).context("rotel's package has no program")?;
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("make {} a program", program.display()))?;
     Ok(program)
 }
 

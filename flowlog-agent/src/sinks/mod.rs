@@ -75,11 +75,12 @@ impl<'a> Opening<'a> {
 }
 
 /// Every kind; the first that takes an output opens it, so the one that takes any path stands last.
-const KINDS: [SinkKind; 6] = [
+const KINDS: [SinkKind; 7] = [
     stdout::KIND,
     remote::syslog::KIND,
     remote::http::splunk::KIND,
     remote::http::elastic::KIND,
+    remote::http::otlp::KIND,
     remote::http::ndjson::KIND,
     file::KIND,
 ];

@@ -78,7 +78,7 @@ const ROOMS: [Room; 20] = [
 ];
 
 /// A library that only some files may name: a room, or a file below `src`.
-const LIBRARIES: [(&str, &[&str]); 16] = [
+const LIBRARIES: [(&str, &[&str]); 18] = [
     ("aya", &["capture"]),
     ("kube", &["cluster/watch"]),
     ("hyper_util", &["cluster/watch", "telemetry/server.rs", "sinks/remote"]),
@@ -90,6 +90,8 @@ const LIBRARIES: [(&str, &[&str]); 16] = [
     ("clap_complete", &["commands"]),
     ("clap_mangen", &["commands"]),
     ("hyper", &["telemetry/server.rs", "sinks/remote"]),
+    ("opentelemetry_proto", &["sinks/remote"]),
+    ("prost", &["sinks/remote"]),
     ("rustls_native_certs", &["sinks/remote"]),
     ("socket2", &["capture/confine.rs", "sinks/remote"]),
     ("tokio_rustls", &["sinks/remote"]),

@@ -6,6 +6,7 @@
 mod client;
 pub(in crate::sinks) mod elastic;
 pub(in crate::sinks) mod ndjson;
+pub(in crate::sinks) mod otlp;
 mod post;
 pub(in crate::sinks) mod splunk;
 

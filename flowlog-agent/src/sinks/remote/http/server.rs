@@ -1,6 +1,9 @@
 //! A server for tests: it checks what Splunk and Elastic check, stores what they would store, and fails as it is told.
 
 use flate2::read::GzDecoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, any_value};
+use prost::Message as _;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -15,6 +18,7 @@ pub(in crate::sinks) enum Kind {
     Lines,
     Splunk,
     Elastic,
+    Otlp,
 }
 
 /// What it does with a request in place of taking it.
@@ -176,8 +180,12 @@ fn take(state: &mut State, kind: Kind, asked: &Asked, item: Option<u16>) -> (u16
     if state.most_bytes.is_some_and(|most| asked.body.len() > most) {
         return (413, String::new());
     }
+    if kind == Kind::Otlp {
+        return take_logs(state, asked);
+    }
     let text = std::str::from_utf8(&asked.body).unwrap();
     match kind {
+        Kind::Otlp => unreachable!(),
         Kind::Lines => {
             if text.contains(POISON) {
                 return (400, "no".to_owned());
@@ -190,6 +198,46 @@ fn take(state: &mut State, kind: Kind, asked: &Asked, item: Option<u16>) -> (u16
         }
         Kind::Splunk => take_events(state, asked, text),
         Kind::Elastic => take_bulk(state, asked, text, item),
+    }
+}
+
+fn take_logs(state: &mut State, asked: &Asked) -> (u16, String) {
+    assert_eq!(asked.path, "/v1/logs");
+    let request = ExportLogsServiceRequest::decode(&*asked.body).unwrap();
+    let mut lines = Vec::new();
+    for resource in request.resource_logs {
+        let known: BTreeMap<String, String> = resource
+            .resource
+            .unwrap()
+            .attributes
+            .into_iter()
+            .map(|one| (one.key, text_of(one.value)))
+            .collect();
+        assert_eq!((&*known["service.name"], &*known["k8s.node.name"]), ("flowlog", "worker-1"));
+        for record in resource.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
+            let line = text_of(record.body);
+            let told: Value = serde_json::from_str(&line).unwrap();
+            let time: jiff::Timestamp = told["time"].as_str().unwrap().parse().unwrap();
+            assert_eq!(i128::from(record.time_unix_nano), time.as_nanosecond());
+            assert!(record.observed_time_unix_nano > 0 && record.severity_number > 0);
+            let own: BTreeMap<String, String> =
+                record.attributes.into_iter().map(|one| (one.key, text_of(one.value))).collect();
+            assert_eq!(own["flowlog.kind"], told["kind"].as_str().unwrap());
+            assert!(own["log.record.uid"].ends_with(&format!("-{}", told["seq"])));
+            lines.push(line);
+        }
+    }
+    if lines.iter().any(|line| line.contains(POISON)) {
+        return (400, String::new());
+    }
+    state.taken.append(&mut lines);
+    (200, String::new())
+}
+
+fn text_of(value: Option<AnyValue>) -> String {
+    match value.unwrap().value.unwrap() {
+        any_value::Value::StringValue(text) => text,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -4,6 +4,8 @@ use crate::record::{Line, SinkCounters};
 use crate::sinks::remote::Remote;
 use crate::sinks::tests::{Fixture, LONG, encoder, flow, gap, only, start, wait_until};
 use crate::sinks::{Opening, QueueLimits, Request, SinkError, Sinks, open};
+use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
+use prost::Message as _;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,6 +25,7 @@ fn place(kind: Kind, port: u16) -> String {
         Kind::Lines => ("http", "/in?x=1"),
         Kind::Splunk => ("splunk+http", ""),
         Kind::Elastic => ("elastic+http", "/flows"),
+        Kind::Otlp => ("otlp+http", ""),
     };
     format!("{scheme}://127.0.0.1:{port}{path}")
 }
@@ -38,7 +41,7 @@ pub(super) fn fixture(scheme: &str, path: &str, kind: Kind) -> Fixture {
     Fixture { output, framed: true, read_back: Box::new(read_back) }
 }
 
-const ALL: [Kind; 3] = [Kind::Lines, Kind::Splunk, Kind::Elastic];
+const ALL: [Kind; 4] = [Kind::Lines, Kind::Splunk, Kind::Elastic, Kind::Otlp];
 
 /// Which gaps were told, each once however often it came.
 fn told(lines: &[String]) -> BTreeSet<u64> {
@@ -239,7 +242,9 @@ fn a_token_is_read_again_when_it_is_not_taken() {
     let file = folder.path().join("token");
     fs::write(&file, "old").unwrap();
     let remote = Remote { token_file: Some(file.clone()), ..quick() };
-    for (kind, word) in [(Kind::Splunk, "Splunk"), (Kind::Elastic, "ApiKey"), (Kind::Lines, "Bearer")] {
+    for (kind, word) in
+        [(Kind::Splunk, "Splunk"), (Kind::Elastic, "ApiKey"), (Kind::Lines, "Bearer"), (Kind::Otlp, "Bearer")]
+    {
         fs::write(&file, "old").unwrap();
         let server = Server::start(kind);
         server.state.lock().unwrap().pass = Some(format!("{word} new-one"));
@@ -358,4 +363,63 @@ fn a_server_that_refuses_for_long_costs_what_does_not_fit_and_exactly_that() {
         assert_eq!(count("flow", "/flow/count") + lost, all, "{class}");
     }
     assert_eq!(counters.attempts + counters.lost_attempts, 1_500);
+}
+
+/// It does not say which: as many as it says are told as lost.
+#[test]
+fn what_a_collector_rejects_is_counted() {
+    let server = Server::start(Kind::Otlp);
+    let partial = ExportLogsPartialSuccess { rejected_log_records: 2, error_message: "too old".to_owned() };
+    let told = ExportLogsServiceResponse { partial_success: Some(partial) };
+    let told = String::from_utf8(told.encode_to_vec()).unwrap();
+    server.fail([Fault::Status(503, ""), Fault::Answer(200, told)]);
+    let sinks = sinks(Kind::Otlp, &server, &quick(), QueueLimits::default());
+    for number in 0..10 {
+        sinks.offer([gap(number)]);
+    }
+    assert!(sinks.flush(LONG));
+    let counters = only(sinks.finish(LONG));
+    assert_eq!((counters.lines, counters.lost_lines), (9, 2), "eight, and the loss");
+    assert_eq!(lost(&server.taken(), LossCause::Refused), 2);
+}
+
+/// rotel, a collector that is not ours, takes the lines and hands them on to the server of these tests.
+#[test]
+#[ignore = "consumers: `cargo xtask test` installs them"]
+fn an_otlp_collector_takes_every_line() {
+    let server = Server::start(Kind::Otlp);
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let name = "FLOWLOG_ROTEL";
+    let program =
+        std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: `cargo xtask test` sets it"));
+    let folder = tempfile::tempdir().unwrap();
+    let mut collector = std::process::Command::new(program)
+        .current_dir(folder.path())
+        .args(["start", "--otlp-http-endpoint", &format!("127.0.0.1:{port}"), "--exporter", "otlp"])
+        .args(["--otlp-grpc-endpoint", "127.0.0.1:0", "--otlp-exporter-protocol", "http"])
+        .args([
+            "--otlp-exporter-endpoint",
+            &format!("http://127.0.0.1:{}", server.port),
+            "--logs-batch-timeout",
+            "100ms",
+        ])
+        .spawn()
+        .unwrap();
+    wait_until("it listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    let remote = Remote { compressed: true, ..quick() };
+    let sinks =
+        start(output(&format!("otlp+http://127.0.0.1:{port}"), &remote).unwrap(), QueueLimits::default()).0;
+    for number in 0..1_000 {
+        sinks.offer([gap(number)]);
+    }
+    assert!(sinks.flush(LONG));
+    let counters = only(sinks.finish(LONG));
+    assert_eq!((counters.lines, counters.lost_lines, counters.failures), (1_000, 0, 0));
+    wait_until("all came through", || server.taken().len() >= 1_000);
+    collector.kill().unwrap();
+    collector.wait().unwrap();
+    assert_eq!(told(&server.taken()), (0..1_000).collect());
 }

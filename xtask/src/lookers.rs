@@ -33,6 +33,8 @@ pub(crate) struct Lookers {
     pub(crate) ocsf_python: PathBuf,
     /// The folder of an rsyslog.
     pub(crate) rsyslog: PathBuf,
+    /// A Python that has a mock cluster of Kafka.
+    pub(crate) consumers_python: PathBuf,
     /// An OTLP collector.
     pub(crate) rotel: PathBuf,
 }
@@ -51,10 +53,11 @@ pub(crate) fn install() -> Result<Lookers> {
     fs::create_dir_all(&tools).with_context(|| format!("make {}", tools.display()))?;
     let rsyslog = deploy::find_rsyslog(&tools)?;
     let tools = target.join("consumers");
-    deploy::find_python(&tools, "tests/consumers/requirements.txt", "to take what is sent")?;
+    let consumers = deploy::find_python(&tools, "tests/consumers/requirements.txt", "to take what is sent")?;
     let rotel = find_rotel(&tools.join("python/lib"))?;
-    let [python, ocsf_python] = [python, ocsf].map(|folder| folder.join("python"));
-    Ok(Lookers { python, multitool, ecs, ocsf_python, rsyslog, rotel })
+    let [python, ocsf_python, consumers_python] =
+        [python, ocsf, consumers].map(|folder| folder.join("python"));
+    Ok(Lookers { python, multitool, ecs, ocsf_python, rsyslog, consumers_python, rotel })
 }
 
 /// Its npm package brings a program that runs by itself.

@@ -75,13 +75,14 @@ impl<'a> Opening<'a> {
 }
 
 /// Every kind; the first that takes an output opens it, so the one that takes any path stands last.
-const KINDS: [SinkKind; 7] = [
+const KINDS: [SinkKind; 8] = [
     stdout::KIND,
     remote::syslog::KIND,
     remote::http::splunk::KIND,
     remote::http::elastic::KIND,
     remote::http::otlp::KIND,
     remote::http::ndjson::KIND,
+    remote::kafka::KIND,
     file::KIND,
 ];
 

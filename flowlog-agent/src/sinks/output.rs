@@ -40,7 +40,6 @@ impl<'a> Batch<'a> {
     }
 
     /// Every frame of these places.
-    #[cfg(test)]
     pub(super) fn frames(self, places: Range<usize>) -> impl ExactSizeIterator<Item = &'a [u8]> {
         places.map(move |place| self.frame(place))
     }

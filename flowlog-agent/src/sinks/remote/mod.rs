@@ -6,6 +6,7 @@
 mod dial;
 mod halving;
 pub(super) mod http;
+pub(super) mod kafka;
 mod needs;
 mod place;
 mod secret;

@@ -57,7 +57,8 @@ fn needs_of(place: &str, remote: &Remote) -> Result<Needs, SinkError> {
     let mut needs = Needs::default();
     for host in &place.hosts {
         needs.ports.push(host.port);
-        if !host.is_address() {
+        // What a broker says of the others are names as often as not.
+        if !host.is_address() || place.scheme.starts_with("kafka") {
             // Answers that are too long for a datagram come by TCP.
             needs.ports.push(DNS_PORT);
             needs.reads.extend(RESOLVER.iter().flat_map(|file| around_file(Path::new(file))));

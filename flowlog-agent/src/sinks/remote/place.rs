@@ -4,7 +4,7 @@ use crate::sinks::SinkError;
 use std::net::IpAddr;
 
 /// Every scheme, whether it is encrypted, and the port that it has where none is named (0: it has to be named).
-const SCHEMES: [(&str, bool, u16); 12] = [
+const SCHEMES: [(&str, bool, u16); 14] = [
     ("syslog", false, 601),
     ("syslogs", true, 6514),
     ("splunk+http", false, 8088),
@@ -13,6 +13,8 @@ const SCHEMES: [(&str, bool, u16); 12] = [
     ("elastic+https", true, 9200),
     ("otlp+http", false, 4318),
     ("otlp+https", true, 4318),
+    ("kafka", false, 9092),
+    ("kafkas", true, 9093),
     ("ndjson+http", false, 80),
     ("ndjson+https", true, 443),
     ("http", false, 80),

@@ -62,6 +62,13 @@ clusterScope: node
 log: {level: "flowlog=debug", format: json}
 logFolder: /var/log/flowlog
 logStdout: true
+outputs:
+- to: splunk+https://192.0.2.7
+  ca_file: /run/flowlog-outputs/ca.pem
+  token_file: /run/flowlog-outputs/token
+  spool: {folder: /var/lib/flowlog/siem}
+outputsSecret: siem
+spoolFolder: /var/lib/flowlog-spool
 config: {each: true, networks: {office: [198.51.100.0/24]}, range_files: [/lists/aws.json], asn_file: /lists/asn.tsv}
 vendors: {first_party: {images: [registry.example.com/]}}
 listsFolder: /var/lib/flowlog-lists
@@ -77,7 +84,7 @@ maxUnavailable: 1
 # What the values' schema has to refuse.
 REFUSED = [{"pods": 1}, {"metrics": {"listen": "everywhere"}}, {"metrics": {"listen": False}},
            {"log": {"format": "yaml"}}, {"image": {"digest": "sha256:1"}}, {"config": {"pin": "/x"}}, {"clusterScope": "pod"},
-           {"config": {"cluster_scope": "node"}}]
+           {"config": {"cluster_scope": "node"}}, {"outputs": ["stdout"]}, {"outputs": [{"spool": {}}]}]
 
 # Keys of the configuration file that the pod cannot serve: without the volume, or the capability.
 NO_VOLUME = ["debug_socket", "kubeconfig", "context", "manifests", "trial_policies", "vendors", "asn_file", "range_files"]

@@ -26,3 +26,19 @@ httpGet:
   port: 12477
   path: {{ .path }}
 {{- end -}}
+
+{{/* The configuration file: what `config` says, and where lines go where some go over the network. */}}
+{{- define "flowlog.config" -}}
+{{- $config := deepCopy .Values.config }}
+{{- if .Values.outputs }}
+{{- $own := list }}
+{{- if .Values.logFolder }}
+{{- $own = append $own "/var/log/flowlog/flows.json" }}
+{{- end }}
+{{- if .Values.logStdout }}
+{{- $own = append $own "stdout" }}
+{{- end }}
+{{- $_ := set $config "outputs" (concat $own .Values.outputs) }}
+{{- end }}
+{{- toYaml $config }}
+{{- end }}

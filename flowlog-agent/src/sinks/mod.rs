@@ -478,6 +478,6 @@ fn open(opening: &Opening<'_>) -> Result<(&'static str, Box<dyn Output>), SinkEr
 }
 
 #[cfg(test)]
-mod tests;
+mod selection_tests;
 #[cfg(test)]
-mod tests_selection;
+mod tests;

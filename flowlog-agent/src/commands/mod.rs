@@ -61,7 +61,7 @@ kubectl get -A -o yaml \\\n      \
     /// Take everything that `flowlog run --pin` left in the kernel out of it.
     #[command(after_help = "Exit code: 0 nothing is left, 2 it could not be done.")]
     Detach(detach::Args),
-    /// Show what was logged: filtered, of all nodes in one order of time, with the gaps of the log.
+    /// Show what was logged: filtered, nodes in one order of time, with its gaps.
     #[command(
         after_help = "Exit code: 0 done, also where nothing is there that was asked for; 2 it could not be done, or nothing that was \
         given is a record.\n\nExamples:\n  flowlog observe /var/log/flowlog\n  \

@@ -127,10 +127,10 @@ impl Facts for RowFacts<'_> {
     }
 
     fn workload(&self, end: End) -> Said<(Cow<'_, str>, Cow<'_, str>)> {
-        self.of_pod(end, |of| match (&of.workload, &of.pod) {
-            (Some(owner), _) => Said::Is((text(&owner.kind), text(&owner.name))),
-            (None, Some(pod)) => Said::Is((Cow::Borrowed("Pod"), text(pod))),
-            (None, None) => Said::Unknown,
+        self.of_pod(end, |of| match &of.workload {
+            Some(owner) => Said::Is((text(&owner.kind), text(&owner.name))),
+            // Nobody owns it, or the output leaves owners out.
+            None => Said::Unknown,
         })
     }
 
@@ -142,7 +142,8 @@ impl Facts for RowFacts<'_> {
             };
             match labels.0.iter().find(|(known, _)| &**known == key) {
                 Some((_, value)) => Said::Is(text(value)),
-                None if self.is_shortened(part) => Said::Unknown,
+                // A pod without any, or an output that leaves them out.
+                None if labels.0.is_empty() || self.is_shortened(part) => Said::Unknown,
                 None => Said::Nothing,
             }
         })

@@ -58,13 +58,13 @@ pub(crate) struct Rounds {
 #[derive(Clone, Copy)]
 struct Figure {
     cpu_ns: u64,
-    records: usize,
+    records: u64,
     bytes: u64,
 }
 
 impl Figure {
     fn a_record_ns(self) -> f64 {
-        self.cpu_ns as f64 / self.records as f64
+        float(self.cpu_ns) / float(self.records)
     }
 }
 
@@ -100,16 +100,16 @@ impl Rounds {
         Ok(())
     }
 
-    fn encode(&self, format: Format) -> Result<(usize, u64)> {
+    fn encode(&self, format: Format) -> Result<(u64, u64)> {
         let mut encoder = encoder([format]);
         let mut bytes = 0;
         for flow in &self.flows {
             bytes += black_box(encoder.flow(flow)?).body().len();
         }
-        Ok((self.flows.len(), u64::try_from(bytes)?))
+        Ok((u64::try_from(self.flows.len())?, u64::try_from(bytes)?))
     }
 
-    fn file(&self, formats: &[Format]) -> Result<(usize, u64)> {
+    fn file(&self, formats: &[Format]) -> Result<(u64, u64)> {
         let paths: Vec<PathBuf> =
             formats.iter().map(|format| self.folder.join(format!("{}.json", format.as_str()))).collect();
         let to = |(format, path): (&Format, &PathBuf)| {
@@ -128,16 +128,16 @@ impl Rounds {
             bail!("not every record was written: {counters:?}");
         }
         paths.iter().try_for_each(fs::remove_file).context("remove what was written")?;
-        Ok((self.flows.len(), counters.values().map(|sink| sink.bytes).sum()))
+        Ok((expected, counters.values().map(|sink| sink.bytes).sum()))
     }
 
-    fn plain(&self, format: Format) -> Result<(usize, u64)> {
+    fn plain(&self, format: Format) -> Result<(u64, u64)> {
         let values = self.values.iter().find(|(of, _)| *of == format).context("values of every format")?;
         let mut bytes = 0;
         for value in &values.1 {
             bytes += black_box(serde_json::to_vec(value)?).len();
         }
-        Ok((values.1.len(), u64::try_from(bytes)?))
+        Ok((u64::try_from(values.1.len())?, u64::try_from(bytes)?))
     }
 
     /// The last round, for people.
@@ -158,7 +158,7 @@ impl Rounds {
                 continue;
             };
             let a_second = (1e9 / median).round();
-            let length = figure.bytes as f64 / figure.records as f64;
+            let length = float(figure.bytes) / float(figure.records);
             summary[way.name()] = json!({
                 "records_per_s": a_second,
                 "mb_per_s": (length * 1e3 / median).round(),
@@ -186,6 +186,13 @@ fn values(flows: &[Flow], format: Format) -> Result<Vec<Value>> {
         Ok(serde_json::from_slice(&line)?)
     });
     some.collect()
+}
+
+/// A round's numbers are well below 2^53.
+fn float(number: u64) -> f64 {
+    let (high, low) = (number >> 32, number & u64::from(u32::MAX));
+    let half = |half| f64::from(u32::try_from(half).unwrap_or(u32::MAX));
+    half(high).mul_add(4_294_967_296.0, half(low))
 }
 
 /// CPU time of all threads of this process.

@@ -28,6 +28,9 @@ pub(super) struct FindingLine<'a> {
     /// What was left out or shortened to keep the line within its limit, in that order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     truncated: Vec<Truncated>,
+    /// As of a flow.
+    #[serde(skip_serializing_if = "is_false")]
+    masked: bool,
 }
 
 /// What is wrong, with whom, and which flows show it.
@@ -95,6 +98,7 @@ impl<'a> FindingLine<'a> {
             process: flow.process.as_ref().map(|process| ProcessPart::of(process, short)),
             severity: found.severity,
             truncated: Vec::new(),
+            masked: false,
         };
         line.truncated = short.taken();
         line

@@ -11,8 +11,9 @@ pub struct Mask {
 }
 
 /// Optional, but the rest would mean something else without it.
-const NEEDED: [&str; 7] = [
+const NEEDED: [&str; 8] = [
     "truncated",
+    "masked",
     "flow.existing",
     "flow.update",
     "flow.replayed",
@@ -20,6 +21,9 @@ const NEEDED: [&str; 7] = [
     "verdict.settling",
     "verdict.stale_since",
 ];
+
+/// What a line has last that is not the whole: without it nobody could tell what is not known from what is not shown.
+const MARK: &[u8] = b"\"masked\":true";
 
 /// A part that cannot be left out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -76,10 +80,18 @@ impl Mask {
         self.paths.is_empty()
     }
 
-    /// Append the rest of a line's body, of flowlog's own format.
+    /// Append the rest of a line's body, of flowlog's own format, marked where it is not the whole. The mark may take some bytes
+    /// more than what is left out; a line has room for a number of ten digits more than any has.
     pub(super) fn append(&self, body: &[u8], out: &mut Vec<u8>) {
         let paths: Vec<&[String]> = self.paths.iter().map(Vec::as_slice).collect();
+        let before = out.len();
         let end = append_members(body, &paths, out);
+        let kept = out.len() - before;
+        if kept < end {
+            let comma: &[u8] = if kept > 0 { b"," } else { b"" };
+            out.extend_from_slice(comma);
+            out.extend_from_slice(MARK);
+        }
         out.extend_from_slice(body.get(end..).unwrap_or_default());
     }
 }
@@ -252,7 +264,9 @@ mod tests {
         line.masked(&mask(&paths).unwrap()).append_to(7, &mut rest);
         let [whole, rest]: [Value; 2] = [whole, rest].map(|line| serde_json::from_slice(&line).unwrap());
         assert!(whole["process"].is_object() && whole["source"]["labels"].is_object());
-        assert_eq!(rest, without(whole, &paths));
+        let mut expected = without(whole, &paths);
+        expected["masked"] = true.into();
+        assert_eq!(rest, expected);
         let schema = jsonschema::validator_for(&schema()).unwrap();
         assert!(schema.is_valid(&rest), "{rest}");
     }
@@ -303,6 +317,7 @@ mod tests {
             "class",
             "flow.existing",
             "truncated",
+            "masked",
             "finding.id",
         ] {
             let expected = format!(
@@ -349,7 +364,11 @@ mod tests {
             let text = masked(&value, &paths);
             let whole = text.ends_with("}\n");
             prop_assert!(whole);
-            prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), without(value, &paths));
+            let mut expected = without(value.clone(), &paths);
+            if expected != value {
+                expected["masked"] = true.into();
+            }
+            prop_assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), expected);
         }
     }
 }

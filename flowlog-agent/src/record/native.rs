@@ -128,6 +128,10 @@ pub(super) struct FlowLine<'a> {
     /// What was left out or shortened to keep the line within its limit, in that order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     truncated: Vec<Truncated>,
+    /// Present and true where the output leaves parts of lines out (`fields`), and this line had such: what is not there may
+    /// have been.
+    #[serde(skip_serializing_if = "is_false")]
+    masked: bool,
 }
 
 /// A part of a record that was left out or shortened.
@@ -699,6 +703,7 @@ impl<'a> FlowLine<'a> {
             severity: flow.class.severity(),
             attribution: flow.attribution.as_ref().map(|how| AttributionPart::of(how, short)),
             truncated: Vec::new(),
+            masked: false,
         };
         line.truncated = short.taken();
         line

@@ -79,6 +79,9 @@ pub struct Row<'a> {
     /// What was left out or shortened.
     #[serde(borrow, default)]
     pub truncated: Vec<Text<'a>>,
+    /// Whether the output left parts out.
+    #[serde(default)]
+    pub masked: bool,
     /// What happened to the agent; of an `agent` record.
     #[serde(borrow, default)]
     pub agent: Option<AgentRow<'a>>,

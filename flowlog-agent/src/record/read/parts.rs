@@ -56,11 +56,13 @@ pub(super) struct FlowFields {
     class: Class,
     #[serde(default)]
     truncated: Vec<String>,
+    #[serde(default)]
+    masked: bool,
 }
 
 impl FlowFields {
     pub(super) fn ending(&self) -> Ending {
-        Ending::of(&self.outcome, self.class, &self.truncated)
+        Ending::of(&self.outcome, self.class, &self.truncated, self.masked)
     }
 }
 
@@ -315,6 +317,8 @@ pub(super) struct EndingFields {
     _attribution: Option<IgnoredAny>,
     #[serde(default)]
     truncated: Vec<String>,
+    #[serde(default)]
+    masked: bool,
 }
 
 #[derive(Deserialize)]
@@ -327,20 +331,21 @@ struct OutcomeFields {
 pub(super) struct Ending {
     pub(super) class: Class,
     pub(super) state: State,
-    /// Labels of pods or namespaces were left out of the line.
+    /// Labels of pods or namespaces were left out of the line, or may have been.
     pub(super) unlabelled: bool,
 }
 
 impl Ending {
-    fn of(outcome: &OutcomeFields, class: Class, truncated: &[String]) -> Self {
-        let unlabelled = truncated.iter().any(|part| matches!(&**part, "labels" | "namespace_labels"));
+    fn of(outcome: &OutcomeFields, class: Class, truncated: &[String], masked: bool) -> Self {
+        let unlabelled =
+            masked || truncated.iter().any(|part| matches!(&**part, "labels" | "namespace_labels"));
         Self { class, state: outcome.state, unlabelled }
     }
 }
 
 impl From<EndingFields> for Ending {
     fn from(ending: EndingFields) -> Self {
-        Self::of(&ending.outcome, ending.class, &ending.truncated)
+        Self::of(&ending.outcome, ending.class, &ending.truncated, ending.masked)
     }
 }
 

@@ -53,6 +53,16 @@ impl<'a> RowFacts<'a> {
         })
     }
 
+    /// What is not there: an output that leaves parts out may have left it out.
+    fn absent<T>(&self) -> Said<T> {
+        if self.0.masked { Said::Unknown } else { Said::Nothing }
+    }
+
+    /// What an end may have and may not.
+    fn of_some<T>(&self, value: Option<T>) -> Said<T> {
+        value.map_or_else(|| self.absent(), Said::Is)
+    }
+
     fn is_shortened(&self, part: &str) -> bool {
         self.0.truncated.iter().any(|left_out| &**left_out == part)
     }
@@ -127,10 +137,10 @@ impl Facts for RowFacts<'_> {
     }
 
     fn workload(&self, end: End) -> Said<(Cow<'_, str>, Cow<'_, str>)> {
-        self.of_pod(end, |of| match &of.workload {
-            Some(owner) => Said::Is((text(&owner.kind), text(&owner.name))),
-            // Nobody owns it, or the output leaves owners out.
-            None => Said::Unknown,
+        self.of_pod(end, |of| match (&of.workload, &of.pod) {
+            (Some(owner), _) => Said::Is((text(&owner.kind), text(&owner.name))),
+            (None, Some(pod)) if !self.0.masked => Said::Is((Cow::Borrowed("Pod"), text(pod))),
+            (None, _) => Said::Unknown,
         })
     }
 
@@ -142,9 +152,8 @@ impl Facts for RowFacts<'_> {
             };
             match labels.0.iter().find(|(known, _)| &**known == key) {
                 Some((_, value)) => Said::Is(text(value)),
-                // A pod without any, or an output that leaves them out.
-                None if labels.0.is_empty() || self.is_shortened(part) => Said::Unknown,
-                None => Said::Nothing,
+                None if self.is_shortened(part) => Said::Unknown,
+                None => self.absent(),
             }
         })
     }
@@ -152,7 +161,8 @@ impl Facts for RowFacts<'_> {
     fn origin(&self, end: End) -> Said<Origin> {
         self.of_end(end, |of| match (of.origin, of.kind) {
             (Some(origin), _) => Said::Is(origin),
-            (None, EndKindRow::External) => Said::Is(Origin::Unknown),
+            (None, EndKindRow::External) if !self.0.masked => Said::Is(Origin::Unknown),
+            (None, EndKindRow::External) => Said::Unknown,
             (None, EndKindRow::Node | EndKindRow::Local) => Said::Nothing,
             (None, EndKindRow::Pod | EndKindRow::Service | EndKindRow::Unknown) => Said::Unknown,
         })
@@ -162,13 +172,13 @@ impl Facts for RowFacts<'_> {
         self.of_end(end, |of| match (&of.vendor, of.origin, of.kind) {
             (Some(vendor), ..) => Said::Is(text(vendor)),
             (None, None, EndKindRow::Pod | EndKindRow::Service | EndKindRow::Unknown) => Said::Unknown,
-            _ => Said::Nothing,
+            _ => self.absent(),
         })
     }
 
     fn addresses(&self, end: End) -> [Said<IpAddr>; 2] {
         let dialed = self.0.dialed.as_ref().filter(|_| end == End::Destination).map(|dialed| dialed.ip);
-        [self.of_one(end, |of| of.ip.map_or(Said::Unknown, Said::Is)), dialed.into()]
+        [self.of_one(end, |of| of.ip.map_or(Said::Unknown, Said::Is)), self.of_some(dialed)]
     }
 
     fn ports(&self, end: End) -> [Said<u16>; 2] {
@@ -176,8 +186,8 @@ impl Facts for RowFacts<'_> {
         let dialed = self.0.dialed.as_ref().filter(|_| end == End::Destination).map(|dialed| dialed.port);
         let wire = match count > 1 && (end == End::Source || self.is_probe()) {
             true => Said::Unknown,
-            false => self.of_one(end, |of| of.port.into()),
+            false => self.of_one(end, |of| self.of_some(of.port)),
         };
-        [wire, dialed.into()]
+        [wire, self.of_some(dialed)]
     }
 }

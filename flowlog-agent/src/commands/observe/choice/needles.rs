@@ -1,8 +1,7 @@
 //! What must stand in a line of which a choice can hold, as bytes: looking for these takes a tenth of reading the line.
 //!
 //! A value stands in a line as it is, in quotes, unless something in it is escaped: a line with a backslash is always read. So
-//! is one of which something is not known, since that speaks for showing it. Names have no needles: an output may have left them
-//! out, and what is not there cannot be looked for.
+//! is one of which something is not known, or was left out by its output, since that speaks for showing it.
 
 use super::ChoiceArgs;
 use memchr::memmem::Finder;
@@ -11,8 +10,11 @@ use memchr::memmem::Finder;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Needles(Vec<Vec<Finder<'static>>>);
 
-/// Where an end is not known, its labels were left out, or the record tells of several flows.
-const NOT_KNOWN: [&str; 3] = ["\"unknown\"", "\"truncated\"", "\"finding\""];
+/// Where an end is not known, parts were left out, or the record tells of several flows.
+const NOT_KNOWN: [&str; 4] = ["\"unknown\"", "\"truncated\"", "\"masked\"", "\"finding\""];
+
+/// Where a service stands, of whose pods nothing is known.
+const OF_SERVICES: &str = "\"service\"";
 
 /// Where the port is that of the first of several attempts.
 const OF_PROBES: &str = "\"far_end_no_socket\"";
@@ -39,7 +41,14 @@ impl Needles {
             words(direction),
             only.iter().flat_map(|word| news(word)).collect(),
             args.kind.iter().map(|kind| format!("\"{}\"", kind.name())).collect(),
+            exact(&args.namespace, &NOT_KNOWN),
         ];
+        let of_pods = [&NOT_KNOWN[..], &[OF_SERVICES]].concat();
+        let last = |names: &[String]| -> Vec<String> {
+            names.iter().map(|name| name.rsplit('/').next().unwrap_or_default().to_owned()).collect()
+        };
+        groups.push(exact(&last(&args.pod), &of_pods));
+        groups.push(exact(&last(&args.workload), &of_pods));
         groups.push(ports(&args.port));
         let finders = |group: Vec<String>| -> Vec<Finder<'static>> {
             group.iter().map(|needle| Finder::new(needle).into_owned()).collect()
@@ -66,6 +75,15 @@ fn news(word: &str) -> Vec<String> {
         "all" => vec!["\"kind\"".to_owned()],
         _ => words(&[word.to_owned()]),
     }
+}
+
+/// Names without patterns; nothing where one is a pattern.
+fn exact(names: &[String], more: &[&str]) -> Vec<String> {
+    if names.is_empty() || names.iter().any(|name| name.contains('*')) {
+        return Vec::new();
+    }
+    let names = names.iter().map(|name| format!("\"{}\"", name.trim()));
+    names.chain(more.iter().map(|word| (*word).to_owned())).collect()
 }
 
 /// Single ports: a number stands in JSON as it is.

@@ -140,6 +140,14 @@ fn what_is_not_known_is_shown() {
     for part in ["namespace", "pod", "workload", "labels"] {
         masked["source"].as_object_mut().unwrap().remove(part);
     }
+    masked["masked"] = true.into();
+    // Nobody owns it, and it has no labels.
+    let mut bare = flow();
+    for part in ["workload", "labels"] {
+        for end in ["source", "destination"] {
+            bare[end].as_object_mut().unwrap().remove(part);
+        }
+    }
     let mut service = flow();
     service["destination"] = json!({"kind": "service", "ip": "10.96.0.9", "port": 80, "namespace": "pay",
         "service": {"namespace": "pay", "name": "db"}});
@@ -152,6 +160,8 @@ fn what_is_not_known_is_shown() {
         (&probe, &["--port", "22"], true),
         (&masked, &["-n", "elsewhere", "--workload", "elsewhere"], true),
         (&masked, &["-l", "app=elsewhere"], true),
+        (&bare, &["-l", "app=elsewhere"], false),
+        (&bare, &["--workload", "elsewhere"], false),
         (&service, &["-n", "pay"], true),
         (&service, &["--pod", "pay/db-1"], true),
         (&service, &["--to", "shop"], false),
@@ -165,7 +175,7 @@ fn what_is_not_known_is_shown() {
 #[test]
 fn a_line_is_passed_over_that_cannot_be_asked_for() {
     let line = flow().to_string();
-    for words in [&["--class", "allowed"][..], &["--port", "443"], &["--only", "allowed"]] {
+    for words in [&["--class", "allowed"][..], &["-n", "pay"], &["--port", "443"], &["--only", "allowed"]] {
         assert!(!args(words).choice().unwrap().may_pick(line.as_bytes()), "{words:?}");
     }
     // Whatever is escaped in it is read.
@@ -214,7 +224,7 @@ fn line() -> impl Strategy<Value = String> {
         end
     });
     let class = prop::sample::select(Class::ALL.to_vec());
-    let flow_or_finding = (class, end.clone(), end, any::<bool>(), 0..3_u64, any::<bool>(), 0..6_usize);
+    let flow_or_finding = (class, end.clone(), end, any::<bool>(), 0..3_u64, any::<bool>(), 0..7_usize);
     flow_or_finding.prop_map(|(class, source, destination, is_flow, count, ingress, style)| {
         let mut line = flow();
         (line["source"], line["destination"]) = (source, destination);
@@ -235,6 +245,15 @@ fn line() -> impl Strategy<Value = String> {
             1 => text.replacen("\"shop\"", "\"\\u0073hop\"", 1),
             2 => text.replace("\"db", "\"\\u0064b"),
             3 => serde_json::to_string_pretty(&line).unwrap().replace('\n', " "),
+            // As an output without names has it.
+            4 => {
+                line["masked"] = true.into();
+                let parts = ["namespace", "pod", "workload", "labels", "vendor", "ip", "port"];
+                for part in parts.iter().step_by(1 + usize::try_from(count).unwrap()) {
+                    line["source"].as_object_mut().unwrap().remove(*part);
+                }
+                line.to_string()
+            }
             _ => text,
         }
     })

@@ -1,15 +1,20 @@
 //! What must hold of any input, however broken: it is read to its end, and every way to an answer comes to the
-//! same one.
+//! same one; and of any record, that it is one line.
 //!
 //! The fuzz targets call these, and so does the test `inputs` of the policy tests, in every run.
 
+use super::records;
+use arbitrary::Unstructured;
 use flowlog::cluster::{Case, Loaded, Settings, Snapshot, Store};
 use flowlog::inventory::{Names, read_answer};
-use flowlog::model::{Endpoint, Party, PolicyRef, Protocol};
+use flowlog::model::{Attribution, Endpoint, Flow, NOISE_LABELS, Party, PolicyRef, Protocol};
 use flowlog::policy::{BlockScope, Cache, PolicySet, Query};
 use flowlog::record::row::{LineHead, Row};
-use flowlog::record::{Wrapped, escape_line, unwrap_line};
+use flowlog::record::{
+    Encoder, Format, Formats, Labelling, Line, MAX_LINE_BYTES, Mask, Run, Wrapped, escape_line, unwrap_line,
+};
 use jiff::Timestamp;
+use serde_json::Value;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
@@ -105,6 +110,138 @@ pub(super) fn line(bytes: &[u8]) {
     assert!(std::str::from_utf8(&shown).is_ok_and(|shown| shown.chars().all(is_safe)));
     let again = Row::read(&shown).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(format!("{again:?}"), format!("{row:?}"));
+}
+
+/// Records of any kind, made from any bytes: in every format one line that no text has forged, which holds all that was given
+/// or says what it does not, and which the reader of logs reads.
+pub(super) fn encoded(bytes: &[u8]) {
+    // Where the bytes end before the record does, the rest of it is empty.
+    let mut from = Unstructured::new(bytes);
+    let (Ok(run), Ok(one), Ok(other)) =
+        (records::run(&mut from), records::flow(&mut from), records::flow(&mut from))
+    else {
+        return;
+    };
+    let (Ok(finding), Ok(loss)) = (records::finding(&mut from, &one), records::loss(&mut from)) else {
+        return;
+    };
+    // What lines have in common is kept, and is not to be mistaken.
+    let swapped =
+        Flow { source: other.destination.clone(), destination: one.source.clone(), ..other.clone() };
+    let renamed =
+        Flow { source_whose: one.destination_whose.clone(), verdict: other.verdict.clone(), ..one.clone() };
+    let flows = [&one, &other, &swapped, &renamed, &one];
+    let mut kept = encoder(&run);
+    for flow in flows {
+        let line = kept.flow(flow).unwrap_or_else(|error| panic!("{error}"));
+        let afresh = encoder(&run).flow(flow).unwrap_or_else(|error| panic!("{error}"));
+        for format in Format::ALL {
+            let [line, afresh] = [&line, &afresh].map(|line| line.to_format(format));
+            assert_eq!(line.body(), afresh.body(), "kept texts in {format:?}: {flow:?}");
+            assert_line(&line);
+        }
+        assert_says_all(&line, flow);
+    }
+    let finding = kept.finding(&finding).unwrap_or_else(|error| panic!("{error}"));
+    let loss = kept.loss(&loss).unwrap_or_else(|error| panic!("{error}"));
+    Format::ALL.iter().for_each(|format| assert_line(&finding.to_format(*format)));
+    Format::ALL.iter().for_each(|format| assert_line(&loss.to_format(*format)));
+}
+
+fn encoder(run: &Run) -> Encoder {
+    Encoder::new(run.clone(), Labelling::default()).in_formats(Formats::of(Format::ALL))
+}
+
+/// The line under the longest number that there is, as JSON.
+fn assert_line(line: &Line) {
+    let mut bytes = Vec::new();
+    line.append_to(u64::MAX, &mut bytes);
+    assert!(bytes.len() <= MAX_LINE_BYTES, "{} bytes", bytes.len());
+    let text = std::str::from_utf8(&bytes).unwrap_or_else(|error| panic!("{error}"));
+    let text = text.strip_suffix('\n').unwrap_or_else(|| panic!("no end: {text}"));
+    assert!(!text.chars().any(acts), "{text}");
+    let value: Value = serde_json::from_str(text).unwrap_or_else(|error| panic!("{error}: {text}"));
+    let ours = match line.format() {
+        Format::Flowlog => &value,
+        Format::Ecs => &value["flowlog"],
+        Format::Ocsf => &value["unmapped"]["flowlog"],
+    };
+    assert_eq!((&ours["v"], &ours["seq"]), (&1.into(), &u64::MAX.into()), "{text}");
+    if line.format() == Format::Flowlog {
+        let row = Row::read(text.as_bytes()).unwrap_or_else(|error| panic!("{error}: {text}"));
+        assert_eq!((row.seq, row.kind.0.as_ref()), (Some(u64::MAX), line.about().kind), "{text}");
+        let mask = Mask::read("fields", &["process", "source.labels", "dialed"]);
+        let mask = mask.unwrap_or_else(|error| panic!("{error}"));
+        let masked = line.masked(&mask);
+        if masked.body() != line.body() {
+            let value = assert_value(&masked);
+            let left_out = [&value["process"], &value["source"]["labels"], &value["dialed"]];
+            assert_eq!((left_out, &value["masked"]), ([&Value::Null; 3], &true.into()), "{text}");
+        }
+    }
+}
+
+fn assert_value(line: &Line) -> Value {
+    let mut bytes = Vec::new();
+    line.append_to(1, &mut bytes);
+    serde_json::from_slice(&bytes)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&bytes)))
+}
+
+/// What ends a line, or turns the direction of text.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Every text of the flow is there, or its beginning is and the line says that it was cut.
+fn assert_says_all(line: &Line, flow: &Flow) {
+    let value = assert_value(line);
+    let told: Vec<&str> =
+        value["truncated"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let is_told = |part: &str| told.contains(&part);
+    let whole = |part: &str, got: &Value, given: Option<&str>| {
+        let (Some(given), got) = (given, got.as_str()) else {
+            assert!(given.is_none() && got.is_null(), "{got} is there, and was not given");
+            return;
+        };
+        let got = got.unwrap_or_else(|| panic!("{given:?} is not there: {value}"));
+        assert!(got == given || given.starts_with(got) && is_told(part), "{got:?} of {given:?}, {told:?}");
+    };
+    for (got, party) in [(&value["source"], &flow.source), (&value["destination"], &flow.destination)] {
+        let Endpoint::Pod(pod) = &party.endpoint else { continue };
+        whole("names", &got["namespace"], Some(&pod.namespace));
+        whole("names", &got["pod"], Some(&pod.name));
+        whole("names", &got["pod_uid"], Some(&pod.uid));
+        whole("names", &got["workload"]["name"], pod.workload.as_ref().map(|workload| &*workload.name));
+        whole("names", &got["service_account"], pod.service_account.as_deref());
+        for (part, labels) in [("labels", &pod.labels), ("namespace_labels", &pod.namespace_labels)] {
+            let shown = labels.iter().filter(|(key, _)| !NOISE_LABELS.contains(&key.as_str()));
+            for (key, label) in shown.filter(|_| !is_told(part)) {
+                assert_eq!(&got[part][key], label, "{part}: {value}");
+            }
+        }
+    }
+    let process = flow.process.as_ref();
+    whole("names", &value["process"]["comm"], process.and_then(|process| process.comm.as_deref()));
+    whole("reasons", &value["process"]["exe"], process.and_then(|process| process.exe.as_deref()));
+    let failed = match &flow.attribution {
+        Some(Attribution::Failed(reason)) => Some(&**reason),
+        _ => None,
+    };
+    whole("reasons", &value["attribution"]["reason"], failed);
+    for (got, side) in [
+        (&value["verdict"]["egress"], &flow.verdict.egress),
+        (&value["verdict"]["ingress"], &flow.verdict.ingress),
+    ] {
+        whole("reasons", &got["reason"], side.reason.as_deref());
+        let count = got["policies"].as_array().map_or(0, Vec::len);
+        assert!(
+            count == side.policies.len() || count > 0 && is_told("policies"),
+            "{count} policies: {value}"
+        );
+    }
 }
 
 /// Takes what can be read.

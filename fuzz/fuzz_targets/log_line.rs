@@ -4,5 +4,8 @@
 #[path = "../checks.rs"]
 #[allow(dead_code, reason = "another target uses the rest")]
 mod checks;
+#[path = "../records.rs"]
+#[allow(dead_code, reason = "another target uses it")]
+mod records;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| checks::line(bytes));

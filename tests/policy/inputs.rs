@@ -1,8 +1,10 @@
-//! Input of any kind, for what reads manifests, policy cases, DNS answers and logs: the fixtures, what fuzzing found once, and both
+//! Input of any kind, for what reads manifests, policy cases, DNS answers and logs, and for what writes lines: the fixtures, what fuzzing found once, and both
 //! with pieces changed, doubled, left out. A fuzzer (`cargo xtask fuzz`) looks further; this runs in every test.
 
 #[path = "../../fuzz/checks.rs"]
 mod checks;
+#[path = "../../fuzz/records.rs"]
+mod records;
 
 use flowlog_tests::case::Case;
 use proptest::collection::vec;
@@ -44,6 +46,8 @@ static MANIFESTS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
 static ANSWERS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| read("fuzz/inputs/dns_answer"));
 
 static LINES: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| read("fuzz/inputs/log_line"));
+
+static RECORDS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| read("fuzz/inputs/encoded"));
 
 /// What the API calls things, as the fuzzer knows them.
 static WORDS: LazyLock<Vec<String>> = LazyLock::new(|| {
@@ -94,6 +98,7 @@ fn every_fixture_gets_one_answer_by_every_way() {
     MANIFESTS.iter().for_each(|bytes| checks::manifests(bytes));
     ANSWERS.iter().for_each(|bytes| checks::answer(bytes));
     LINES.iter().for_each(|bytes| checks::line(bytes));
+    RECORDS.iter().for_each(|bytes| checks::encoded(bytes));
 }
 
 proptest! {
@@ -117,5 +122,20 @@ proptest! {
     #[test]
     fn a_line_of_a_log_with_changes_is_read_or_refused(which in any::<Index>(), changes in changes()) {
         checks::line(&changed(which.get::<Vec<u8>>(&LINES), &changes));
+    }
+}
+
+proptest! {
+    // Each makes thirty lines of up to 7,900 bytes.
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_make_records_that_are_lines(bytes in vec(any::<u8>(), 0..4_096)) {
+        checks::encoded(&bytes);
+    }
+
+    #[test]
+    fn a_record_with_changes_is_a_line(which in any::<Index>(), changes in changes()) {
+        checks::encoded(&changed(which.get::<Vec<u8>>(&RECORDS), &changes));
     }
 }

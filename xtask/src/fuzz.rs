@@ -15,7 +15,8 @@ use std::process::Command;
 /// Pinned, as the other tools are.
 const VERSION: &str = "0.13.2";
 
-const TARGETS: [&str; 5] = ["manifests", "policy_eval", "policy_differential", "dns_answer", "log_line"];
+const TARGETS: [&str; 6] =
+    ["manifests", "policy_eval", "policy_differential", "dns_answer", "log_line", "encoded"];
 
 /// Arguments of `cargo xtask fuzz`.
 #[derive(Args)]
@@ -89,7 +90,7 @@ fn seed(repository: &Path, target: &str, corpus: &Path) -> Result<()> {
         put(&name(&path)?, &read(&path)?)?;
     }
     match target {
-        "dns_answer" | "log_line" => {}
+        "dns_answer" | "log_line" | "encoded" => {}
         "policy_differential" => {
             for seed in 0..64_u64 {
                 // A seed and a few changes.

@@ -7,11 +7,16 @@ use std::fs;
 use std::process::Command;
 
 /// A file, what the binary prints for it, and between which marks it stands there; without marks it is the file.
-const GENERATED: [(&str, &[&str], Option<&str>); 9] = [
+const GENERATED: [(&str, &[&str], Option<&str>); 14] = [
     ("deploy/schema/flowlog.v1.schema.json", &["schema"], None),
     ("deploy/schema/flowlog-lint.v1.schema.json", &["schema", "--lint"], None),
     ("deploy/schema/flowlog-assessment.v1.schema.json", &["schema", "--assessment"], None),
     ("deploy/schema/flowlog-simulation.v1.schema.json", &["schema", "--simulation"], None),
+    ("deploy/siem/elastic/component-mappings.json", &["schema", "--mapping", "elastic"], None),
+    ("deploy/siem/elastic/component-mappings.ecs.json", &["schema", "--mapping", "elastic-ecs"], None),
+    ("deploy/siem/opensearch/component-mappings.json", &["schema", "--mapping", "opensearch"], None),
+    ("deploy/siem/opensearch/component-mappings.ecs.json", &["schema", "--mapping", "opensearch-ecs"], None),
+    ("deploy/clickhouse/records.sql", &["schema", "--mapping", "clickhouse"], None),
     (FINDINGS, &["schema", "--findings"], Some("<!-- findings -->\n")),
     ("docs/policy.md", &["schema", "--lint", "--markdown"], Some("<!-- lint rules -->\n")),
     ("docs/log-format.md", &["schema", "--markdown"], Some("<!-- fields -->\n")),

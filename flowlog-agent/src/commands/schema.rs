@@ -3,6 +3,7 @@
 use crate::findings;
 use crate::policy::lint;
 use crate::record;
+use crate::record::mapping::Store;
 use crate::report;
 use crate::telemetry;
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ pub(super) struct Args {
     /// Print the table of findings for `docs/findings.md` instead.
     #[arg(long)]
     findings: bool,
+    /// Print what a store is told of the fields instead, for `deploy/siem` and `deploy/clickhouse`.
+    #[arg(long, value_name = "STORE", value_parser = store_of)]
+    mapping: Option<Store>,
 }
 
 /// Print it.
@@ -40,6 +44,9 @@ pub(super) fn run(args: Args) -> ExitCode {
     }
     if args.simulation {
         return super::answer::print(&format!("{:#}\n", super::simulate::schema()));
+    }
+    if let Some(store) = args.mapping {
+        return super::answer::print(&record::mapping(store));
     }
     let answer = match (args.metrics, args.lint, args.markdown) {
         _ if args.findings => findings::table(),
@@ -56,4 +63,10 @@ pub(super) fn run(args: Args) -> ExitCode {
 /// The schema as the file in `deploy/schema/` has it.
 pub(super) fn text() -> String {
     format!("{:#}\n", record::schema())
+}
+
+fn store_of(name: &str) -> Result<Store, String> {
+    let found = Store::ALL.into_iter().find(|(known, _)| *known == name);
+    let names = || Store::ALL.map(|(name, _)| name).join(", ");
+    found.map(|(_, store)| store).ok_or_else(|| format!("no such store; {} are", names()))
 }

@@ -70,7 +70,7 @@ fn rows(text: &mut String, schema: &Value, at: &str, part: &Value) {
 }
 
 /// What a reference, alone or as one of "this or nothing", leads to.
-fn follow<'a>(schema: &'a Value, field: &'a Value) -> &'a Value {
+pub(super) fn follow<'a>(schema: &'a Value, field: &'a Value) -> &'a Value {
     let alternatives = field["anyOf"].as_array().into_iter().flatten();
     let found = std::iter::once(field).chain(alternatives).find_map(|one| one["$ref"].as_str());
     let name = found.and_then(|path| path.strip_prefix("#/$defs/"));

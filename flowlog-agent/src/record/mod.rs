@@ -13,6 +13,7 @@ mod fields;
 mod finding;
 mod format;
 mod json;
+pub mod mapping;
 mod mask;
 mod native;
 mod ocsf;
@@ -55,6 +56,11 @@ use std::sync::Arc;
 /// hand.
 pub fn field_tables() -> String {
     fields::tables(&schema())
+}
+
+/// What a store is told of the fields.
+pub fn mapping(store: mapping::Store) -> String {
+    mapping::text(&schema(), store)
 }
 
 /// The fields of the formats of others as Markdown tables, likewise.

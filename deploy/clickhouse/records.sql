@@ -1,0 +1,266 @@
+-- Records in ClickHouse, a column for each field of flowlog's own format. Made by `flowlog schema --mapping clickhouse`.
+--
+-- An address is a text: IPv4 and IPv6 stand in one column, and isIPAddressInRange() takes a text. What is absent is empty, or NULL
+-- where a number is. A line that comes twice is there once as soon as its parts are merged, or with FINAL.
+CREATE TABLE IF NOT EXISTS flowlog_records
+(
+    `agent` Tuple(
+        `cgroup_root` String,
+        `config` String,
+        `confinement` Tuple(
+            `capabilities` Array(String),
+            `files` Bool,
+            `no_new_privileges` Bool,
+            `system_calls` Bool,
+            `why` String),
+        `counters` Tuple(
+            `attempts` Tuple(
+                `lost` UInt64,
+                `out_of_scope` UInt64,
+                `recorded` UInt64,
+                `seen` UInt64,
+                `unselected` UInt64),
+            `attempts_lost` Map(LowCardinality(String), UInt64),
+            `events` Map(LowCardinality(String), UInt64),
+            `kernel_losses` Map(LowCardinality(String), UInt64),
+            `records` Map(LowCardinality(String), UInt64),
+            `sinks` String,
+            `stages` Map(LowCardinality(String), UInt64)),
+        `event` LowCardinality(String),
+        `gap` Tuple(
+            `from` DateTime64(9, 'UTC'),
+            `reason` String,
+            `to` DateTime64(9, 'UTC')),
+        `hooks` Array(Tuple(
+            `name` String,
+            `state` LowCardinality(String),
+            `why` String)),
+        `kernel` String,
+        `pin` Tuple(
+            `doubtful` Nullable(UInt64),
+            `ended` Nullable(Bool),
+            `last_alive` Nullable(DateTime64(9, 'UTC')),
+            `lost` Nullable(UInt64),
+            `path` String,
+            `state` LowCardinality(String),
+            `waiting` Nullable(UInt64),
+            `why` String),
+        `reason` String,
+        `snapshot` Tuple(
+            `as_of` DateTime64(9, 'UTC'),
+            `objects` Map(LowCardinality(String), UInt64),
+            `problem_count` UInt64,
+            `problems` Array(String),
+            `revision` UInt64,
+            `stale_since` Nullable(DateTime64(9, 'UTC')),
+            `state` LowCardinality(String)),
+        `version` String),
+    `attribution` Tuple(
+        `how` LowCardinality(String),
+        `reason` String),
+    `class` LowCardinality(String),
+    `cluster` LowCardinality(String),
+    `destination` Tuple(
+        `container` String,
+        `host_network` Bool,
+        `image` String,
+        `image_digest` String,
+        `ip` String,
+        `kind` LowCardinality(String),
+        `labels` Map(LowCardinality(String), String),
+        `names` Array(Tuple(
+            `age_ms` UInt64,
+            `canonical` String,
+            `from` LowCardinality(String),
+            `name` String,
+            `ttl_s` UInt32)),
+        `namespace` String,
+        `namespace_labels` Map(LowCardinality(String), String),
+        `network` String,
+        `node` String,
+        `origin` LowCardinality(String),
+        `pod` String,
+        `pod_uid` String,
+        `port` Nullable(UInt16),
+        `reason` LowCardinality(String),
+        `sensitive` Bool,
+        `service` Tuple(
+            `name` String,
+            `namespace` String,
+            `port_name` LowCardinality(String)),
+        `service_account` String,
+        `vendor` String,
+        `vendor_from` LowCardinality(String),
+        `workload` Tuple(
+            `kind` LowCardinality(String),
+            `name` String)),
+    `dialed` Tuple(
+        `ip` String,
+        `note` LowCardinality(String),
+        `port` UInt16,
+        `service` Tuple(
+            `name` String,
+            `namespace` String,
+            `port_name` LowCardinality(String))),
+    `finding` Tuple(
+        `count` UInt64,
+        `fingerprint` String,
+        `first` DateTime64(9, 'UTC'),
+        `flows` Array(String),
+        `id` LowCardinality(String),
+        `last` DateTime64(9, 'UTC'),
+        `object` String,
+        `repeat` Bool,
+        `subject` String,
+        `title` LowCardinality(String)),
+    `flow` Tuple(
+        `bytes_received` Nullable(UInt64),
+        `bytes_sent` Nullable(UInt64),
+        `community_id` String,
+        `connect_us` Nullable(UInt64),
+        `count` UInt64,
+        `datagrams_received` Nullable(UInt64),
+        `datagrams_sent` Nullable(UInt64),
+        `direction` LowCardinality(String),
+        `duration_ms` Nullable(UInt64),
+        `existing` Bool,
+        `family` LowCardinality(String),
+        `first` DateTime64(9, 'UTC'),
+        `icmp` Tuple(
+            `code` UInt8,
+            `type` UInt8),
+        `id` String,
+        `last` DateTime64(9, 'UTC'),
+        `protocol` LowCardinality(String),
+        `replayed` Bool,
+        `retransmits` Nullable(UInt64),
+        `srtt_us` Nullable(UInt64),
+        `update` Bool),
+    `kind` LowCardinality(String),
+    `loss` Tuple(
+        `cause` LowCardinality(String),
+        `class` LowCardinality(String),
+        `count` UInt64,
+        `first` DateTime64(9, 'UTC'),
+        `last` DateTime64(9, 'UTC'),
+        `stage` LowCardinality(String),
+        `what` String),
+    `masked` Bool,
+    `node` LowCardinality(String),
+    `outcome` Tuple(
+        `drop` Tuple(
+            `reason` LowCardinality(String),
+            `where` LowCardinality(String)),
+        `errno` LowCardinality(String),
+        `evidence` Array(LowCardinality(String)),
+        `state` LowCardinality(String),
+        `syn_retries` Nullable(UInt32)),
+    `process` Tuple(
+        `cgroup_id` UInt64,
+        `comm` String,
+        `exe` String,
+        `pid` Nullable(UInt32)),
+    `run` LowCardinality(String),
+    `seq` UInt64,
+    `severity` LowCardinality(String),
+    `source` Tuple(
+        `container` String,
+        `host_network` Bool,
+        `image` String,
+        `image_digest` String,
+        `ip` String,
+        `kind` LowCardinality(String),
+        `labels` Map(LowCardinality(String), String),
+        `names` Array(Tuple(
+            `age_ms` UInt64,
+            `canonical` String,
+            `from` LowCardinality(String),
+            `name` String,
+            `ttl_s` UInt32)),
+        `namespace` String,
+        `namespace_labels` Map(LowCardinality(String), String),
+        `network` String,
+        `node` String,
+        `origin` LowCardinality(String),
+        `pod` String,
+        `pod_uid` String,
+        `port` Nullable(UInt16),
+        `reason` LowCardinality(String),
+        `sensitive` Bool,
+        `service` Tuple(
+            `name` String,
+            `namespace` String,
+            `port_name` LowCardinality(String)),
+        `service_account` String,
+        `vendor` String,
+        `vendor_from` LowCardinality(String),
+        `workload` Tuple(
+            `kind` LowCardinality(String),
+            `name` String)),
+    `time` DateTime64(9, 'UTC'),
+    `truncated` Array(LowCardinality(String)),
+    `v` UInt64,
+    `verdict` Tuple(
+        `as_of` DateTime64(9, 'UTC'),
+        `decision` LowCardinality(String),
+        `egress` Tuple(
+            `basis` LowCardinality(String),
+            `decision` LowCardinality(String),
+            `policies` Array(Tuple(
+                `kind` LowCardinality(String),
+                `name` String,
+                `namespace` String,
+                `rule` Nullable(UInt32))),
+            `reason` String,
+            `tier` LowCardinality(String)),
+        `ingress` Tuple(
+            `basis` LowCardinality(String),
+            `decision` LowCardinality(String),
+            `policies` Array(Tuple(
+                `kind` LowCardinality(String),
+                `name` String,
+                `namespace` String,
+                `rule` Nullable(UInt32))),
+            `reason` String,
+            `tier` LowCardinality(String)),
+        `mixed` Tuple(
+            `allow` UInt32,
+            `allow_example` Tuple(
+                `ip` String,
+                `port` UInt16),
+            `deny` UInt32,
+            `deny_example` Tuple(
+                `ip` String,
+                `port` UInt16),
+            `unknown` UInt32),
+        `settling` Bool,
+        `snapshot` UInt64,
+        `stale_since` Nullable(DateTime64(9, 'UTC')),
+        `trial` Tuple(
+            `decision` LowCardinality(String),
+            `egress` Tuple(
+                `basis` LowCardinality(String),
+                `decision` LowCardinality(String),
+                `policies` Array(Tuple(
+                    `kind` LowCardinality(String),
+                    `name` String,
+                    `namespace` String,
+                    `rule` Nullable(UInt32))),
+                `reason` String,
+                `tier` LowCardinality(String)),
+            `ingress` Tuple(
+                `basis` LowCardinality(String),
+                `decision` LowCardinality(String),
+                `policies` Array(Tuple(
+                    `kind` LowCardinality(String),
+                    `name` String,
+                    `namespace` String,
+                    `rule` Nullable(UInt32))),
+                `reason` String,
+                `tier` LowCardinality(String))))
+)
+ENGINE = ReplacingMergeTree
+PARTITION BY toMonday(time)
+ORDER BY (kind, class, time, node, run, seq)
+TTL toDateTime(time) + INTERVAL 90 DAY
+SETTINGS ttl_only_drop_parts = 1;

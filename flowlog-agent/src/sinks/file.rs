@@ -39,6 +39,8 @@ struct FileOutput {
     open: Option<Open>,
     /// A line was torn and could not be taken back: it is ended before the next one begins.
     torn: bool,
+    /// It was opened anew since it was last asked for that.
+    replaced: bool,
     rotator: Option<Rotator>,
 }
 
@@ -70,7 +72,8 @@ impl FileOutput {
         if !directory.is_dir() {
             return Err(SinkError::NoDirectory { path: path.to_owned(), directory: directory.to_owned() });
         }
-        let mut output = Self { path: path.to_owned(), open: None, torn: false, rotator: None };
+        let mut output =
+            Self { path: path.to_owned(), open: None, torn: false, replaced: false, rotator: None };
         match output.reopen() {
             Ok(()) => Ok(output),
             // A named pipe that nobody reads yet: the writer tries again.
@@ -80,7 +83,7 @@ impl FileOutput {
     }
 
     fn write_regular(&mut self, lines: &[u8]) -> Result<(), WriteError> {
-        self.replace_if_unlinked().map_err(nothing_written)?;
+        self.replace_if_renamed().map_err(nothing_written)?;
         self.end_torn_line().map_err(nothing_written)?;
         let Some(open) = &self.open else { return Err(nothing_written(io::ErrorKind::NotConnected.into())) };
         let (written, result) = output::write_all(&open.file, lines);
@@ -106,13 +109,23 @@ impl FileOutput {
         Err(WriteError::Failed { written: whole, error })
     }
 
-    /// A file without a name is a loss that nobody would notice.
-    fn replace_if_unlinked(&mut self) -> io::Result<()> {
-        let unlinked = match &self.open {
-            Some(open) => open.file.metadata()?.nlink() == 0,
-            None => true,
-        };
-        if unlinked { self.reopen() } else { Ok(()) }
+    /// What goes into a file of another name, or of none, is missed by whoever follows it by its name: rsyslog reads a renamed
+    /// file to its end once, and leaves it.
+    fn replace_if_renamed(&mut self) -> io::Result<()> {
+        if self.is_at_its_name() {
+            return Ok(());
+        }
+        self.reopen()?;
+        self.replaced = true;
+        Ok(())
+    }
+
+    fn is_at_its_name(&self) -> bool {
+        let Some(open) = &self.open else { return false };
+        match self.path.metadata() {
+            Ok(found) => identity(&found) == open.identity,
+            Err(error) => error.kind() != io::ErrorKind::NotFound,
+        }
     }
 
     /// Between two writes: where the next one goes is told beforehand.
@@ -152,20 +165,18 @@ impl Output for FileOutput {
 
     fn place(&mut self) -> Option<Place> {
         self.open.as_ref().filter(|open| open.regular)?;
-        self.replace_if_unlinked().and_then(|()| self.end_torn_line()).ok()?;
+        self.replace_if_renamed().and_then(|()| self.end_torn_line()).ok()?;
         let open = self.open.as_ref()?;
         let bytes = open.file.metadata().ok()?.len();
         Some(Place { identity: open.identity, bytes })
     }
 
     fn tick(&mut self) -> Result<bool, WriteError> {
-        let Some(open) = &self.open else { return Ok(false) };
-        let replaced = match self.path.metadata() {
-            Ok(found) => identity(&found) != open.identity,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        };
-        if replaced {
-            self.reopen().map_err(nothing_written)?;
+        if self.open.is_none() {
+            return Ok(false);
+        }
+        self.replace_if_renamed().map_err(nothing_written)?;
+        if std::mem::take(&mut self.replaced) {
             return Ok(true);
         }
         self.rotate_if_due().map_err(nothing_written)

@@ -66,11 +66,14 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Libraries that warn at each try of what the agent tries again and tells once; a filter of its own for one of them counts more.
+const QUIET: &str = "rskafka=error";
+
 /// Write the own log to stderr from here on, and what libraries and the kernel half say by way of the `log` crate.
 /// `filter` is a level, or a filter by module.
 pub fn start_log(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let level = EnvFilter::builder()
-        .parse(filter)
+        .parse(format!("{QUIET},{filter}"))
         .map_err(|source| TelemetryError::Level { filter: filter.to_owned(), source })?;
     let log = tracing_subscriber::fmt().with_env_filter(level).with_writer(std::io::stderr);
     match format {

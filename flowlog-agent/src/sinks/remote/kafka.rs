@@ -10,6 +10,7 @@ use crate::record::Line;
 use crate::sinks::output::{Batch, Framer, Output, WriteError};
 use crate::sinks::{Opening, Remote, SinkError, SinkKind};
 
+use rskafka::BackoffConfig;
 use rskafka::chrono::{DateTime, Utc};
 use rskafka::client::error::{Error, ProtocolError};
 use rskafka::client::partition::{Compression, PartitionClient, UnknownTopicHandling};
@@ -74,7 +75,9 @@ impl Kafka {
 
     fn builder(&self) -> io::Result<ClientBuilder> {
         let brokers = self.place.hosts.iter().map(Host::authority).collect();
-        let mut builder = ClientBuilder::new(brokers).client_id("flowlog");
+        // It tries again by itself for ever, and tells why to nobody.
+        let backoff = BackoffConfig { deadline: Some(self.remote.timeout / 2), ..BackoffConfig::default() };
+        let mut builder = ClientBuilder::new(brokers).client_id("flowlog").backoff_config(backoff);
         if self.place.encrypted {
             builder = builder.tls_config(Arc::new(tls::client_config(&self.remote)?));
         }

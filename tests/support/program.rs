@@ -35,6 +35,12 @@ pub fn run(name: &str, package: &str, args: &[&str], input: &str) -> Result<Outp
     Ok(output)
 }
 
+/// The repository that this package is of.
+pub fn repository() -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent().unwrap_or(here).to_owned()
+}
+
 /// The traffic program: `FLOWLOG_TRAFFIC`, else beside the running program.
 pub fn traffic() -> Result<PathBuf> {
     find("FLOWLOG_TRAFFIC", "flowlog-traffic", "cargo build -p flowlog-tests")

@@ -2,17 +2,18 @@
 //! against records that they must find.
 //!
 //! `deploy/ci/check.py` and `deploy/ci/detections/check.py` do the looking; here is what they need: kubectl, promtool,
-//! rsyslog, and for each a Python with a few packages of its own.
+//! rsyslog, a parser of LogQL, and for each a Python with a few packages of its own.
 
 use crate::command::{is_installed, need_root, repository, run, run_quietly, say, target};
-use crate::{build, setup};
+use crate::{build, lookers, setup};
 use anyhow::{Context, Result, bail};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Commands that are taken from Debian where they are missing, with their packages.
-const COMMANDS: [(&str, &str); 2] = [("python3", "python3"), ("dpkg-deb", "dpkg")];
+const COMMANDS: [(&str, &str); 5] =
+    [("python3", "python3"), ("dpkg-deb", "dpkg"), ("curl", "curl"), ("npm", "npm"), ("node", "nodejs")];
 
 /// Check all of it.
 pub(crate) fn deploy() -> Result<()> {
@@ -37,7 +38,11 @@ pub(crate) fn deploy() -> Result<()> {
         .arg("--rsyslog")
         .arg(rsyslog)
         .arg("--checkov")
-        .arg(python.join("checkov"));
+        .arg(python.join("checkov"))
+        .arg("--appinspect")
+        .arg(find_appinspect()?)
+        .arg("--packages")
+        .arg(lookers::find_logql(&tools)?);
     run(&mut check)?;
     check_detections()
 }
@@ -76,6 +81,13 @@ pub(crate) fn find_python(tools: &Path, requirements: &str, purpose: &'static st
     Ok(folder.join("bin"))
 }
 
+/// In a Python apart: it asks for older packages than the others do.
+fn find_appinspect() -> Result<PathBuf> {
+    let tools = repository()?.join("target/tools/splunk");
+    let python = find_python(&tools, "deploy/ci/splunk-requirements.txt", "to look at the app for Splunk")?;
+    Ok(python.join("splunk-appinspect"))
+}
+
 /// From Debian's package.
 fn find_promtool(tools: &Path) -> Result<PathBuf> {
     if is_installed("promtool") {
@@ -92,13 +104,17 @@ fn find_promtool(tools: &Path) -> Result<PathBuf> {
 
 /// The folder of an rsyslog from Debian's packages, with what it needs beside what every Debian has.
 pub(crate) fn find_rsyslog(tools: &Path) -> Result<PathBuf> {
-    let rsyslog = tools.join("rsyslog-tls");
-    if rsyslog.is_dir() {
-        return Ok(rsyslog);
+    find_unpacked(tools, "rsyslog-tls", &["rsyslog", "rsyslog-openssl", "libestr0", "libfastjson4"])
+}
+
+/// The folder of what is in these packages of Debian.
+pub(crate) fn find_unpacked(tools: &Path, name: &str, packages: &[&str]) -> Result<PathBuf> {
+    let folder = tools.join(name);
+    if !folder.is_dir() {
+        let root = unpack(tools, name, packages)?;
+        fs::rename(root.keep(), &folder).with_context(|| format!("keep {name}"))?;
     }
-    let root = unpack(tools, "rsyslog", &["rsyslog", "rsyslog-openssl", "libestr0", "libfastjson4"])?;
-    fs::rename(root.keep(), &rsyslog).context("keep rsyslog")?;
-    Ok(rsyslog)
+    Ok(folder)
 }
 
 /// What is in Debian's packages, unpacked and not installed: they would start a server.

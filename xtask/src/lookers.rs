@@ -21,6 +21,9 @@ const MULTITOOL_VERSION: &str = "5.7.0";
 const ECS: &str = "@elastic/ecs";
 const ECS_VERSION: &str = "9.4.0";
 
+/// Grafana's parser of LogQL, and what it runs on.
+const LOGQL: [&str; 2] = ["@grafana/lezer-logql@0.4.2", "@lezer/lr@1.4.12"];
+
 /// Programs for the tests.
 pub(crate) struct Lookers {
     /// A Python that drives the browser.
@@ -33,7 +36,13 @@ pub(crate) struct Lookers {
     pub(crate) ocsf_python: PathBuf,
     /// The folder of an rsyslog.
     pub(crate) rsyslog: PathBuf,
-    /// A Python that has a mock cluster of Kafka.
+    /// A Python that has stores: OpenSearch's, ClickHouse's and DuckDB's engines.
+    pub(crate) stores_python: PathBuf,
+    /// The folder of a logrotate.
+    pub(crate) logrotate: PathBuf,
+    /// The folder of a kcat.
+    pub(crate) kcat: PathBuf,
+    /// A Python that has a mock cluster of Kafka, and a broker.
     pub(crate) consumers_python: PathBuf,
     /// An OTLP collector.
     pub(crate) rotel: PathBuf,
@@ -52,12 +61,26 @@ pub(crate) fn install() -> Result<Lookers> {
     let tools = target.join("deploy");
     fs::create_dir_all(&tools).with_context(|| format!("make {}", tools.display()))?;
     let rsyslog = deploy::find_rsyslog(&tools)?;
+    let stores = deploy::find_python(&tools, "deploy/ci/requirements.txt", "to store records")?;
     let tools = target.join("consumers");
     let consumers = deploy::find_python(&tools, "tests/consumers/requirements.txt", "to take what is sent")?;
     let rotel = find_rotel(&tools.join("python/lib"))?;
-    let [python, ocsf_python, consumers_python] =
-        [python, ocsf, consumers].map(|folder| folder.join("python"));
-    Ok(Lookers { python, multitool, ecs, ocsf_python, rsyslog, consumers_python, rotel })
+    let logrotate = deploy::find_unpacked(&tools, "logrotate", &["logrotate", "libpopt0"])?;
+    let kcat = deploy::find_unpacked(&tools, "kcat", &["kcat", "librdkafka1", "libyajl2", "libsasl2-2"])?;
+    let [python, ocsf_python, consumers_python, stores_python] =
+        [python, ocsf, consumers, stores].map(|folder| folder.join("python"));
+    Ok(Lookers {
+        python,
+        multitool,
+        ecs,
+        ocsf_python,
+        rsyslog,
+        stores_python,
+        logrotate,
+        kcat,
+        consumers_python,
+        rotel,
+    })
 }
 
 /// Its npm package brings a program that runs by itself.
@@ -97,6 +120,16 @@ fn find_ecs(tools: &Path) -> Result<PathBuf> {
         fs::rename(fresh.keep(), &folder).with_context(|| format!("keep {}", folder.display()))?;
     }
     Ok(package)
+}
+
+/// The folder of packages with the parser of LogQL.
+pub(crate) fn find_logql(tools: &Path) -> Result<PathBuf> {
+    let folder = tools.join("logql");
+    if !folder.is_dir() {
+        let fresh = npm_install(tools, &LOGQL.map(str::to_owned))?;
+        fs::rename(fresh.keep(), &folder).with_context(|| format!("keep {}", folder.display()))?;
+    }
+    Ok(folder)
 }
 
 /// Packages in a fresh folder, which is to be renamed last: what is there is whole then.

@@ -73,6 +73,9 @@ fn tests(agent: impl AsRef<OsStr>, traffic: impl AsRef<OsStr>, lookers: &Lookers
         .env("FLOWLOG_ECS", &lookers.ecs)
         .env("FLOWLOG_OCSF_PYTHON", &lookers.ocsf_python)
         .env("FLOWLOG_RSYSLOG", &lookers.rsyslog)
+        .env("FLOWLOG_STORES_PYTHON", &lookers.stores_python)
+        .env("FLOWLOG_LOGROTATE", &lookers.logrotate)
+        .env("FLOWLOG_KCAT", &lookers.kcat)
         .env("FLOWLOG_CONSUMERS_PYTHON", &lookers.consumers_python)
         .env("FLOWLOG_ROTEL", &lookers.rotel);
     Ok(command)

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod formats;
+mod stores;
 mod validators;
 
 const TIME: &str = "2026-11-23T13:53:52.5Z";

@@ -4,7 +4,7 @@ The kustomizations are rendered, and the chart with the values that should give 
 is held against the API's schemas, and the whole against checkov, whose findings are either mended or have their reason in
 place. What the agent answers over HTTP is read by two parsers that are not ours; dashboard and alerts show nothing else
 (`dashboards.py`). kubectl is given the binary as its plugin.
-Logs are summed up by two engines that are not ours (`edges.py`), and brought elsewhere by rsyslog (`shippers.py`). Templates for pipelines are held against their schemas.
+Logs are summed up by two engines that are not ours (`edges.py`), and brought elsewhere by rsyslog (`shippers.py`); stores are told of its fields (`siem.py`). Templates for pipelines are held against their schemas.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import edges
 import helm_python
 import kubernetes_validate
 import shippers
+import siem
 import yaml
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
@@ -389,6 +390,14 @@ def check_shippers(out, rsyslog):
         raise Wrong(f"shippers: {broken}") from None
 
 
+def check_siem(out, appinspect, packages):
+    """Stores and searches are told of the fields that there are."""
+    try:
+        print(f"siem: {siem.check(out, appinspect, packages)}")
+    except siem.Broken as broken:
+        raise Wrong(f"siem: {broken}") from None
+
+
 def check_plugin(out, agent):
     """The real kubectl finds the binary as its plugin, starts it, and completes its words."""
     folder = out / "plugin"
@@ -498,7 +507,7 @@ def check_templates():
 
 def main():
     options = argparse.ArgumentParser()
-    for name in ["out", "agent", "promtool", "rsyslog", "checkov"]:
+    for name in ["out", "agent", "promtool", "rsyslog", "checkov", "appinspect", "packages"]:
         options.add_argument(f"--{name}", type=pathlib.Path, required=True)
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
@@ -511,6 +520,7 @@ def main():
         check_plugin(given.out, given.agent)
         check_dashboards(given.out, given.promtool, check_metrics(given.out, given.agent, given.promtool))
         check_shippers(given.out, given.rsyslog)
+        check_siem(given.out, given.appinspect, given.packages)
         check_edges(given.out, given.agent)
     except Wrong as wrong:
         raise SystemExit(f"error: {wrong}") from None

@@ -6,8 +6,6 @@ the schema: a field that no record has would never be missed.
 """
 
 import argparse
-import copy
-import datetime
 import json
 import pathlib
 import re
@@ -15,6 +13,7 @@ import re
 import duckdb
 import jsonschema
 import yaml
+from cases import CASES, records, tries
 from sigma.collection import SigmaCollection
 from sigma.rule import SigmaRule
 from sigma.types import SigmaBool, SigmaFieldReference, SigmaNumber, SigmaString
@@ -24,7 +23,6 @@ from sigma_backend_duckdb import DuckDBBackend
 
 DEPLOY = pathlib.Path(__file__).resolve().parents[2]
 RULES = DEPLOY / "detections"
-CASES = pathlib.Path(__file__).with_name("cases.yaml")
 KINDS = {"integer": "BIGINT", "boolean": "BOOLEAN", "number": "DOUBLE"}
 
 # These fetch lists of tags.
@@ -92,48 +90,6 @@ class Schema:
         for error in self.validator.iter_errors(record):
             best = jsonschema.exceptions.best_match([error])
             raise Wrong(f"{name}: no record by the schema: {best.message} at {best.json_path}")
-
-
-def put(record, path, value):
-    """Set what stands at a path; `None` takes it out."""
-    *way, last = path.split(".")
-    for step in way:
-        record = record[int(step)] if isinstance(record, list) else record.setdefault(step, {})
-    if value is None:
-        record.pop(last, None)
-    else:
-        record[last] = value
-
-
-def records(bases, case, change):
-    """The records of a case, with one change."""
-    case = copy.deepcopy(case)
-    put_over = dict(case["match"])
-    for path, value in change.items():
-        part, _, rest = path.partition(".")
-        if part == "series" and rest.startswith("vary."):
-            case["series"]["vary"][rest.removeprefix("vary.")] = value
-        elif part == "series":
-            case["series"][rest] = value
-        elif part == "lines":
-            number, _, rest = rest.partition(".")
-            case["lines"][int(number)][rest] = value
-        else:
-            put_over[path] = value
-    made = []
-    series = case.get("series", {"repeat": 1, "every_s": 0, "vary": {}})
-    for number in range(series["repeat"]):
-        for line in case.get("lines", [{}]):
-            record = copy.deepcopy(bases[case["base"]])
-            varied = {path: text.format(number) for path, text in series["vary"].items()}
-            for path, value in (put_over | line | varied).items():
-                put(record, path, copy.deepcopy(value))
-            if "series" in case:
-                begun = datetime.datetime.fromisoformat("2026-11-30T08:00:00")
-                record["time"] = (begun + datetime.timedelta(seconds=number * series["every_s"])).isoformat() + ".000000000Z"
-            record["seq"] = len(made) + 1
-            made.append(record)
-    return made
 
 
 def load(connection, schema, path, query):
@@ -204,8 +160,7 @@ def read_rules(schema):
 
 def check_case(connection, schema, query, place, bases, name, case):
     """How many records were found as they must be, and how many were not."""
-    tries = [(True, change) for change in [{}, *case["also"]]] + [(False, change) for change in case["miss"]]
-    for must, change in tries:
+    for must, change in tries(case):
         if len(change) > 1:
             raise Wrong(f"{name}: {change} are several fields")
         made = records(bases, case, change)

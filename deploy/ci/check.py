@@ -48,6 +48,15 @@ PAIRS = {
     "components/node-scope": "{clusterScope: node}",
     "components/log-file": "{logFolder: /var/log/flowlog}",
     "components/selinux": "{seLinuxOptions: {type: spc_t}}",
+    "components/outputs": """
+outputs:
+- to: splunk+https://siem.example.com:8088
+  ca_file: /run/flowlog-outputs/ca.pem
+  token_file: /run/flowlog-outputs/token
+  spool: {folder: /var/lib/flowlog/siem}
+outputsSecret: flowlog-outputs
+spoolFolder: /var/lib/flowlog-spool
+""",
     "components/cri-o": "{seccompProfile: {type: Unconfined}}",
 }
 
@@ -151,6 +160,22 @@ def differences(one, other, place=""):
         yield f"{place}: {one!r} != {other!r}"
 
 
+def known_by_content(found):
+    """The same, with the configuration's file read, and without what makes a changed one a new pod: kustomize puts a hash to its
+    name, the chart to an annotation."""
+    found = json.loads(re.sub(r"(\bflowlog)-[a-z0-9]{10}(?=\")", r"\1", json.dumps([[*key, one] for key, one in found.items()])))
+    found = {tuple(key): one for *key, one in found}
+    for one in found.values():
+        if one["kind"] == "ConfigMap":
+            one["data"] = {name: yaml.safe_load(text) for name, text in one["data"].items()}
+        if one["kind"] == "DaemonSet":
+            meta = one["spec"]["template"]["metadata"]
+            notes = {name: text for name, text in meta.pop("annotations", {}).items() if name != "flowlog/config"}
+            if notes:
+                meta["annotations"] = notes
+    return found
+
+
 def validate(name, found):
     for key, one in found.items():
         if key[0] in FOREIGN:
@@ -246,6 +271,20 @@ def hold_against_agent(name, found, agent):
                 raise Wrong(f"{name}: `flowlog {command}` knows no {word}")
 
 
+def check_config(name, found, agent, out):
+    """The agent reads the configuration's file to its end: what it lacks then are the files that the Secret has."""
+    for (kind, *_), one in found.items():
+        if kind != "ConfigMap" or "flowlog.yaml" not in one["data"]:
+            continue
+        path = out / "config" / "flowlog.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(one["data"]["flowlog.yaml"])
+        done = subprocess.run([agent, "run", "--config", path, "--manifests", DEMO], capture_output=True, text=True, timeout=60)
+        wanted = {part for output in yaml.safe_load(path.read_text())["outputs"] for part in [output["to"], output["spool"]["folder"]]}
+        if done.returncode != 2 or not any(one in done.stderr for one in wanted) or "No such file" not in done.stderr:
+            raise Wrong(f"{name}: flowlog.yaml: {done.returncode} {done.stderr}")
+
+
 def check_rights(found):
     """The agent's rights are those to what it watches, and no other."""
     kinds = HERE.parent / "flowlog-agent" / "src" / "cluster" / "watch" / "kinds.rs"
@@ -287,11 +326,12 @@ def check_manifests(out, agent):
             # Helm installs into a namespace that is there before its objects: it is made and labelled by hand.
             [namespace] = [key for key in found if key[0] == "Namespace"]
             apart = {key: one for key, one in found.items() if key != namespace}
-            compare(name, apart, objects(render(chart, values)))
+            compare(name, *map(known_by_content, [apart, objects(render(chart, values))]))
             validate(name, found)
             check_reach(name, found)
             check_profile(name, found)
             hold_against_agent(name, found, agent)
+            check_config(name, found, agent, out)
             check_rights(found)
             (rendered / f"{name.replace('/', '-')}.yaml").write_text(text)
             count += len(found)

@@ -154,6 +154,8 @@ class ClickHouse:
 # How the URL of an output says it, and how a file goes in.
 INSERT = "INSERT INTO flowlog_records FORMAT JSONEachRow"
 SETTINGS = {"date_time_input_format": "best_effort"}
+# A key that the table does not have is an error.
+STRICT = {"input_format_skip_unknown_fields": "0", "input_format_json_ignore_unknown_keys_in_named_tuple": "0"}
 
 # Where each format has class, source's namespace, destination's port, count, kind.
 PLACES = {
@@ -189,8 +191,7 @@ def count(search, house, files):
 def load(search, house, own, ecs):
     refused = search.load(OWN, own) + search.load(ECS, ecs)
     try:
-        # A key that the table does not have is an error here.
-        house.insert(INSERT, SETTINGS | {"input_format_skip_unknown_fields": "0"}, own.read_text())
+        house.insert(INSERT, SETTINGS | STRICT, own.read_text())
     except RuntimeError as error:
         refused.append(f"ClickHouse: {error}")
     return {"refused": refused, "lines": {"opensearch": search.total(OWN), "opensearch ecs": search.total(ECS), "clickhouse": house.total()}}

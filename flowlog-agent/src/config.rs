@@ -9,7 +9,7 @@ mod remote;
 mod selection;
 
 pub use outputs::{Output, Rotate};
-pub use remote::{Compression, Remote, Spool};
+pub use remote::{Compression, Spool};
 pub use selection::{Condition, Fields, Selecting, Words};
 
 use ipnet::IpNet;
@@ -634,7 +634,7 @@ impl Layers<'_> {
                     .iter()
                     .filter_map(|output| output.rotate)
                     .try_for_each(|rotate| rotate.check(&origin))?;
-                outputs.iter().try_for_each(|output| output.remote.check(&origin))?;
+                outputs.iter().try_for_each(|output| output.check_remote(&origin))?;
                 Ok(outputs)
             }
         }

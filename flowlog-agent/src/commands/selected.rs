@@ -27,19 +27,19 @@ pub(super) fn requests(settings: &Settings) -> Result<Vec<Request>, RequestError
 }
 
 fn request(number: usize, output: &Output, for_all: &Selecting) -> Result<Request, RequestError> {
-    let Output { to, rotate, selecting, fields, remote } = output;
-    let rotation = rotate.map(|Rotate { bytes, keep, zstd }| Rotation { bytes, keep, zstd });
-    let selection = selection(selecting, &format!("outputs[{number}]."), for_all)?;
-    let mask = match fields {
+    let rotation = output.rotate.map(|Rotate { bytes, keep, zstd }| Rotation { bytes, keep, zstd });
+    let selection = selection(&output.selecting(), &format!("outputs[{number}]."), for_all)?;
+    let mask = match &output.fields {
         Some(Fields { drop: Words(paths) }) => Mask::read(&format!("outputs[{number}].fields.drop"), paths)?,
         None => Mask::default(),
     };
-    let spool = remote.spool.clone().map(|config::Spool { folder, bytes }| SpoolPlace { folder, bytes });
-    Ok(Request { to: to.clone(), rotation, selection, mask, remote: reached(remote.clone()), spool })
+    let spool = output.spool.clone().map(|config::Spool { folder, bytes }| SpoolPlace { folder, bytes });
+    Ok(Request { to: output.to.clone(), rotation, selection, mask, remote: reached(output), spool })
 }
 
 /// How an output over the network is reached.
-fn reached(written: config::Remote) -> Remote {
+fn reached(output: &Output) -> Remote {
+    let written = output.clone();
     let default = Remote::default();
     let milliseconds = |value: Option<u64>, default| value.map_or(default, Duration::from_millis);
     let bytes = written.batch_bytes.and_then(|bytes| usize::try_from(bytes).ok());

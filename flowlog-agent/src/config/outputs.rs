@@ -3,26 +3,70 @@
 
 use super::remote::{Compression, Spool};
 use super::selection::{Condition, Fields, Selecting, Words};
-use super::{ConfigError, Origin, Remote};
+use super::{ConfigError, Origin};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
 use std::path::PathBuf;
 
-/// One output.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// One output, every key as it is written. `Self` stands in for the derived forms, since a text alone is one, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(remote = "Self", deny_unknown_fields)]
 pub struct Output {
     /// `[FORMAT=]PLACE`: `stdout`, `/var/log/flowlog/flows.json`, `ecs=/var/log/flowlog/ecs.json`.
     pub to: String,
+    /// The format of lines, where `to` does not name it; once read, it does.
+    #[serde(skip_serializing)]
+    format: Option<String>,
     /// Of a file: when the agent itself rotates it; absent: somebody else does.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rotate: Option<Rotate>,
-    /// Which records it is given, where it says another than all of them.
-    pub selecting: Selecting,
+    /// Which records it is given, where it says another than all of them: classes, `denials`, `findings`, or `all`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub only: Option<Words>,
+    /// One of these must hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow: Option<Vec<Condition>>,
+    /// None of these may hold.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deny: Option<Vec<Condition>>,
     /// Which parts of them it does not show.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub fields: Option<Fields>,
-    /// Over the network: how it is reached.
-    pub remote: Remote,
+    /// Over the network: certificates of the authorities that the far end's may be of, PEM; default: this host's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub certificate_file: Option<PathBuf>,
+    /// Its key, PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
+    /// A file with the token that lets us in. Secrets are named by their files alone, so that none is in the configuration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub token_file: Option<PathBuf>,
+    /// A user's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// A file with the user's password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// How long a connection, or an answer, may take, milliseconds; default 10,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<u64>,
+    /// Most bytes of lines that go together; default 1 MiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_bytes: Option<u64>,
+    /// How long lines wait for others to go with them, milliseconds; default 1,000.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub linger_ms: Option<u64>,
+    /// How what is sent is compressed; default: not at all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compression: Option<Compression>,
+    /// Where lines wait on disk until they are delivered; absent: in memory alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spool: Option<Spool>,
 }
 
 /// When a file is rotated, and what becomes of the old ones.
@@ -58,100 +102,26 @@ impl Default for Rotate {
     }
 }
 
-/// The map.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    /// Where lines go.
-    to: String,
-    /// The format of lines, where `to` does not name it.
-    #[serde(skip_serializing)]
-    format: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    rotate: Option<Rotate>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    only: Option<Words>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    allow: Option<Vec<Condition>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deny: Option<Vec<Condition>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    fields: Option<Fields>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    ca_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    certificate_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    key_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    token_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    username: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    password_file: Option<PathBuf>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    timeout_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    batch_bytes: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    linger_ms: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    compression: Option<Compression>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    spool: Option<Spool>,
-}
-
 impl From<&str> for Output {
     fn from(to: &str) -> Self {
         Self { to: to.to_owned(), ..Self::default() }
     }
 }
 
-impl TryFrom<Written> for Output {
-    type Error = String;
+impl Output {
+    /// What it selects itself.
+    pub fn selecting(&self) -> Selecting {
+        let Self { only, allow, deny, .. } = self.clone();
+        Selecting { only, allow, deny }
+    }
 
-    fn try_from(written: Written) -> Result<Self, String> {
-        let Written {
-            to,
-            format,
-            rotate,
-            only,
-            allow,
-            deny,
-            fields,
-            ca_file,
-            certificate_file,
-            key_file,
-            token_file,
-            username,
-            password_file,
-            timeout_ms,
-            batch_bytes,
-            linger_ms,
-            compression,
-            spool,
-        } = written;
-        let remote = Remote {
-            ca_file,
-            certificate_file,
-            key_file,
-            token_file,
-            username,
-            password_file,
-            timeout_ms,
-            batch_bytes,
-            linger_ms,
-            compression,
-            spool,
-        };
-        let to = match format {
-            None => to,
-            Some(format) if names_format(&to) => {
-                return Err(format!("an output has `format: {format}`, and `to: {to}` names one, too"));
-            }
-            Some(format) => format!("{format}={to}"),
-        };
-        Ok(Self { to, rotate, selecting: Selecting { only, allow, deny }, fields, remote })
+    /// The same with its format in `to`.
+    fn named(self) -> Result<Self, String> {
+        let Self { to, format: Some(format), .. } = &self else { return Ok(self) };
+        if names_format(to) {
+            return Err(format!("an output has `format: {format}`, and `to: {to}` names one, too"));
+        }
+        Ok(Self { to: format!("{format}={to}"), format: None, ..self })
     }
 }
 
@@ -177,8 +147,8 @@ impl<'de> Deserialize<'de> for Output {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Output, A::Error> {
-                let written = Written::deserialize(MapAccessDeserializer::new(map))?;
-                Output::try_from(written).map_err(A::Error::custom)
+                // The derived one, not this.
+                Output::deserialize(MapAccessDeserializer::new(map))?.named().map_err(A::Error::custom)
             }
         }
 
@@ -192,41 +162,8 @@ impl Serialize for Output {
         if *self == Self::from(&*self.to) {
             return serializer.serialize_str(&self.to);
         }
-        let Self { to, rotate, selecting: Selecting { only, allow, deny }, fields, remote } = self.clone();
-        let Remote {
-            ca_file,
-            certificate_file,
-            key_file,
-            token_file,
-            username,
-            password_file,
-            timeout_ms,
-            batch_bytes,
-            linger_ms,
-            compression,
-            spool,
-        } = remote;
-        Written {
-            to,
-            format: None,
-            rotate,
-            only,
-            allow,
-            deny,
-            fields,
-            ca_file,
-            certificate_file,
-            key_file,
-            token_file,
-            username,
-            password_file,
-            timeout_ms,
-            batch_bytes,
-            linger_ms,
-            compression,
-            spool,
-        }
-        .serialize(serializer)
+        // The derived one, not this.
+        Self::serialize(self, serializer)
     }
 }
 
@@ -260,7 +197,7 @@ mod tests {
     fn an_output_over_the_network_is_told_as_it_is_written() {
         let text = "- {to: splunk+https://siem.example.com, token_file: /run/secrets/token, spool: {folder: /var/lib/flowlog/siem}}\n";
         let got = outputs(text).unwrap();
-        assert_eq!(got[0].remote.spool.as_ref().unwrap().bytes, 1 << 30);
+        assert_eq!(got[0].spool.as_ref().unwrap().bytes, 1 << 30);
         let told = serde_json::to_string(&got).unwrap();
         assert_eq!(
             told,

@@ -1,36 +1,8 @@
-//! Outputs over the network as they are written: how one is reached, what lets us in, what waits on disk meanwhile. Secrets are
-//! named by their files alone, so that none is in the configuration.
+//! Outputs over the network as they are written: what their keys may say, and which of them belong together.
 
-use super::{ConfigError, Origin};
+use super::{ConfigError, Origin, Output};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
-
-/// What is wanted of an output over the network; absent: its defaults.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Remote {
-    /// Certificates of the authorities that the far end's may be of, PEM; default: this host's.
-    pub ca_file: Option<PathBuf>,
-    /// Our own certificate, PEM.
-    pub certificate_file: Option<PathBuf>,
-    /// Its key, PEM.
-    pub key_file: Option<PathBuf>,
-    /// A file with the token that lets us in.
-    pub token_file: Option<PathBuf>,
-    /// A user's name.
-    pub username: Option<String>,
-    /// A file with the user's password.
-    pub password_file: Option<PathBuf>,
-    /// How long a connection, or an answer, may take, milliseconds; default 10,000.
-    pub timeout_ms: Option<u64>,
-    /// Most bytes of lines that go together; default 1 MiB.
-    pub batch_bytes: Option<u64>,
-    /// How long lines wait for others to go with them, milliseconds; default 1,000.
-    pub linger_ms: Option<u64>,
-    /// How what is sent is compressed; default: not at all.
-    pub compression: Option<Compression>,
-    /// Where lines wait on disk until they are delivered; absent: in memory alone.
-    pub spool: Option<Spool>,
-}
 
 /// How what is sent is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -57,9 +29,9 @@ fn spool_bytes() -> u64 {
     1 << 30
 }
 
-impl Remote {
-    /// Whether its numbers make sense, and what belongs together is there.
-    pub(super) fn check(&self, origin: &Origin) -> Result<(), ConfigError> {
+impl Output {
+    /// Whether the numbers of its way over the network make sense, and what belongs together is there.
+    pub(super) fn check_remote(&self, origin: &Origin) -> Result<(), ConfigError> {
         let range = |key, value: Option<u64>, (least, most): (u64, u64), unit| {
             let Some(value) = value else { return Ok(()) };
             let wrong = || {

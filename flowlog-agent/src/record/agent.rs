@@ -250,6 +250,8 @@ pub struct SpoolCounters {
     pub delivered_lines: u64,
     /// Lines that the destination refused for good.
     pub refused_lines: u64,
+    /// Attempts of these: they are in the sink's `attempts`, since they were put on disk, and in its `lost_attempts`.
+    pub refused_attempts: u64,
     /// Lines that were damaged on disk, or gone from there.
     pub damaged_lines: u64,
 }

@@ -303,25 +303,24 @@ impl Queue {
         lines.into_iter().for_each(|line| state.lose(line, cause));
     }
 
-    /// Lines that were written to disk and are lost there. What is not known of them is told as records.
-    pub(super) fn lose_parcels(
-        &self,
-        parcels: impl IntoIterator<Item = (Option<Parcel>, u64)>,
-        cause: LossCause,
-    ) {
-        let now = Timestamp::now();
+    /// Lines that were on disk, and that the destination will never take.
+    pub(super) fn lose_parcels<'a>(&self, parcels: impl IntoIterator<Item = &'a Parcel>) {
         let mut state = self.lock();
-        for (parcel, lines) in parcels {
-            let class = parcel.and_then(|parcel| parcel.class);
-            let (what, count) = match parcel {
-                Some(Parcel { class: Some(_), attempts, .. }) if attempts > 0 => ("attempt", attempts),
-                Some(Parcel { class: Some(_), .. }) => ("outcome", lines),
-                Some(Parcel { finding: true, .. }) => ("finding", lines),
-                _ => ("record", lines),
-            };
-            state.tell_later((LossStage::Sink, cause, what, class), count, (now, now));
+        for parcel in parcels {
+            match parcel {
+                Parcel::Flow { class, attempts } => state.lose_flow(LossCause::Refused, *class, *attempts),
+                Parcel::Finding => state.lose_others(LossCause::Refused, "finding", 1),
+                Parcel::Other => state.lose_others(LossCause::Refused, "record", 1),
+                Parcel::Loss(loss) => state.tell_again(loss),
+            }
         }
         drop(state);
+        self.work.notify_one();
+    }
+
+    /// Lines that were on disk, of which nothing is known any more.
+    pub(super) fn lose_damaged(&self, lines: u64) {
+        self.lock().lose_others(LossCause::Damaged, "record", lines);
         self.work.notify_one();
     }
 
@@ -382,36 +381,41 @@ impl State {
     }
 
     fn lose(&mut self, line: Line, cause: LossCause) {
-        let now = Timestamp::now();
         match line.content() {
-            Content::Flow { class, count } => {
-                // A record that only adds an outcome stands for no attempt.
-                let (what, count) = if *count > 0 { ("attempt", *count) } else { ("outcome", 1) };
-                self.counters.lost_lines = self.counters.lost_lines.saturating_add(1);
-                if what == "attempt" {
-                    self.counters.lost_attempts = self.counters.lost_attempts.saturating_add(count);
-                    let lost = self.lost_attempts.entry((cause, *class)).or_default();
-                    *lost = lost.saturating_add(count);
-                }
-                self.tell_later((LossStage::Sink, cause, what, Some(*class)), count, (now, now));
-            }
-            Content::Finding | Content::Agent => {
-                let what = if *line.content() == Content::Finding { "finding" } else { "record" };
-                self.counters.lost_lines = self.counters.lost_lines.saturating_add(1);
-                self.tell_later((LossStage::Sink, cause, what, None), 1, (now, now));
-            }
-            // Its counts are kept and told when writing goes on: nothing is lost but the moment.
-            Content::Loss(loss) => self.tell_later(
-                (loss.stage, loss.cause, loss.what, loss.class),
-                loss.count,
-                (loss.first, loss.last),
-            ),
+            Content::Flow { class, count } => self.lose_flow(cause, *class, *count),
+            Content::Finding => self.lose_others(cause, "finding", 1),
+            Content::Agent => self.lose_others(cause, "record", 1),
+            Content::Loss(loss) => self.tell_again(loss),
         }
         // It is told when the loss is. Where another output has the line still, that one's word counts.
         if let Some(receipts) = line.take_receipts() {
             self.lost.add(receipts);
             self.lost.forget_passed();
         }
+    }
+
+    /// A record that only adds an outcome stands for no attempt.
+    fn lose_flow(&mut self, cause: LossCause, class: Class, attempts: u64) {
+        let (what, count) = if attempts > 0 { ("attempt", attempts) } else { ("outcome", 1) };
+        self.counters.lost_lines = self.counters.lost_lines.saturating_add(1);
+        if attempts > 0 {
+            self.counters.lost_attempts = self.counters.lost_attempts.saturating_add(attempts);
+            let lost = self.lost_attempts.entry((cause, class)).or_default();
+            *lost = lost.saturating_add(attempts);
+        }
+        let now = Timestamp::now();
+        self.tell_later((LossStage::Sink, cause, what, Some(class)), count, (now, now));
+    }
+
+    fn lose_others(&mut self, cause: LossCause, what: &'static str, lines: u64) {
+        self.counters.lost_lines = self.counters.lost_lines.saturating_add(lines);
+        let now = Timestamp::now();
+        self.tell_later((LossStage::Sink, cause, what, None), lines, (now, now));
+    }
+
+    /// Its counts are kept and told when writing goes on: nothing is lost but the moment.
+    fn tell_again(&mut self, loss: &Loss) {
+        self.tell_later((loss.stage, loss.cause, loss.what, loss.class), loss.count, (loss.first, loss.last));
     }
 
     fn tell_later(&mut self, key: LossKey, count: u64, (first, last): (Timestamp, Timestamp)) {

@@ -1,8 +1,6 @@
 //! The thread that takes lines out of a spool and hands them to the destination, in order, as long as it takes.
 
-use super::record::Parcel;
 use super::store::{Store, Taken};
-use crate::model::LossCause;
 use crate::sinks::output::{Output, WriteError};
 use crate::sinks::queue::Queue;
 use crate::sinks::writer::{FIRST_RETRY, LAST_RETRY, POLL, TICK};
@@ -127,7 +125,7 @@ impl Courier {
                     lines = taken.missing,
                     "lines are damaged on disk, or their file is gone: they are lost"
                 );
-                self.queue.lose_parcels([(None, taken.missing)], LossCause::Damaged);
+                self.queue.lose_damaged(taken.missing);
             }
         }
         Ok(self.taken.is_some())
@@ -139,25 +137,24 @@ impl Courier {
         match self.output.write(taken.batch(), POLL) {
             Ok(()) => {
                 let all = taken.parcels.len();
-                self.store.advance(&mut taken, all, 0);
+                self.store.advance(&mut taken, all, &[]);
                 self.go_on();
             }
             Err(WriteError::Settled { bytes, refused, why }) => {
                 self.lose(&taken, &refused, &why);
-                let refused = u64::try_from(refused.len()).unwrap_or(u64::MAX);
                 let count = taken.ends.partition_point(|end| *end <= bytes);
-                self.store.advance(&mut taken, count, refused);
+                self.store.advance(&mut taken, count, &refused);
                 self.go_on();
             }
             Err(WriteError::NotReady) => {}
             Err(WriteError::Closed { written }) => {
                 let count = taken.ends.partition_point(|end| *end <= written);
-                self.store.advance(&mut taken, count, 0);
+                self.store.advance(&mut taken, count, &[]);
                 self.fail(&io::ErrorKind::BrokenPipe.into());
             }
             Err(WriteError::Failed { written, error }) => {
                 let count = taken.ends.partition_point(|end| *end <= written);
-                self.store.advance(&mut taken, count, 0);
+                self.store.advance(&mut taken, count, &[]);
                 self.fail(&error);
             }
         }
@@ -169,12 +166,7 @@ impl Courier {
             return;
         }
         tracing::warn!(lines = refused.len(), why, "the output refuses lines for good: they are lost");
-        let parcels: Vec<(Option<Parcel>, u64)> = refused
-            .iter()
-            .filter_map(|place| taken.parcels.get(*place))
-            .map(|parcel| (Some(*parcel), 1))
-            .collect();
-        self.queue.lose_parcels(parcels, LossCause::Refused);
+        self.queue.lose_parcels(refused.iter().filter_map(|place| taken.parcels.get(*place)));
     }
 
     fn go_on(&mut self) {

@@ -4,6 +4,7 @@
 //! and hands them to the destination (`courier.rs`). `store.rs` has the files between the two, `record.rs` what is in them.
 
 mod courier;
+mod parcel;
 mod record;
 mod store;
 
@@ -15,7 +16,7 @@ use super::output::{Batch, Framer, Output, WriteError};
 use super::queue::Queue;
 use crate::record::{Line, SpoolCounters};
 use courier::Courier;
-pub(super) use record::Parcel;
+pub(super) use parcel::Parcel;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub struct SpoolPlace {
     pub bytes: u64,
 }
 
-/// How a spool stands.
+/// How a spool stands. What was delivered and lost since the start, lines of earlier runs included.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SpoolState {
     /// Lines that wait.
@@ -49,6 +50,8 @@ pub struct SpoolState {
     pub delivered_bytes: u64,
     /// Lines that the destination refused for good.
     pub refused_lines: u64,
+    /// Attempts of these.
+    pub refused_attempts: u64,
     /// Lines that were damaged on disk, or whose file is gone.
     pub damaged_lines: u64,
     /// Times that delivering failed.
@@ -62,6 +65,7 @@ impl SpoolState {
             waiting_lines: self.lines,
             delivered_lines: self.delivered_lines,
             refused_lines: self.refused_lines,
+            refused_attempts: self.refused_attempts,
             damaged_lines: self.damaged_lines,
         }
     }

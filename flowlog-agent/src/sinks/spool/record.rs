@@ -1,8 +1,7 @@
 //! What a file of a spool holds: a head that says for which protocol, then records, each with its number, its length and a
 //! checksum. What was torn by a crash or damaged is passed over, and the numbers tell how many went with it.
 
-use crate::model::Class;
-use crate::record::{Content, Line};
+use super::parcel::Parcel;
 
 /// Bytes of a head.
 pub(super) const HEAD_BYTES: usize = 64;
@@ -34,61 +33,8 @@ pub(super) fn kind_of(head: &[u8]) -> Option<&str> {
     Some(text.strip_prefix(HEAD)?.trim_end())
 }
 
-/// What has to be known of a line that its destination refuses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::sinks) struct Parcel {
-    /// Its class, where it tells of a flow.
-    pub(in crate::sinks) class: Option<Class>,
-    /// Whether it is a finding.
-    pub(in crate::sinks) finding: bool,
-    /// Attempts that it stands for.
-    pub(in crate::sinks) attempts: u64,
-}
-
-/// Classes by their place, which is on disk: a new one goes last.
-const CLASSES: [Class; 9] = [
-    Class::Allowed,
-    Class::Unrestricted,
-    Class::DeniedAttempt,
-    Class::PolicyNotEnforced,
-    Class::BlockedThoughAllowed,
-    Class::BlockedUnexplained,
-    Class::Refused,
-    Class::Failed,
-    Class::Undetermined,
-];
-const FINDING: u8 = 254;
-const OTHER: u8 = 255;
-
-impl Parcel {
-    pub(super) fn of(line: &Line) -> Self {
-        match line.content() {
-            Content::Flow { class, count } => Self { class: Some(*class), finding: false, attempts: *count },
-            other => Self { class: None, finding: *other == Content::Finding, attempts: 0 },
-        }
-    }
-
-    pub(super) fn append_to(self, out: &mut Vec<u8>) {
-        let place = CLASSES.iter().position(|class| Some(*class) == self.class);
-        let place = place.and_then(|place| u8::try_from(place).ok());
-        out.push(place.unwrap_or(if self.finding { FINDING } else { OTHER }));
-        out.extend_from_slice(&self.attempts.to_le_bytes());
-    }
-
-    fn read(body: &[u8]) -> Option<(Self, &[u8])> {
-        let (place, rest) = body.split_first()?;
-        let (attempts, frame) = rest.split_first_chunk()?;
-        let parcel = Self {
-            class: CLASSES.get(usize::from(*place)).copied(),
-            finding: *place == FINDING,
-            attempts: u64::from_le_bytes(*attempts),
-        };
-        Some((parcel, frame))
-    }
-}
-
 /// A record as it lies in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record<'a> {
     /// Numbers go up by one from record to record of a spool.
     pub(super) number: u64,
@@ -155,10 +101,11 @@ pub(super) const fn record_bytes(body: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Class;
 
     fn body(class: Class, attempts: u64, frame: &[u8]) -> Vec<u8> {
         let mut body = Vec::new();
-        Parcel { class: Some(class), finding: false, attempts }.append_to(&mut body);
+        Parcel::Flow { class, attempts }.append_to(&mut body);
         body.extend_from_slice(frame);
         body
     }
@@ -171,7 +118,7 @@ mod tests {
             let (record, bytes) = read(&out).unwrap();
             assert_eq!(bytes, out.len());
             assert_eq!((record.number, record.time_ms, record.frame), (7, 8, &b"{}\n"[..]));
-            assert_eq!(record.parcel, Parcel { class: Some(class), finding: false, attempts: 3 });
+            assert_eq!(record.parcel, Parcel::Flow { class, attempts: 3 });
         }
     }
 

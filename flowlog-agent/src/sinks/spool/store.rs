@@ -3,7 +3,8 @@
 //! A file is never overwritten: where the folder is full, nothing is taken until something was delivered. How far delivery
 //! has come is kept in a file beside them; it may be behind, never ahead, so that after a kill some come twice.
 
-use super::record::{self, HEAD_BYTES, MAX_RECORD_BYTES, Parcel};
+use super::parcel::Parcel;
+use super::record::{self, HEAD_BYTES, MAX_RECORD_BYTES};
 use super::{SpoolPlace, SpoolState};
 use crate::sinks::output::Batch;
 use std::collections::VecDeque;
@@ -352,8 +353,8 @@ impl Store {
         Ok((taken, next))
     }
 
-    /// The first so many of what was taken are done with; these among them were refused.
-    pub(super) fn advance(&self, taken: &mut Taken, count: usize, refused: u64) {
+    /// The first so many of what was taken are done with; those at these places among them were refused.
+    pub(super) fn advance(&self, taken: &mut Taken, count: usize, refused: &[usize]) {
         let Some((offset, number)) = count.checked_sub(1).and_then(|last| taken.marks.get(last)).copied()
         else {
             return;
@@ -363,10 +364,13 @@ impl Store {
         state.position = Position { file: taken.file, offset };
         state.expected = Some(number + 1);
         let lines = u64::try_from(count).unwrap_or(0);
+        let refused_lines = u64::try_from(refused.len()).unwrap_or(0);
+        let refused = refused.iter().filter_map(|place| taken.parcels.get(*place));
         let counts = &mut state.counts;
         counts.damaged_lines += std::mem::take(&mut taken.missing);
-        counts.refused_lines += refused;
-        counts.delivered_lines += lines.saturating_sub(refused);
+        counts.refused_attempts += refused.map(Parcel::attempts).sum::<u64>();
+        counts.refused_lines += refused_lines;
+        counts.delivered_lines += lines.saturating_sub(refused_lines);
         counts.delivered_bytes += u64::try_from(bytes).unwrap_or(0);
         let (position, expected) = (state.position, number + 1);
         drop(state);

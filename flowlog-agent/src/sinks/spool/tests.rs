@@ -28,7 +28,7 @@ impl Store1 {
     fn put(&self, numbers: std::ops::Range<u64>) -> bool {
         let (mut bytes, mut ends) = (Vec::new(), Vec::new());
         for number in numbers {
-            Parcel { class: Some(Class::DeniedAttempt), finding: false, attempts: 1 }.append_to(&mut bytes);
+            Parcel::Flow { class: Class::DeniedAttempt, attempts: 1 }.append_to(&mut bytes);
             bytes.extend_from_slice(format!("frame {number:06} {}\n", "x".repeat(100)).as_bytes());
             ends.push(bytes.len());
         }
@@ -43,7 +43,7 @@ impl Store1 {
             let batch = taken.batch();
             got.extend(batch.frames(0..batch.len()).map(number));
             let count = taken.parcels.len();
-            self.store.advance(&mut taken, count, 0);
+            self.store.advance(&mut taken, count, &[]);
         }
         (got, missing)
     }
@@ -94,7 +94,7 @@ fn a_full_spool_takes_nothing_and_loses_nothing() {
     let mut taken = spool.store.take(1 << 20).unwrap().unwrap();
     assert!(!spool.put(put..put + 10), "what is being delivered has its room still");
     let count = taken.parcels.len();
-    spool.store.advance(&mut taken, count, 0);
+    spool.store.advance(&mut taken, count, &[]);
     assert_eq!(spool.all().0.len() + count, usize::try_from(put).unwrap());
     assert!(spool.put(0..10), "there is room again");
 }
@@ -106,7 +106,7 @@ fn after_a_kill_at_most_what_was_under_way_comes_twice() {
     spool.put(0..100);
     let mut taken = spool.store.take(1_000).unwrap().unwrap();
     let count = taken.parcels.len();
-    spool.store.advance(&mut taken, count, 0);
+    spool.store.advance(&mut taken, count, &[]);
     let second = spool.store.take(1_000).unwrap().unwrap();
     assert!(!second.parcels.is_empty());
     drop(spool);
@@ -361,4 +361,92 @@ fn what_is_refused_out_of_a_spool_is_told() {
     assert_eq!(gaps(&server.taken()), (0..2).collect());
     assert_eq!(only(&sinks).refused_lines, 1);
     sinks.finish(LONG);
+}
+
+fn kernel_loss(count: u64) -> crate::record::Line {
+    let time = jiff::Timestamp::UNIX_EPOCH;
+    let loss = crate::model::Loss {
+        stage: crate::model::LossStage::Kernel,
+        cause: crate::model::LossCause::RingFull,
+        what: "attempt",
+        class: None,
+        count,
+        first: time,
+        last: time,
+    };
+    encoder().loss(&loss).unwrap()
+}
+
+fn losses(server: &Server) -> Vec<Value> {
+    let parsed = server.taken().into_iter().map(|line| serde_json::from_str::<Value>(&line).unwrap());
+    parsed.filter(|line| line["kind"] == "loss").map(|line| line["loss"].clone()).collect()
+}
+
+#[test]
+fn a_loss_that_is_refused_out_of_a_spool_is_told_again_as_what_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(Kind::Elastic);
+    server.fail([Fault::Status(400, "")]);
+    let sinks = start(request(folder.path(), 16 << 20, server.port));
+    sinks.offer([kernel_loss(40)]);
+    wait_until("the loss is told", || !server.taken().is_empty());
+    let told = losses(&server);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(
+        (&told[0]["stage"], &told[0]["cause"], &told[0]["what"], &told[0]["count"]),
+        (&"kernel".into(), &"ring_full".into(), &"attempt".into(), &40.into())
+    );
+    assert_eq!(told[0]["first"], "1970-01-01T00:00:00Z");
+    let counters: SinkCounters = sinks.finish(LONG).into_values().next().unwrap();
+    assert_eq!((counters.lost_lines, counters.spool.unwrap().refused_lines), (0, 1));
+}
+
+#[test]
+fn attempts_that_are_refused_out_of_a_spool_are_in_the_books() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::start(Kind::Elastic);
+    server.fail([Fault::Status(400, "")]);
+    let sinks = start(request(folder.path(), 16 << 20, server.port));
+    sinks.offer([flow(Class::DeniedAttempt, 7)]);
+    wait_until("the loss is told", || !losses(&server).is_empty());
+    sinks.offer([flow(Class::DeniedAttempt, 3)]);
+    wait_until("the next one comes", || server.taken().len() == 2);
+    let state = sinks.states().into_values().next().unwrap();
+    let key = (crate::model::LossCause::Refused, Class::DeniedAttempt);
+    assert_eq!(state.lost_attempts.get(&key), Some(&7));
+    let counters: SinkCounters = sinks.finish(LONG).into_values().next().unwrap();
+    let spool = counters.spool.unwrap();
+    assert_eq!((counters.attempts, counters.lost_attempts, spool.refused_attempts), (10, 7, 7));
+    assert_eq!((counters.lost_lines, spool.refused_lines), (1, 1));
+    let told = losses(&server);
+    assert_eq!(
+        (&told[0]["what"], &told[0]["count"], &told[0]["class"]),
+        (&"attempt".into(), &7.into(), &"denied_attempt".into())
+    );
+}
+
+/// A loss lay there as a record like another, and is refused as that.
+#[test]
+fn what_the_build_before_left_is_delivered() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = store(folder.path(), 1 << 20);
+    let bodies = [
+        [&[2][..], &3_u64.to_le_bytes(), b"flow"].concat(),
+        [&[254][..], &[0; 8], b"finding"].concat(),
+        [&[255][..], &[0; 8], b"loss"].concat(),
+    ];
+    let ends: Vec<usize> = bodies
+        .iter()
+        .scan(0, |end, body| {
+            *end += body.len();
+            Some(*end)
+        })
+        .collect();
+    assert!(spool.store.append(Batch { bytes: &bodies.concat(), ends: &ends }, Duration::ZERO).unwrap());
+    let taken = spool.store.take(1_000).unwrap().unwrap();
+    assert_eq!(
+        taken.parcels,
+        [Parcel::Flow { class: Class::DeniedAttempt, attempts: 3 }, Parcel::Finding, Parcel::Other]
+    );
+    assert_eq!(taken.batch().frames(0..3).collect::<Vec<_>>(), [&b"flow"[..], b"finding", b"loss"]);
 }

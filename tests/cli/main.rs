@@ -17,6 +17,8 @@ mod logs;
 #[cfg(test)]
 mod observe;
 #[cfg(test)]
+mod outputs;
+#[cfg(test)]
 mod policy;
 #[cfg(test)]
 mod refusals;

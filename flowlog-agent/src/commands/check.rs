@@ -1,18 +1,22 @@
-//! `flowlog check`: what this host can and cannot do, hook by hook, and how to mend it; on request the cluster, too.
+//! `flowlog check`: what this host can and cannot do, hook by hook, and how to mend it; on request the cluster and the outputs,
+//! too.
 //!
-//! Of the host it reads files only; nothing is loaded. Exit code 0: everything is there; 1: flowlog runs and sees less;
+//! Of the host it reads files only; nothing is loaded, and no output is sent a line. Exit code 0: everything is there; 1: flowlog runs and sees less;
 //! 2: it cannot run.
 
 mod cluster;
+mod outputs;
 
 use super::Called;
 use super::detach::{folder_parser, pin_folder};
 use crate::capture::hooks::{ANSWERS, Attach, HOOKS, Hook};
 use crate::capture::host::{self, Host, Lockdown, under};
 use crate::capture::{self, PinnedState, PinnedThere};
+use crate::config::{self, Overrides, Settings};
 use clap::ValueEnum;
 use cluster::{ClusterArgs, ClusterPart, Rule};
 use jiff::Timestamp;
+use outputs::OutputPart;
 use serde::Serialize;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +28,12 @@ pub(super) struct Args {
     /// How to print the answer.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     output: Format,
+    /// The configuration file of `flowlog run`: its outputs are tried, without sending a line.
+    #[arg(long, env = "FLOWLOG_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Outputs to try, as `flowlog run --output` is given them.
+    #[arg(long, env = "FLOWLOG_OUTPUTS", value_name = "[FORMAT=]stdout|FILE|URL", value_delimiter = ',')]
+    outputs: Option<Vec<config::Output>>,
     /// The cgroup2 directory that `flowlog run` would watch; default: the root of the mounted hierarchy.
     #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
@@ -78,6 +88,9 @@ struct Report {
     /// What outlives the agent, where something does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned: Option<PinnedPart>,
+    /// Each output, where some were named.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    outputs: Vec<OutputPart>,
 }
 
 /// What is kept in bpffs.
@@ -160,12 +173,19 @@ type Tracepoints<'a> = &'a dyn Fn(&str) -> Option<usize>;
 
 /// Look and tell.
 pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
+    let at_workstation = called == Called::Plugin;
+    let file = args.config.as_deref().filter(|_| !at_workstation).map(config::load).transpose()?;
+    let settings = Settings::resolve(file.as_ref(), &args.overrides())?;
     let mut report = match called {
-        Called::Alone => look_at_host(args),
+        Called::Alone => look_at_host(&settings),
         Called::Plugin => Report { version: env!("CARGO_PKG_VERSION"), ..Report::default() },
     };
-    if called == Called::Plugin || args.cluster.is_asked() {
-        report.add_cluster(args.cluster.look(called == Called::Plugin)?);
+    if at_workstation || args.cluster.is_asked() {
+        report.add_cluster(args.cluster.look(at_workstation, &settings)?);
+    }
+    let named = args.outputs.is_some() || file.is_some_and(|file| file.values.outputs.is_some());
+    if named && !at_workstation {
+        report.add_outputs(outputs::look(&settings)?);
     }
     let text = match args.output {
         Format::Text => report.text(),
@@ -177,11 +197,23 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn look_at_host(args: &Args) -> Report {
+impl Args {
+    fn overrides(&self) -> Overrides {
+        Overrides {
+            node: self.cluster.node.clone(),
+            outputs: self.outputs.clone(),
+            cgroup_root: self.cgroup_root.clone(),
+            pin: Some(self.pin.clone()).filter(|folder| !folder.as_os_str().is_empty()),
+            ..Overrides::default()
+        }
+    }
+}
+
+fn look_at_host(settings: &Settings) -> Report {
     let root = Path::new("/");
     let host = Host::read(root);
     // Where no bpffs is mounted, nothing is pinned.
-    let pins = pin_folder(&args.pin).ok().map(|folder| {
+    let pins = pin_folder(&settings.pin.clone().unwrap_or_default()).ok().map(|folder| {
         let found = capture::find_pinned(&folder).map_err(|error| error.to_string());
         (folder, found)
     });
@@ -191,9 +223,9 @@ fn look_at_host(args: &Args) -> Report {
                 types.has_function(name) || types.has_helper(name) || types.has_drop_reason(name)
             };
             let find = |name: &str| types.find_tracepoint(name).or_else(|| has(name).then_some(0));
-            look(root, &host, Some(&find), args.cgroup_root.as_deref())
+            look(root, &host, Some(&find), settings.cgroup_root.as_deref())
         }
-        Err(_) => look(root, &host, None, args.cgroup_root.as_deref()),
+        Err(_) => look(root, &host, None, settings.cgroup_root.as_deref()),
     };
     report.add_pins(pins.as_ref());
     report
@@ -577,6 +609,12 @@ impl Report {
         (self.api_server, self.cluster, self.pod, self.missing_rights) = (url, cluster, pod, rights);
     }
 
+    fn add_outputs(&mut self, outputs: Vec<OutputPart>) {
+        let abilities = outputs.iter().map(OutputPart::ability);
+        self.result = abilities.fold(self.result, Ability::max);
+        self.outputs = outputs;
+    }
+
     fn text(&self) -> String {
         let mut text = format!("flowlog {}", self.version);
         if !self.host.is_empty() {
@@ -588,6 +626,10 @@ impl Report {
         for (title, rows) in parts.into_iter().filter(|(_, rows)| !rows.is_empty()) {
             let _ = writeln!(text, "\n{title}");
             rows.iter().for_each(|row| row.write_text(&mut text));
+        }
+        for output in &self.outputs {
+            let _ = writeln!(text, "\nOutput {}", output.output);
+            output.rows.iter().for_each(|row| row.write_text(&mut text));
         }
         if !self.missing_rights.is_empty() {
             text.push_str("\nRights that are missing, as rules of a ClusterRole:\n");

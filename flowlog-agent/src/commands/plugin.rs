@@ -19,7 +19,7 @@ const OF_THE_NODE: [&str; 2] = ["run", "detach"];
 const HIDDEN: [&str; 6] = ["run", "detach", "completions", "man", "schema", "edges"];
 
 /// Options of `check` that are about the machine that it is started on.
-const OF_THE_HOST: [&str; 4] = ["cgroup_root", "pin", "in_cluster", "outputs"];
+const OF_THE_HOST: [&str; 5] = ["cgroup_root", "pin", "in_cluster", "outputs", "config"];
 
 impl Called {
     /// By the name that the program was started with.

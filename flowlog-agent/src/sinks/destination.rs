@@ -45,9 +45,49 @@ impl<'a> Destination<'a> {
     }
 }
 
+/// The outputs of a list with commas between them. Those between the brokers of one output are its own: a topic follows
+/// them.
+pub fn split(list: &str) -> Vec<&str> {
+    let (mut outputs, mut rest) = (Vec::new(), list);
+    loop {
+        let place = Destination::of(rest).place;
+        let brokers = ["kafka://", "kafkas://"].iter().find(|scheme| place.starts_with(**scheme));
+        let hosts = brokers.map_or(0, |scheme| {
+            let begin = rest.len() - place.len() + scheme.len();
+            rest.get(begin..).and_then(|hosts| hosts.find('/')).map_or(rest.len(), |end| begin + end)
+        });
+        let comma = rest.get(hosts..).and_then(|after| after.find(',')).map(|at| hosts + at);
+        let Some((output, more)) = comma.and_then(|at| Some((rest.get(..at)?, rest.get(at + 1..)?))) else {
+            outputs.push(rest);
+            return outputs;
+        };
+        outputs.push(output);
+        rest = more;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_comma_ends_an_output_but_not_a_broker() {
+        for (list, expected) in [
+            ("stdout", &["stdout"][..]),
+            ("stdout,ecs=/var/log/ecs.json", &["stdout", "ecs=/var/log/ecs.json"]),
+            ("syslog://a,syslog://b:601", &["syslog://a", "syslog://b:601"]),
+            (
+                "stdout,ecs=kafka://a,b:9093,[::1]:9094/flows,/c.json",
+                &["stdout", "ecs=kafka://a,b:9093,[::1]:9094/flows", "/c.json"],
+            ),
+            ("kafkas://a,b/one,kafka://c,d/two", &["kafkas://a,b/one", "kafka://c,d/two"]),
+            // Without a topic nobody can tell: the whole is refused for that.
+            ("kafka://a,b,stdout", &["kafka://a,b,stdout"]),
+            ("a,,b,", &["a", "", "b", ""]),
+        ] {
+            assert_eq!(split(list), expected, "{list}");
+        }
+    }
 
     #[test]
     fn only_a_format_before_the_sign_is_one() {

@@ -1,6 +1,7 @@
 //! A file, appended to: survives rotation by rename, a vanished directory, a full disk and a read-only
 //! remount. A named pipe or a device as the path works too.
 
+pub(super) mod probe;
 mod rotate;
 
 pub use rotate::Rotation;
@@ -20,6 +21,7 @@ pub(super) const KIND: SinkKind = SinkKind {
     name: "file",
     takes: |place| !super::remote::is_remote(place),
     open: |opening| Ok(Box::new(FileOutput::asked(opening.request)?)),
+    probe: probe::probe,
     #[cfg(test)]
     fixture: tests::fixture,
     #[cfg(test)]

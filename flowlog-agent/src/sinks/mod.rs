@@ -7,6 +7,7 @@
 mod destination;
 mod file;
 mod output;
+mod probe;
 mod queue;
 mod remote;
 mod request;
@@ -16,6 +17,7 @@ mod writer;
 
 pub use destination::Destination;
 pub use file::Rotation;
+pub use probe::{Probed, Standing, Step, probe};
 pub use queue::{QueueLimits, SinkState};
 pub use remote::{Needs, Remote, needs};
 pub use request::Request;
@@ -44,6 +46,8 @@ struct SinkKind {
     takes: fn(&str) -> bool,
     /// Open it.
     open: fn(&Opening<'_>) -> Result<Box<dyn Output>, SinkError>,
+    /// Look whether it would take lines, without one.
+    probe: fn(&Opening<'_>) -> Vec<Step>,
     /// A fresh destination for the shared test, and what reads back all that was written to it.
     #[cfg(test)]
     fixture: fn() -> tests::Fixture,
@@ -123,7 +127,8 @@ pub enum SinkError {
     },
     /// Parts of flowlog's own format, and another format.
     #[error(
-        "output `{output}` leaves parts of records out (`fields`), which are those of flowlog's own format: write it in that, or          leave nothing out"
+        "output `{output}` leaves parts of records out (`fields`), which are those of flowlog's own format: write it in that, or \
+         leave nothing out"
     )]
     Masked {
         /// The output as written.
@@ -236,34 +241,8 @@ impl Sinks {
         limits: QueueLimits,
         ledger: Option<&'static Ledger>,
     ) -> Result<Self, SinkError> {
-        if outputs.is_empty() {
-            return Err(SinkError::NoOutput);
-        }
-        if outputs.len() > Wanted::MOST {
-            return Err(SinkError::TooMany { count: outputs.len() });
-        }
+        validate(outputs, encoder.formats())?;
         let (tell_closed, closed) = watch::channel(false);
-        let mut places: Vec<Destination<'_>> = Vec::new();
-        for request in outputs {
-            let destination = request.destination();
-            let output = || request.to.clone();
-            if places.iter().any(|other| other.is_same_place(destination)) {
-                return Err(SinkError::Twice { output: output() });
-            }
-            if let Some(name) = destination.unknown_format() {
-                return Err(SinkError::UnknownFormat { output: output(), name: name.to_owned() });
-            }
-            if destination.place.is_empty() {
-                return Err(SinkError::NoPlace { output: output() });
-            }
-            if destination.format != Format::Flowlog && !request.mask.is_nothing() {
-                return Err(SinkError::Masked { output: output() });
-            }
-            if !encoder.formats().has(destination.format) {
-                return Err(SinkError::Format { output: output() });
-            }
-            places.push(destination);
-        }
         let opening = |(number, request)| Opening { request, run: encoder.run(), number };
         let opened = outputs.iter().enumerate().map(opening).map(|opening| opened(&opening, limits));
         // Nothing is written where one of them cannot be opened.
@@ -445,6 +424,41 @@ pub fn formats(outputs: &[Request]) -> Formats {
     Formats::of(outputs.iter().map(|output| output.destination().format))
 }
 
+/// Whether lines of these formats can be written to all of these.
+fn validate(outputs: &[Request], formats: Formats) -> Result<(), SinkError> {
+    if outputs.is_empty() {
+        return Err(SinkError::NoOutput);
+    }
+    if outputs.len() > Wanted::MOST {
+        return Err(SinkError::TooMany { count: outputs.len() });
+    }
+    let mut places: Vec<Destination<'_>> = Vec::new();
+    for request in outputs {
+        let destination = request.destination();
+        let output = || request.to.clone();
+        if places.iter().any(|other| other.is_same_place(destination)) {
+            return Err(SinkError::Twice { output: output() });
+        }
+        if let Some(name) = destination.unknown_format() {
+            return Err(SinkError::UnknownFormat { output: output(), name: name.to_owned() });
+        }
+        if destination.place.is_empty() {
+            return Err(SinkError::NoPlace { output: output() });
+        }
+        if destination.format != Format::Flowlog && !request.mask.is_nothing() {
+            return Err(SinkError::Masked { output: output() });
+        }
+        if !formats.has(destination.format) {
+            return Err(SinkError::Format { output: output() });
+        }
+        if request.spool.is_some() && !remote::is_remote(destination.place) {
+            return Err(SinkError::NotSpooled { output: output() });
+        }
+        places.push(destination);
+    }
+    Ok(())
+}
+
 fn deadline(within: Duration) -> Instant {
     let now = Instant::now();
     now.checked_add(within).unwrap_or(now)
@@ -461,20 +475,18 @@ fn opened(opening: &Opening<'_>, limits: QueueLimits) -> Result<Opened, SinkErro
     let queue = Arc::new(Queue::new(limits));
     let (kind, output) = open(opening)?;
     let Some(place) = &opening.request.spool else { return Ok(Opened { queue, output, delivery: None }) };
-    if !remote::is_remote(opening.place()) {
-        return Err(SinkError::NotSpooled { output: opening.request.to.clone() });
-    }
     let (output, delivery) = spool::open(place, kind, output, Arc::clone(&queue), &opening.request.to)?;
     Ok(Opened { queue, output, delivery: Some(delivery) })
 }
 
 fn open(opening: &Opening<'_>) -> Result<(&'static str, Box<dyn Output>), SinkError> {
-    let place = opening.place();
-    let Some(kind) = KINDS.iter().find(|kind| (kind.takes)(place)) else {
-        return Err(remote::unknown(place));
-    };
+    let kind = kind_of(opening.place())?;
     tracing::debug!(kind = kind.name, output = opening.request.to, "open the output");
     Ok((kind.name, (kind.open)(opening)?))
+}
+
+fn kind_of(place: &str) -> Result<&'static SinkKind, SinkError> {
+    KINDS.iter().find(|kind| (kind.takes)(place)).ok_or_else(|| remote::unknown(place))
 }
 
 #[cfg(test)]

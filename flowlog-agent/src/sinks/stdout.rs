@@ -2,6 +2,7 @@
 //! agent; a reader that stops reading costs lines, never capture.
 
 use super::output::{self, Batch, Output, PIPE_BATCH_BYTES, WriteError};
+use super::probe::Step;
 use super::{SinkError, SinkKind};
 use std::fs::File;
 use std::io;
@@ -15,6 +16,7 @@ pub(super) const KIND: SinkKind = SinkKind {
         Some(_) => Err(SinkError::NotRotated { output: opening.request.to.clone() }),
         None => Ok(Box::new(Stdout::open()?)),
     },
+    probe: |_| vec![Step::fine("stdout", "whoever reads standard output has the lines".to_owned())],
     #[cfg(test)]
     fixture: tests::fixture,
     #[cfg(test)]

@@ -4,10 +4,8 @@ use super::{Ability, Row, shown_list};
 use crate::capture::Cgroups;
 use crate::capture::host::{self, under};
 use crate::cluster::watch::{self, Access, Followed, Needed, Probe, ProbedKind, ProbedNode, Reach, Timing};
-use crate::config::{Output, Overrides, Settings};
-use crate::sinks::Destination;
+use crate::config::Settings;
 use anyhow::Context as _;
-use nix::unistd::{AccessFlags, access};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -32,10 +30,7 @@ pub(super) struct ClusterArgs {
     account: Option<String>,
     /// Name of the node; default: the host name.
     #[arg(long, env = "FLOWLOG_NODE", value_name = "NAME")]
-    node: Option<String>,
-    /// The files that `flowlog run --output` is given.
-    #[arg(long, env = "FLOWLOG_OUTPUTS", value_name = "FILE", value_delimiter = ',')]
-    outputs: Option<Vec<Output>>,
+    pub(super) node: Option<String>,
 }
 
 /// What was found of the cluster.
@@ -66,8 +61,9 @@ impl ClusterArgs {
         self.in_cluster || self.kubeconfig.is_some() || self.context.is_some() || self.account.is_some()
     }
 
-    fn access(&self, at_workstation: bool) -> Access {
-        let (file, context) = (self.kubeconfig.clone(), self.context.clone());
+    fn access(&self, at_workstation: bool, settings: &Settings) -> Access {
+        let file = self.kubeconfig.clone().or_else(|| settings.kubeconfig.clone());
+        let context = self.context.clone().or_else(|| settings.context.clone());
         match (at_workstation, file) {
             // As the agent takes it: without a program that makes credentials.
             (false, Some(file)) => Access::Kubeconfig { file, context },
@@ -77,14 +73,11 @@ impl ClusterArgs {
     }
 
     /// Looks. At a workstation there is no node, unless one is named, and no pod.
-    pub(super) fn look(&self, at_workstation: bool) -> anyhow::Result<ClusterPart> {
-        let overrides =
-            Overrides { node: self.node.clone(), outputs: self.outputs.clone(), ..Overrides::default() };
-        let settings = Settings::resolve(None, &overrides)?;
+    pub(super) fn look(&self, at_workstation: bool, settings: &Settings) -> anyhow::Result<ClusterPart> {
         let node = (!at_workstation || self.node.is_some()).then_some(&*settings.node);
         let runtime = Builder::new_current_thread().enable_all().build().context("start the runtime")?;
         let asked = runtime.block_on(async {
-            let reach = Reach::find(&self.access(at_workstation)).await?;
+            let reach = Reach::find(&self.access(at_workstation, settings)).await?;
             let reach = match &self.account {
                 Some(account) => reach.taken_for(account),
                 None => reach,
@@ -106,8 +99,6 @@ impl ClusterArgs {
             part.pod.push(look_at_processes(Path::new("/")));
             part.pod.extend(addresses.map(|node| look_at_network(&node, &own)));
             part.pod.push(look_at_cgroups());
-            let files = settings.outputs.iter().filter_map(|output| Destination::of(&output.to).file());
-            part.pod.extend(files.map(look_at_output));
         }
         Ok(part)
     }
@@ -324,20 +315,6 @@ fn look_at_cgroups() -> Row {
     }
 }
 
-fn look_at_output(file: &Path) -> Row {
-    let row = Row::needed("output");
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let place = if file.exists() { file } else { folder };
-    match access(place, AccessFlags::W_OK) {
-        Ok(()) => row.ok(format!("{} can be written", file.display())),
-        Err(error) => row.missing(
-            format!("{} cannot be written: {}: {}", file.display(), place.display(), error.desc()),
-            "the agent is not started",
-            format!("mount a folder of the node (hostPath) at {}, not read-only", folder.display()),
-        ),
-    }
-}
-
 impl ClusterPart {
     pub(super) fn ability(&self) -> Ability {
         let rows = self.cluster.iter().chain(&self.pod);
@@ -409,14 +386,5 @@ mod tests {
         let own = [address("10.0.0.1"), address("172.17.0.1")];
         assert_eq!(look_at_network(&[address("10.0.0.1")], &own).state, Mark::Ok);
         assert_eq!(look_at_network(&[address("10.0.0.2")], &own).state, Mark::Degraded);
-    }
-
-    #[test]
-    fn an_output_that_cannot_be_written_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(look_at_output(&folder.path().join("flows.json")).state, Mark::Ok);
-        let row = look_at_output(&folder.path().join("not/there/flows.json"));
-        assert_eq!(row.ability(), Ability::CannotRun);
-        assert!(row.found.contains("No such file"), "{row:?}");
     }
 }

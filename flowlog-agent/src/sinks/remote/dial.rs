@@ -5,10 +5,12 @@ use super::{Remote, tls};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::{Builder, Runtime};
+use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 /// A peer that went without a word while nothing is sent is noticed after a minute.
@@ -70,16 +72,24 @@ impl Dialer {
         if !self.encrypted {
             return Ok(Box::new(tcp));
         }
-        let name = ServerName::try_from(self.host.name.clone()).map_err(io::Error::other)?;
-        let connector = tls::connector(&self.remote)?;
-        let shaken = within(self.remote.timeout, connector.connect(name, tcp)).await;
+        let shaken = self.shake(tcp).await;
         Ok(Box::new(shaken.map_err(|error| io::Error::new(error.kind(), format!("TLS with {to}: {error}")))?))
     }
 
-    async fn connect(&self) -> io::Result<TcpStream> {
+    /// Addresses of the host.
+    pub(super) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let Host { name, port } = &self.host;
-        let addresses = within(self.remote.timeout, lookup_host((name.as_str(), *port))).await?;
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+        let found = within(self.remote.timeout, lookup_host((name.as_str(), *port))).await?;
+        let addresses: Vec<SocketAddr> = found.collect();
+        if addresses.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(addresses)
+    }
+
+    /// A connection to the first of these that takes one.
+    pub(super) async fn reach(&self, addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in addresses {
             match within(self.remote.timeout, TcpStream::connect(address)).await {
                 Ok(stream) => return tune(stream, self.remote.timeout),
@@ -87,6 +97,17 @@ impl Dialer {
             }
         }
         Err(last)
+    }
+
+    /// TLS over a connection.
+    pub(super) async fn shake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+        let name = ServerName::try_from(self.host.name.clone()).map_err(io::Error::other)?;
+        let connector = tls::connector(&self.remote)?;
+        within(self.remote.timeout, connector.connect(name, tcp)).await
+    }
+
+    async fn connect(&self) -> io::Result<TcpStream> {
+        self.reach(&self.resolve().await?).await
     }
 }
 

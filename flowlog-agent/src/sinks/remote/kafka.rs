@@ -4,10 +4,12 @@
 use super::dial::{Reactor, within};
 use super::halving::{self, Said};
 use super::place::{Host, Place};
+use super::probe::{unusable, way};
 use super::secret::Secret;
 use super::tls;
 use crate::record::Line;
 use crate::sinks::output::{Batch, Framer, Output, WriteError};
+use crate::sinks::probe::{Step, stopped};
 use crate::sinks::{Opening, Remote, SinkError, SinkKind};
 
 use rskafka::BackoffConfig;
@@ -26,6 +28,7 @@ pub(in crate::sinks) const KIND: SinkKind = SinkKind {
     name: "kafka",
     takes: |place| place.starts_with("kafka://") || place.starts_with("kafkas://"),
     open: |opening| Ok(Box::new(Kafka::open(opening)?)),
+    probe,
     #[cfg(test)]
     fixture: tests::fixture,
     #[cfg(test)]
@@ -45,6 +48,31 @@ struct Kafka {
     node: Vec<u8>,
     password: Option<(String, Secret)>,
     partition: Option<Arc<PartitionClient>>,
+}
+
+/// As far as the leader of the partition that lines go to.
+fn probe(opening: &Opening<'_>) -> Vec<Step> {
+    let mut kafka = match Kafka::open(opening) {
+        Ok(kafka) => kafka,
+        Err(error) => return vec![unusable(&error)],
+    };
+    let mut steps = way(opening);
+    if !stopped(&steps) {
+        let topic = kafka.topic.clone();
+        steps.push(match kafka.connect() {
+            Ok(partition) => Step::fine(
+                "topic",
+                format!("{topic}: lines of this node go to its partition {}", partition.partition()),
+            ),
+            Err(error) => Step::away(
+                "topic",
+                format!("{topic} is not to be had: {error}"),
+                "see that the topic is there, that the user and the password are right and may describe and write it, \
+                 and that the brokers advertise names and ports that this node reaches",
+            ),
+        });
+    }
+    steps
 }
 
 impl Kafka {

@@ -3,12 +3,14 @@
 //! A write goes out on the sink's own thread, under a time-out. What the far end confirms is written; what it refuses for
 //! good is told as lost; all else is tried again, so that a line can come twice and none is missed in silence.
 
+mod certificate;
 mod dial;
 mod halving;
 pub(super) mod http;
 pub(super) mod kafka;
 mod needs;
 mod place;
+mod probe;
 mod secret;
 pub(super) mod syslog;
 mod tls;

@@ -5,8 +5,10 @@
 
 use super::dial::{Dialer, Reactor, Stream, within};
 use super::place::Place;
+use super::probe::{unusable, way};
 use crate::record::{Content, Line};
 use crate::sinks::output::{Batch, Framer, Output, WriteError};
+use crate::sinks::probe::{Step, stopped};
 use crate::sinks::{Opening, SinkError, SinkKind};
 use jiff::fmt::temporal::DateTimePrinter;
 use std::collections::VecDeque;
@@ -19,6 +21,7 @@ pub(in crate::sinks) const KIND: SinkKind = SinkKind {
     name: "syslog",
     takes: |place| place.starts_with("syslog://") || place.starts_with("syslogs://"),
     open: |opening| Ok(Box::new(Syslog::open(opening)?)),
+    probe,
     #[cfg(test)]
     fixture: tests::fixture,
     #[cfg(test)]
@@ -56,6 +59,19 @@ struct Syslog {
 struct Header {
     host: String,
     run: String,
+}
+
+/// No further than to its door.
+fn probe(opening: &Opening<'_>) -> Vec<Step> {
+    if let Err(error) = Syslog::open(opening) {
+        return vec![unusable(&error)];
+    }
+    let mut steps = way(opening);
+    if !stopped(&steps) {
+        let found = "syslog has no answers: what becomes of lines there cannot be told from here";
+        steps.push(Step::fine("answer", found.to_owned()));
+    }
+    steps
 }
 
 impl Syslog {

@@ -45,7 +45,8 @@ pub(super) fn client_config(remote: &Remote) -> io::Result<ClientConfig> {
     })
 }
 
-fn certificates_of(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+/// The certificates of a file, PEM.
+pub(super) fn certificates_of(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
     let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
     let found = read
         .map_err(|error| io::Error::other(format!("read the certificates of {}: {error}", file.display())))?;

@@ -12,7 +12,9 @@ mod store;
 mod tests;
 
 use super::SinkError;
+use super::file::probe::{look_at_folder, look_at_space};
 use super::output::{Batch, Framer, Output, WriteError};
+use super::probe::{Standing, Step};
 use super::queue::Queue;
 use crate::record::{Line, SpoolCounters};
 use courier::Courier;
@@ -105,6 +107,20 @@ pub(super) fn open(
         .map_err(|source| SinkError::Thread { output: name.to_owned(), source })?;
     let spooled = Box::new(Spooled { store: Arc::clone(&store), framer });
     Ok((spooled, Delivery { store, thread }))
+}
+
+/// Whether lines could wait in its folder. One that is made at the start needs its parent.
+pub(super) fn probe(place: &SpoolPlace) -> Step {
+    let folder =
+        if place.folder.exists() { &*place.folder } else { place.folder.parent().unwrap_or(&place.folder) };
+    let step = look_at_folder(folder);
+    if step.standing != Standing::Fine {
+        return Step { name: "spool", ..step };
+    }
+    let held = store::bytes_in(&place.folder);
+    let step = look_at_space(folder, Some(place.bytes.saturating_sub(held)));
+    let waits = format!("{}: {held} of {} bytes wait; {}", place.folder.display(), place.bytes, step.found);
+    Step { name: "spool", found: waits, ..step }
 }
 
 impl Delivery {

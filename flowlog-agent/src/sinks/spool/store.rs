@@ -514,6 +514,14 @@ fn numbers(folder: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// Bytes of a spool's files in this folder, where there is one.
+pub(super) fn bytes_in(folder: &Path) -> u64 {
+    let files = numbers(folder).unwrap_or_default();
+    let sizes =
+        files.into_iter().filter_map(|number| Some(fs::metadata(path_of(folder, number)).ok()?.len()));
+    sizes.sum()
+}
+
 /// What lies there in the frames of another protocol would be refused line by line.
 fn check_kind(path: &Path, kind: &str) -> io::Result<()> {
     let mut head = [0; HEAD_BYTES];

@@ -137,7 +137,18 @@ impl Client {
 
     /// Post this, and read what is answered.
     pub(super) fn post(&mut self, path: &str, body: Vec<u8>) -> io::Result<Answer> {
-        let request = self.request(path, body)?;
+        self.ask(Method::POST, path, self.content_type, body)
+    }
+
+    /// The same by another method, or of another kind.
+    pub(super) fn ask(
+        &mut self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> io::Result<Answer> {
+        let request = self.request(method, path, content_type, body)?;
         let Self { dialer, reactor, sender, .. } = self;
         let kept = sender.take().filter(|sender| !sender.is_closed());
         let (answer, left) = reactor.run(async {
@@ -157,18 +168,24 @@ impl Client {
         Ok(answer)
     }
 
-    fn request(&self, path: &str, body: Vec<u8>) -> io::Result<Request<Full<Bytes>>> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Vec<u8>,
+    ) -> io::Result<Request<Full<Bytes>>> {
         let mut request = Request::builder()
-            .method(Method::POST)
+            .method(method)
             .uri(path)
             .header(HOST, self.dialer.authority())
             .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "*/*")
-            .header(CONTENT_TYPE, self.content_type);
+            .header(CONTENT_TYPE, content_type);
         if let Some(pass) = self.pass.header()? {
             request = request.header(AUTHORIZATION, pass);
         }
-        let body = if self.compressed {
+        let body = if self.compressed && !body.is_empty() {
             request = request.header(CONTENT_ENCODING, "gzip");
             let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
             gzip.write_all(&body)?;

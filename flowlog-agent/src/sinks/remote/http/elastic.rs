@@ -3,20 +3,24 @@
 
 use super::client::{Answer, Client};
 use super::post::{Post, Protocol, by_status};
+use super::probe::{Asked, probe, refused};
 use crate::record::Line;
 use crate::sinks::output::Framer;
+use crate::sinks::probe::Step;
 use crate::sinks::remote::halving::Said;
 use crate::sinks::remote::place::Place;
 use crate::sinks::{Opening, SinkError, SinkKind};
 use serde::Deserialize;
+use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 pub(in crate::sinks) const KIND: SinkKind = SinkKind {
     name: "elastic",
     takes: |place| place.starts_with("elastic+http://") || place.starts_with("elastic+https://"),
     open: |opening| Ok(Box::new(open(opening)?)),
+    probe: |opening| probe(opening, open, ask),
     #[cfg(test)]
     fixture: || super::tests::fixture("elastic+http", "/flows", super::server::Kind::Elastic),
     #[cfg(test)]
@@ -52,6 +56,26 @@ struct Trouble {
     reason: Option<String>,
 }
 
+/// What it says of itself.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct About {
+    cluster_name: String,
+    version: Version,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Version {
+    number: String,
+    distribution: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Rights {
+    has_all_requested: bool,
+}
+
 fn open(opening: &Opening<'_>) -> Result<Post, SinkError> {
     let place = Place::of(opening.place())?;
     let index = place.path.trim_matches('/');
@@ -68,6 +92,42 @@ fn open(opening: &Opening<'_>) -> Result<Post, SinkError> {
         linger: opening.remote().linger,
         asked: None,
     })
+}
+
+/// Who it is, whether we may create documents in the index, and whether that is there.
+fn ask(asked: &mut Asked<'_>) -> io::Result<Vec<Step>> {
+    let answer = asked.get("/")?;
+    if !answer.status.is_success() {
+        return Ok(vec![refused(&answer)]);
+    }
+    let about: About = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let mut steps = vec![Step::fine("answer", about.told())];
+    let index = asked.path().trim_start_matches('/').split('/').next().unwrap_or_default().to_owned();
+    let question = json!({"index": [{"names": [index], "privileges": ["create_doc"]}]}).to_string();
+    let rights = asked.post_json("/_security/user/_has_privileges", question)?;
+    // OpenSearch, and Elasticsearch without its security, do not know the question.
+    let rights: Option<Rights> =
+        serde_json::from_slice(&rights.body).ok().filter(|_| rights.status.is_success());
+    if let Some(Rights { has_all_requested }) = rights {
+        steps.push(match has_all_requested {
+            true => Step::fine("rights", format!("documents may be created in {index}")),
+            false => Step::away(
+                "rights",
+                format!("no document may be created in {index}"),
+                format!("give the key, or the user's role, the privilege `create_doc` on {index}"),
+            ),
+        });
+    }
+    let there = asked.head(&format!("/{index}"))?;
+    steps.push(match there.status.as_u16() {
+        200..=299 => Step::fine("index", format!("{index} is there")),
+        404 => Step::fine(
+            "index",
+            format!("{index} is not there: the first record makes it, where a template or action.auto_create_index allows"),
+        ),
+        _ => Step::fine("index", format!("whether {index} is there is not told: status {}", there.status)),
+    });
+    Ok(steps)
 }
 
 impl Framer for Elastic {
@@ -112,6 +172,16 @@ fn of_items<'a>(items: impl Iterator<Item = Option<&'a Item>>) -> Said {
         }
     }
     if refused.is_empty() { Said::Taken } else { Said::Without(refused, why) }
+}
+
+impl About {
+    fn told(&self) -> String {
+        let Self { cluster_name, version: Version { number, distribution } } = self;
+        let clean =
+            |text: &str| text.chars().filter(|letter| !letter.is_control()).take(80).collect::<String>();
+        let kind = distribution.as_deref().unwrap_or("elasticsearch");
+        format!("{} {}, cluster {}", clean(kind), clean(number), clean(cluster_name))
+    }
 }
 
 impl Item {

@@ -8,6 +8,7 @@ pub(in crate::sinks) mod elastic;
 pub(in crate::sinks) mod ndjson;
 pub(in crate::sinks) mod otlp;
 mod post;
+mod probe;
 pub(in crate::sinks) mod splunk;
 
 #[cfg(test)]

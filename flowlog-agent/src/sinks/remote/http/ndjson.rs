@@ -2,11 +2,14 @@
 
 use super::client::{Answer, Client};
 use super::post::{Post, Protocol, by_status};
+use super::probe::{Asked, probe};
 use crate::record::Line;
 use crate::sinks::output::Framer;
+use crate::sinks::probe::Step;
 use crate::sinks::remote::halving::Said;
 use crate::sinks::remote::place::Place;
 use crate::sinks::{Opening, SinkError, SinkKind};
+use std::io;
 use std::sync::Arc;
 
 pub(in crate::sinks) const KIND: SinkKind = SinkKind {
@@ -17,6 +20,7 @@ pub(in crate::sinks) const KIND: SinkKind = SinkKind {
             .any(|scheme| place.starts_with(scheme))
     },
     open: |opening| Ok(Box::new(open(opening)?)),
+    probe: |opening| probe(opening, open, ask),
     #[cfg(test)]
     fixture: || super::tests::fixture("ndjson+http", "/", super::server::Kind::Lines),
     #[cfg(test)]
@@ -35,6 +39,12 @@ fn open(opening: &Opening<'_>) -> Result<Post, SinkError> {
         linger: opening.remote().linger,
         asked: None,
     })
+}
+
+/// Whoever takes lines says of nothing else what it thinks.
+fn ask(_: &mut Asked<'_>) -> io::Result<Vec<Step>> {
+    let found = "whether it takes lines cannot be told without sending one: nothing was sent";
+    Ok(vec![Step::fine("answer", found.to_owned())])
 }
 
 impl Framer for Ndjson {

@@ -4,9 +4,11 @@
 
 use super::client::{Answer, Client};
 use super::post::{Post, Protocol, by_status};
+use super::probe::{Asked, probe, refused};
 use crate::model::Severity;
 use crate::record::{Content, Line};
 use crate::sinks::output::{Batch, Framer};
+use crate::sinks::probe::Step;
 use crate::sinks::remote::halving::Said;
 use crate::sinks::remote::place::Place;
 use crate::sinks::{Opening, SinkError, SinkKind};
@@ -18,6 +20,7 @@ use opentelemetry_proto::tonic::logs::v1::{LogRecord, SeverityNumber};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,6 +28,7 @@ pub(in crate::sinks) const KIND: SinkKind = SinkKind {
     name: "otlp",
     takes: |place| place.starts_with("otlp+http://") || place.starts_with("otlp+https://"),
     open: |opening| Ok(Box::new(open(opening)?)),
+    probe: |opening| probe(opening, open, ask),
     #[cfg(test)]
     fixture: || super::tests::fixture("otlp+http", "", super::server::Kind::Otlp),
     #[cfg(test)]
@@ -80,6 +84,20 @@ fn open(opening: &Opening<'_>) -> Result<Post, SinkError> {
         linger: opening.remote().linger,
         asked: None,
     })
+}
+
+/// A request without a record.
+fn ask(asked: &mut Asked<'_>) -> io::Result<Vec<Step>> {
+    let answer = asked.post(Vec::new())?;
+    Ok(vec![match answer.status.as_u16() {
+        200..=299 => Step::fine("answer", "it takes requests for logs".to_owned()),
+        404 | 405 => Step::away(
+            "answer",
+            answer.told(),
+            "name the port at which the collector takes OTLP over HTTP, and its path where that is not /v1/logs",
+        ),
+        _ => refused(&answer),
+    }])
 }
 
 fn any(text: &str) -> AnyValue {

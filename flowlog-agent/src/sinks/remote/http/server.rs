@@ -54,6 +54,12 @@ pub(in crate::sinks) struct State {
     /// Of each request: path, headers, lines.
     pub(in crate::sinks) requests: Vec<(String, BTreeMap<String, String>, usize)>,
     ids: BTreeMap<String, usize>,
+    /// Elastic: whether documents may be created in the index; absent: it knows no such question, as OpenSearch.
+    pub(in crate::sinks) may_create: Option<bool>,
+    /// Elastic: whether there is an index.
+    pub(in crate::sinks) has_index: bool,
+    /// Splunk: whether it is well.
+    pub(in crate::sinks) ill: bool,
 }
 
 pub(in crate::sinks) struct Server {
@@ -106,6 +112,7 @@ impl Drop for Server {
 }
 
 struct Asked {
+    method: String,
     path: String,
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
@@ -117,7 +124,8 @@ fn read_request(stream: &TcpStream) -> Option<Asked> {
     if reader.read_line(&mut line).ok()? == 0 {
         return None;
     }
-    let path = line.strip_prefix("POST ")?.split(' ').next()?.to_owned();
+    let (method, rest) = line.split_once(' ')?;
+    let (method, path) = (method.to_owned(), rest.split(' ').next()?.to_owned());
     let mut headers = BTreeMap::new();
     loop {
         let mut line = String::new();
@@ -125,14 +133,14 @@ fn read_request(stream: &TcpStream) -> Option<Asked> {
         let Some((name, value)) = line.trim_end().split_once(": ") else { break };
         headers.insert(name.to_ascii_lowercase(), value.to_owned());
     }
-    let mut body = vec![0; headers["content-length"].parse().unwrap()];
+    let mut body = vec![0; headers.get("content-length").map_or(0, |length| length.parse().unwrap())];
     reader.read_exact(&mut body).ok()?;
     if headers.get("content-encoding").is_some_and(|coding| coding == "gzip") {
         let mut plain = Vec::new();
         GzDecoder::new(&*body).read_to_end(&mut plain).unwrap();
         body = plain;
     }
-    Some(Asked { path, headers, body })
+    Some(Asked { method, path, headers, body })
 }
 
 /// One request; false when the connection is over.
@@ -177,6 +185,9 @@ fn take(state: &mut State, kind: Kind, asked: &Asked, item: Option<u16>) -> (u16
             r#"{"text":"Invalid token","code":4}"#.to_owned(),
         );
     }
+    if let Some(answer) = about(state, kind, asked) {
+        return answer;
+    }
     if state.most_bytes.is_some_and(|most| asked.body.len() > most) {
         return (413, String::new());
     }
@@ -198,6 +209,37 @@ fn take(state: &mut State, kind: Kind, asked: &Asked, item: Option<u16>) -> (u16
         }
         Kind::Splunk => take_events(state, asked, text),
         Kind::Elastic => take_bulk(state, asked, text, item),
+    }
+}
+
+/// What is asked where no line is sent.
+fn about(state: &State, kind: Kind, asked: &Asked) -> Option<(u16, String)> {
+    let told = |status: u16, body: Value| Some((status, body.to_string()));
+    match (kind, &*asked.method, &*asked.path) {
+        (Kind::Splunk, "GET", "/services/collector/health") if state.ill => {
+            told(503, json!({"text": "HEC is unhealthy, queues are full", "code": 18}))
+        }
+        (Kind::Splunk, "GET", "/services/collector/health") => {
+            told(200, json!({"text": "HEC is healthy", "code": 17}))
+        }
+        (Kind::Splunk, "POST", _) if asked.body.is_empty() => {
+            told(400, json!({"text": "No data", "code": 5}))
+        }
+        (Kind::Elastic, "GET", "/") => {
+            told(200, json!({"cluster_name": "logs", "version": {"number": "8.15.0"}}))
+        }
+        (Kind::Elastic, "HEAD", "/flows") => Some((if state.has_index { 200 } else { 404 }, String::new())),
+        (Kind::Elastic, "POST", "/_security/user/_has_privileges") => match state.may_create {
+            Some(may) => {
+                assert_eq!(asked.headers["content-type"], "application/json");
+                let asked: Value = serde_json::from_slice(&asked.body).unwrap();
+                assert_eq!(asked["index"], json!([{"names": ["flows"], "privileges": ["create_doc"]}]));
+                told(200, json!({"username": "flowlog", "has_all_requested": may}))
+            }
+            None => told(400, json!({"error": "no handler found for uri"})),
+        },
+        (_, "POST", _) => None,
+        other => panic!("{other:?}"),
     }
 }
 

@@ -4,19 +4,22 @@
 
 use super::client::{Answer, Client};
 use super::post::{Post, Protocol, by_status};
+use super::probe::{Asked, probe, refused};
 use crate::record::Line;
 use crate::sinks::output::Framer;
+use crate::sinks::probe::Step;
 use crate::sinks::remote::halving::Said;
 use crate::sinks::remote::place::Place;
 use crate::sinks::{Opening, SinkError, SinkKind};
 use serde::Deserialize;
-use std::io::Write as _;
+use std::io::{self, Write as _};
 use std::sync::Arc;
 
 pub(in crate::sinks) const KIND: SinkKind = SinkKind {
     name: "splunk",
     takes: |place| place.starts_with("splunk+http://") || place.starts_with("splunk+https://"),
     open: |opening| Ok(Box::new(open(opening)?)),
+    probe: |opening| probe(opening, open, ask),
     #[cfg(test)]
     fixture: || super::tests::fixture("splunk+http", "", super::server::Kind::Splunk),
     #[cfg(test)]
@@ -25,6 +28,12 @@ pub(in crate::sinks) const KIND: SinkKind = SinkKind {
 
 /// Where it takes events with their times.
 const PATH: &str = "/services/collector/event";
+
+/// Where it tells of itself.
+const HEALTH: &str = "/services/collector/health";
+
+/// What it says of a request without data, once it knows who asks.
+const NO_DATA: u16 = 5;
 
 /// What it says of data rather than of itself: no data, invalid data, no or an empty event, fields that it cannot index.
 const OF_DATA: [u16; 5] = [5, 6, 12, 13, 15];
@@ -51,6 +60,30 @@ fn open(opening: &Opening<'_>) -> Result<Post, SinkError> {
         linger: opening.remote().linger,
         asked: None,
     })
+}
+
+/// Its health, and a request without an event: a token that it knows is told that no data is there.
+fn ask(asked: &mut Asked<'_>) -> io::Result<Vec<Step>> {
+    let health = asked.get(HEALTH)?;
+    let mut steps = vec![match health.status.as_u16() {
+        200..=299 => Step::fine("health", "the collector is healthy".to_owned()),
+        503 => Step::away("health", health.told(), "wait until the indexer takes events again"),
+        _ => Step::fine("health", format!("not told: {}", health.told())),
+    }];
+    let answer = asked.post(Vec::new())?;
+    let told: Option<Told> = serde_json::from_slice(&answer.body).ok();
+    steps.push(match told.map(|told| told.code) {
+        Some(NO_DATA) => Step::fine("token", "the collector knows the token".to_owned()),
+        Some(1) => Step::away("token", answer.told(), "switch the token on, or give another"),
+        Some(2..=4) => {
+            Step::away("token", answer.told(), "give the token of an HTTP Event Collector: `token_file`")
+        }
+        _ if answer.status.as_u16() == 404 => {
+            Step::away("token", answer.told(), "name the port of the HTTP Event Collector, 8088 as it ships")
+        }
+        _ => refused(&answer),
+    });
+    Ok(steps)
 }
 
 impl Framer for Splunk {

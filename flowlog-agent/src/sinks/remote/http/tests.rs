@@ -3,7 +3,7 @@ use crate::model::{Class, LossCause};
 use crate::record::{Line, SinkCounters};
 use crate::sinks::remote::Remote;
 use crate::sinks::tests::{Fixture, LONG, encoder, flow, gap, only, start, wait_until};
-use crate::sinks::{Opening, QueueLimits, Request, SinkError, Sinks, open};
+use crate::sinks::{Opening, QueueLimits, Request, SinkError, Sinks, Standing, open, probe};
 use opentelemetry_proto::tonic::collector::logs::v1::{ExportLogsPartialSuccess, ExportLogsServiceResponse};
 use prost::Message as _;
 use serde_json::Value;
@@ -294,6 +294,71 @@ fn an_index_has_to_be_named() {
         let error = output(place, &quick()).err().unwrap().to_string();
         assert!(error.contains("has to end with an index or a data stream"), "{place}: {error}");
     }
+}
+
+fn steps(kind: Kind, server: &Server, remote: &Remote) -> Vec<(&'static str, Standing, String)> {
+    let request = Request { remote: remote.clone(), ..Request::from(&*place(kind, server.port)) };
+    let found = probe(&[request], encoder().run()).unwrap();
+    let steps = found.into_iter().flat_map(|found| found.steps);
+    steps.map(|step| (step.name, step.standing, step.found)).collect()
+}
+
+fn of(steps: &[(&'static str, Standing, String)]) -> Vec<(&'static str, Standing)> {
+    steps.iter().map(|(name, standing, _)| (*name, *standing)).collect()
+}
+
+#[test]
+fn one_that_takes_lines_is_found_to_without_a_line() {
+    use Standing::Fine;
+    for (kind, expected) in [
+        (Kind::Lines, &["connection", "answer"][..]),
+        (Kind::Splunk, &["connection", "health", "token"]),
+        (Kind::Elastic, &["connection", "answer", "index"]),
+        (Kind::Otlp, &["connection", "answer"]),
+    ] {
+        let server = Server::start(kind);
+        let steps = steps(kind, &server, &quick());
+        let expected: Vec<_> = expected.iter().map(|name| (*name, Fine)).collect();
+        assert_eq!(of(&steps), expected, "{kind:?}: {steps:?}");
+        assert_eq!(server.taken().len(), 0, "{kind:?}");
+    }
+}
+
+#[test]
+fn what_an_output_lacks_is_found_and_what_to_do_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, "old").unwrap();
+    let remote = Remote { token_file: Some(file), ..quick() };
+    for kind in [Kind::Splunk, Kind::Elastic, Kind::Otlp] {
+        let server = Server::start(kind);
+        server.state.lock().unwrap().pass = Some("another".to_owned());
+        let steps = steps(kind, &server, &remote);
+        assert_eq!(steps.last().unwrap().1, Standing::Away, "{kind:?}: {steps:?}");
+        assert!(steps.last().unwrap().2.contains("Invalid token"), "{kind:?}: {steps:?}");
+    }
+    let server = Server::start(Kind::Elastic);
+    for (may, there, expected) in [
+        (Some(true), true, Standing::Fine),
+        (Some(false), true, Standing::Away),
+        (Some(true), false, Standing::Fine),
+    ] {
+        {
+            let mut state = server.state.lock().unwrap();
+            (state.may_create, state.has_index) = (may, there);
+        }
+        let steps = steps(Kind::Elastic, &server, &quick());
+        assert_eq!(of(&steps)[2..], [("rights", expected), ("index", Standing::Fine)], "{steps:?}");
+        assert_eq!(steps[3].2.contains("is not there"), !there, "{steps:?}");
+        assert!(steps[1].2.contains("8.15.0, cluster logs"), "{steps:?}");
+    }
+    let server = Server::start(Kind::Splunk);
+    server.state.lock().unwrap().ill = true;
+    assert_eq!(of(&steps(Kind::Splunk, &server, &quick()))[1], ("health", Standing::Away));
+    let server = Server::start(Kind::Otlp);
+    server.fail([Fault::Stall]);
+    let late = steps(Kind::Otlp, &server, &quick());
+    assert!(late.last().unwrap().2.contains("it took longer than"), "{late:?}");
 }
 
 #[test]

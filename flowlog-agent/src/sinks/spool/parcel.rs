@@ -123,7 +123,9 @@ fn append_loss(loss: &Loss, out: &mut Vec<u8>) {
         [place(&STAGES, &loss.stage), place(&CAUSES, &loss.cause)].map(|place| place.unwrap_or(u8::MAX));
     out.extend_from_slice(&[stage, cause, class, length]);
     for time in [loss.first, loss.last] {
-        out.extend_from_slice(&time.as_microsecond().to_le_bytes());
+        // Until 2262 that is all of it.
+        let nanoseconds = i64::try_from(time.as_nanosecond()).unwrap_or(i64::MAX);
+        out.extend_from_slice(&nanoseconds.to_le_bytes());
     }
     out.extend_from_slice(what.get(..usize::from(length)).unwrap_or_default());
 }
@@ -133,7 +135,7 @@ fn read_loss(count: u64, rest: &[u8]) -> Option<(Parcel, &[u8])> {
     let (first, rest) = rest.split_first_chunk()?;
     let (last, rest) = rest.split_first_chunk()?;
     let (what, frame) = rest.split_at_checked(usize::from(*length))?;
-    let time = |bytes: &[u8; 8]| Timestamp::from_microsecond(i64::from_le_bytes(*bytes)).ok();
+    let time = |bytes: &[u8; 8]| Timestamp::from_nanosecond(i64::from_le_bytes(*bytes).into()).ok();
     let loss = Loss {
         stage: *STAGES.get(usize::from(*stage))?,
         cause: *CAUSES.get(usize::from(*cause))?,
@@ -186,12 +188,10 @@ mod tests {
         }
         comes_back(&Parcel::Finding);
         comes_back(&Parcel::Other);
-        let (first, last) =
-            (Timestamp::from_microsecond(7), Timestamp::from_microsecond(1_800_000_000_000_001));
+        let [first, last] = [7, 1_800_000_000_000_000_001].map(|at| Timestamp::from_nanosecond(at).unwrap());
         for (stage, cause) in STAGES.iter().flat_map(|stage| CAUSES.iter().map(move |cause| (*stage, *cause)))
         {
             for class in [None, Some(Class::DeniedAttempt)] {
-                let (first, last) = (first.clone().unwrap(), last.clone().unwrap());
                 let what = "attempt";
                 comes_back(&Parcel::Loss(Box::new(Loss {
                     stage,

@@ -363,7 +363,7 @@ fn what_is_refused_out_of_a_spool_is_told() {
     sinks.finish(LONG);
 }
 
-fn kernel_loss(count: u64) -> crate::record::Line {
+fn kernel_loss(count: u64) -> Line {
     let time = jiff::Timestamp::UNIX_EPOCH;
     let loss = crate::model::Loss {
         stage: crate::model::LossStage::Kernel,
@@ -396,7 +396,7 @@ fn a_loss_that_is_refused_out_of_a_spool_is_told_again_as_what_it_is() {
         (&told[0]["stage"], &told[0]["cause"], &told[0]["what"], &told[0]["count"]),
         (&"kernel".into(), &"ring_full".into(), &"attempt".into(), &40.into())
     );
-    assert_eq!(told[0]["first"], "1970-01-01T00:00:00Z");
+    assert_eq!(told[0]["first"], "1970-01-01T00:00:00.000000000Z");
     let counters: SinkCounters = sinks.finish(LONG).into_values().next().unwrap();
     assert_eq!((counters.lost_lines, counters.spool.unwrap().refused_lines), (0, 1));
 }

@@ -9,6 +9,7 @@ mod outputs;
 
 use super::Called;
 use super::detach::{folder_parser, pin_folder};
+use super::selected::{self, Listed};
 use crate::capture::hooks::{ANSWERS, Attach, HOOKS, Hook};
 use crate::capture::host::{self, Host, Lockdown, under};
 use crate::capture::{self, PinnedState, PinnedThere};
@@ -32,8 +33,8 @@ pub(super) struct Args {
     #[arg(long, env = "FLOWLOG_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
     /// Outputs to try, as `flowlog run --output` is given them.
-    #[arg(long, env = "FLOWLOG_OUTPUTS", value_name = "[FORMAT=]stdout|FILE|URL", value_delimiter = ',')]
-    outputs: Option<Vec<config::Output>>,
+    #[arg(long, env = "FLOWLOG_OUTPUTS", value_name = "[FORMAT=]stdout|FILE|URL")]
+    outputs: Option<Vec<Listed>>,
     /// The cgroup2 directory that `flowlog run` would watch; default: the root of the mounted hierarchy.
     #[arg(long, env = "FLOWLOG_CGROUP_ROOT", value_name = "PATH")]
     cgroup_root: Option<PathBuf>,
@@ -201,7 +202,7 @@ impl Args {
     fn overrides(&self) -> Overrides {
         Overrides {
             node: self.cluster.node.clone(),
-            outputs: self.outputs.clone(),
+            outputs: selected::all(self.outputs.as_deref()),
             cgroup_root: self.cgroup_root.clone(),
             pin: Some(self.pin.clone()).filter(|folder| !folder.as_os_str().is_empty()),
             ..Overrides::default()

@@ -1,7 +1,7 @@
 //! `flowlog run`: capture, and write records until told to stop.
 
 use super::detach::{folder_parser, pin_folder};
-use super::selected::requests;
+use super::selected::{self, Listed, requests};
 use super::vendors::read_catalog;
 use crate::capture::btf::VMLINUX;
 use crate::capture::hooks::PACKET_HOOKS;
@@ -66,13 +66,8 @@ pub(super) struct Args {
     cgroup_root: Option<PathBuf>,
     /// Where records go: `stdout`, a file, or a place of the network such as `syslogs://HOST` (docs/operating.md has all), with
     /// `ecs=` or `ocsf=` before it in that format; may be given several times.
-    #[arg(
-        long = "output",
-        env = "FLOWLOG_OUTPUTS",
-        value_name = "[FORMAT=]stdout|FILE|URL",
-        value_delimiter = ','
-    )]
-    outputs: Option<Vec<config::Output>>,
+    #[arg(long = "output", env = "FLOWLOG_OUTPUTS", value_name = "[FORMAT=]stdout|FILE|URL")]
+    outputs: Option<Vec<Listed>>,
     /// What kinds of records outputs are given that do not say it themselves: `denials`, `findings`, classes, or `all`.
     #[arg(long, env = "FLOWLOG_ONLY", value_name = "denials|findings|CLASS", value_delimiter = ',')]
     only: Option<Vec<String>>,
@@ -178,7 +173,7 @@ impl Args {
             node: self.node.clone(),
             cluster: self.cluster.clone(),
             cgroup_root: self.cgroup_root.clone(),
-            outputs: self.outputs.clone(),
+            outputs: selected::all(self.outputs.as_deref()),
             only: self.only.clone().map(config::Words),
             each: flag(self.each),
             own_at_once: flag(self.own_at_once),

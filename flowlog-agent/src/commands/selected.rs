@@ -3,7 +3,7 @@
 use crate::config::{self, Condition as Written, Fields, Output, Rotate, Selecting, Settings, Words};
 use crate::record::{Mask, MaskError};
 use crate::selection::{Condition, Only, Selection, SelectionError};
-use crate::sinks::{Remote, Request, Rotation, SpoolPlace};
+use crate::sinks::{self, Remote, Request, Rotation, SpoolPlace};
 use std::time::Duration;
 
 /// What can mean nothing, named with its output.
@@ -15,6 +15,21 @@ pub(super) enum RequestError {
     /// What it leaves out.
     #[error(transparent)]
     Mask(#[from] MaskError),
+}
+
+/// Outputs as a flag or a variable lists them.
+#[derive(Clone, Debug)]
+pub(super) struct Listed(Vec<Output>);
+
+impl From<&str> for Listed {
+    fn from(list: &str) -> Self {
+        Self(sinks::split(list).into_iter().map(Output::from).collect())
+    }
+}
+
+/// All that were listed, in order.
+pub(super) fn all(lists: Option<&[Listed]>) -> Option<Vec<Output>> {
+    lists.map(|lists| lists.iter().flat_map(|Listed(outputs)| outputs.clone()).collect())
 }
 
 /// What is asked of each output.

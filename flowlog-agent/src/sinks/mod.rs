@@ -15,7 +15,7 @@ mod spool;
 mod stdout;
 mod writer;
 
-pub use destination::Destination;
+pub use destination::{Destination, split};
 pub use file::Rotation;
 pub use probe::{Probed, Standing, Step, probe};
 pub use queue::{QueueLimits, SinkState};

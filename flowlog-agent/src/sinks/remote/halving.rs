@@ -39,15 +39,28 @@ impl Progress {
     }
 }
 
-/// Hand a batch over, a part at a time where it has to be. Orders are looked at in between, once this long has passed.
+/// Parts of so many bytes at most, each a line at least.
+pub(super) fn parts(batch: Batch<'_>, bytes: usize) -> Vec<Range<usize>> {
+    let (mut parts, mut begin) = (Vec::new(), 0);
+    for place in 1..=batch.len() {
+        let more = batch.part(&(begin..place + 1)).len();
+        if place == batch.len() || more > bytes {
+            parts.push(begin..place);
+            begin = place;
+        }
+    }
+    parts
+}
+
+/// Hand a batch over in these parts, and in parts of these where it has to be. Orders are looked at in between, once this long has passed.
 pub(super) fn send_all(
     batch: Batch<'_>,
+    mut left: Vec<Range<usize>>,
     limit: Duration,
     mut send: impl FnMut(&Range<usize>) -> io::Result<Said>,
 ) -> Result<(), WriteError> {
     let mut progress = Progress::default();
-    let all = 0..batch.len();
-    let mut left = vec![all];
+    left.reverse();
     let begin = Instant::now();
     while let Some(places) = left.pop() {
         match send(&places) {
@@ -75,4 +88,25 @@ pub(super) fn send_all(
         }
     }
     progress.end(batch, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_as_large_as_they_may_be_and_no_line_is_left_out() {
+        let ends = [10, 20, 30, 100, 110];
+        let batch = Batch { bytes: &[0; 110], ends: &ends };
+        for (bytes, expected) in [
+            (1, &[0..1, 1..2, 2..3, 3..4, 4..5][..]),
+            (20, &[0..2, 2..3, 3..4, 4..5]),
+            (30, &[0..3, 3..4, 4..5]),
+            (80, &[0..3, 3..5]),
+            (110, &[0..5]),
+        ] {
+            assert_eq!(parts(batch, bytes), expected, "{bytes}");
+        }
+        assert!(parts(Batch { bytes: &[], ends: &[] }, 10).is_empty());
+    }
 }

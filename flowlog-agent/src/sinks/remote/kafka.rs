@@ -244,7 +244,7 @@ impl Output for Kafka {
 
     fn write(&mut self, batch: Batch<'_>, _: Duration) -> Result<(), WriteError> {
         let limit = self.remote.timeout;
-        halving::send_all(batch, limit, |places| self.produce(batch, places))
+        halving::send_all(batch, vec![0..batch.len()], limit, |places| self.produce(batch, places))
     }
 
     fn linger(&self) -> Duration {

@@ -13,7 +13,8 @@ use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
+    USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -92,6 +93,8 @@ pub(super) struct Client {
     pass: Pass,
     compressed: bool,
     content_type: &'static str,
+    /// What every request says beside what all of them say.
+    more: Option<(HeaderName, HeaderValue)>,
 }
 
 impl Client {
@@ -117,7 +120,13 @@ impl Client {
             pass,
             compressed: remote.compressed,
             content_type,
+            more: None,
         })
+    }
+
+    /// The same with a header more in each request.
+    pub(super) fn with_header(self, name: HeaderName, value: HeaderValue) -> Self {
+        Self { more: Some((name, value)), ..self }
     }
 
     /// The secret of now.
@@ -182,6 +191,9 @@ impl Client {
             .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "*/*")
             .header(CONTENT_TYPE, content_type);
+        if let Some((name, value)) = &self.more {
+            request = request.header(name, value);
+        }
         if let Some(pass) = self.pass.header()? {
             request = request.header(AUTHORIZATION, pass);
         }

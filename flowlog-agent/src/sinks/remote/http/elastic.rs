@@ -91,6 +91,7 @@ fn open(opening: &Opening<'_>) -> Result<Post, SinkError> {
         batch_bytes: opening.remote().batch_bytes,
         linger: opening.remote().linger,
         asked: None,
+        receipts: None,
     })
 }
 

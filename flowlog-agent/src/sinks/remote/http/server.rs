@@ -58,8 +58,15 @@ pub(in crate::sinks) struct State {
     pub(in crate::sinks) may_create: Option<bool>,
     /// Elastic: whether there is an index.
     pub(in crate::sinks) has_index: bool,
-    /// Splunk: whether it is well.
+    /// Splunk: whether it is not well.
     pub(in crate::sinks) ill: bool,
+    /// Splunk: where its token has acknowledgements, after how many questions one comes.
+    pub(in crate::sinks) acknowledged_after: Option<usize>,
+    /// Splunk: what is not acknowledged, and how often it was asked for.
+    pub(in crate::sinks) unacknowledged: BTreeMap<u64, usize>,
+    /// Splunk: most of these at a time.
+    pub(in crate::sinks) most_unacknowledged: usize,
+    receipts: u64,
 }
 
 pub(in crate::sinks) struct Server {
@@ -213,7 +220,7 @@ fn take(state: &mut State, kind: Kind, asked: &Asked, item: Option<u16>) -> (u16
 }
 
 /// What is asked where no line is sent.
-fn about(state: &State, kind: Kind, asked: &Asked) -> Option<(u16, String)> {
+fn about(state: &mut State, kind: Kind, asked: &Asked) -> Option<(u16, String)> {
     let told = |status: u16, body: Value| Some((status, body.to_string()));
     match (kind, &*asked.method, &*asked.path) {
         (Kind::Splunk, "GET", "/services/collector/health") if state.ill => {
@@ -225,6 +232,7 @@ fn about(state: &State, kind: Kind, asked: &Asked) -> Option<(u16, String)> {
         (Kind::Splunk, "POST", _) if asked.body.is_empty() => {
             told(400, json!({"text": "No data", "code": 5}))
         }
+        (Kind::Splunk, "POST", "/services/collector/ack") => Some(acknowledge(state, asked)),
         (Kind::Elastic, "GET", "/") => {
             told(200, json!({"cluster_name": "logs", "version": {"number": "8.15.0"}}))
         }
@@ -241,6 +249,30 @@ fn about(state: &State, kind: Kind, asked: &Asked) -> Option<(u16, String)> {
         (_, "POST", _) => None,
         other => panic!("{other:?}"),
     }
+}
+
+/// As docs.splunk.com has it ("About HTTP Event Collector Indexer Acknowledgment"): what was told to be true once is forgotten.
+fn acknowledge(state: &mut State, asked: &Asked) -> (u16, String) {
+    let Some(after) = state.acknowledged_after else {
+        return (400, json!({"text": "ACK is disabled", "code": 14}).to_string());
+    };
+    if !asked.headers.contains_key("x-splunk-request-channel") {
+        return (400, json!({"text": "Data channel is missing", "code": 10}).to_string());
+    }
+    let question: Value = serde_json::from_slice(&asked.body).unwrap();
+    let mut acks = serde_json::Map::new();
+    for number in question["acks"].as_array().unwrap().iter().map(|number| number.as_u64().unwrap()) {
+        let times = state.unacknowledged.get_mut(&number).map(|times| {
+            *times += 1;
+            *times
+        });
+        let there = times.is_some_and(|times| times >= after);
+        if there {
+            state.unacknowledged.remove(&number);
+        }
+        acks.insert(number.to_string(), there.into());
+    }
+    (200, json!({"acks": acks}).to_string())
 }
 
 fn take_logs(state: &mut State, asked: &Asked) -> (u16, String) {
@@ -285,6 +317,10 @@ fn text_of(value: Option<AnyValue>) -> String {
 
 fn take_events(state: &mut State, asked: &Asked, text: &str) -> (u16, String) {
     assert_eq!(asked.path, "/services/collector/event");
+    let channel = asked.headers.get("x-splunk-request-channel");
+    if state.acknowledged_after.is_some() && channel.is_none_or(|channel| channel.len() != 36) {
+        return (400, json!({"text": "Data channel is missing", "code": 10}).to_string());
+    }
     let events: Vec<Value> =
         serde_json::Deserializer::from_str(text).into_iter().collect::<Result<_, _>>().unwrap();
     for (number, event) in events.iter().enumerate() {
@@ -296,7 +332,14 @@ fn take_events(state: &mut State, asked: &Asked, text: &str) -> (u16, String) {
         }
     }
     state.taken.extend(events.iter().map(|event| event["event"].to_string()));
-    (200, r#"{"text":"Success","code":0}"#.to_owned())
+    if state.acknowledged_after.is_none() {
+        return (200, r#"{"text":"Success","code":0}"#.to_owned());
+    }
+    let number = state.receipts;
+    state.receipts += 1;
+    state.unacknowledged.insert(number, 0);
+    state.most_unacknowledged = state.most_unacknowledged.max(state.unacknowledged.len());
+    (200, json!({"text": "Success", "code": 0, "ackId": number}).to_string())
 }
 
 fn take_bulk(state: &mut State, asked: &Asked, text: &str, some: Option<u16>) -> (u16, String) {

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-fn quick() -> Remote {
+pub(super) fn quick() -> Remote {
     Remote { timeout: Duration::from_millis(700), linger: Duration::from_millis(20), ..Remote::default() }
 }
 
@@ -30,7 +30,7 @@ fn place(kind: Kind, port: u16) -> String {
     format!("{scheme}://127.0.0.1:{port}{path}")
 }
 
-fn sinks(kind: Kind, server: &Server, remote: &Remote, limits: QueueLimits) -> Sinks {
+pub(super) fn sinks(kind: Kind, server: &Server, remote: &Remote, limits: QueueLimits) -> Sinks {
     start(output(&place(kind, server.port), remote).unwrap(), limits).0
 }
 
@@ -44,7 +44,7 @@ pub(super) fn fixture(scheme: &str, path: &str, kind: Kind) -> Fixture {
 const ALL: [Kind; 4] = [Kind::Lines, Kind::Splunk, Kind::Elastic, Kind::Otlp];
 
 /// Which gaps were told, each once however often it came.
-fn told(lines: &[String]) -> BTreeSet<u64> {
+pub(super) fn told(lines: &[String]) -> BTreeSet<u64> {
     let parsed = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let gaps =
         parsed.filter_map(|line| line["agent"]["gap"]["reason"].as_str()?.rsplit(' ').next()?.parse().ok());
@@ -312,7 +312,7 @@ fn one_that_takes_lines_is_found_to_without_a_line() {
     use Standing::Fine;
     for (kind, expected) in [
         (Kind::Lines, &["connection", "answer"][..]),
-        (Kind::Splunk, &["connection", "health", "token"]),
+        (Kind::Splunk, &["connection", "health", "token", "acknowledge"]),
         (Kind::Elastic, &["connection", "answer", "index"]),
         (Kind::Otlp, &["connection", "answer"]),
     ] {

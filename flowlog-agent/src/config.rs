@@ -879,6 +879,11 @@ mod tests {
                 "`outputs.username` is set (from /etc/flowlog.yaml) and `outputs.password_file` is not: they go together",
             ),
             (
+                "a user of no proxy",
+                "outputs: [{to: 'https://siem', proxy_username: me, proxy_password_file: /p}]\n",
+                "`outputs.proxy_username` is set (from /etc/flowlog.yaml) and `outputs.proxy` is not: they go together",
+            ),
+            (
                 "a spool of nothing",
                 "outputs: [{to: 'https://siem', spool: {folder: /s, bytes: 10}}]\n",
                 "`outputs.spool.bytes` is 10 (from /etc/flowlog.yaml): it must be 1048576 to 1099511627776 bytes",

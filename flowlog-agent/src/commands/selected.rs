@@ -3,7 +3,7 @@
 use crate::config::{self, Condition as Written, Fields, Output, Rotate, Selecting, Settings, Words};
 use crate::record::{Mask, MaskError};
 use crate::selection::{Condition, Only, Selection, SelectionError};
-use crate::sinks::{self, Remote, Request, Rotation, SpoolPlace};
+use crate::sinks::{self, ProxyPlace, Remote, Request, Rotation, SpoolPlace};
 use std::time::Duration;
 
 /// What can mean nothing, named with its output.
@@ -67,6 +67,9 @@ fn reached(output: &Output) -> Remote {
         batch_bytes: bytes.unwrap_or(default.batch_bytes),
         linger: milliseconds(written.linger_ms, default.linger),
         compressed: written.compression == Some(config::Compression::Gzip),
+        proxy: written
+            .proxy
+            .map(|to| ProxyPlace { to, user: written.proxy_username.zip(written.proxy_password_file) }),
     }
 }
 

@@ -52,6 +52,15 @@ pub struct Output {
     /// A file with the user's password.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub password_file: Option<PathBuf>,
+    /// Over HTTP: the proxy that it goes through, `http://HOST:PORT`; default: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
+    /// A user's name for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_username: Option<String>,
+    /// A file with that user's password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy_password_file: Option<PathBuf>,
     /// How long a connection, or an answer, may take, milliseconds; default 10,000.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,

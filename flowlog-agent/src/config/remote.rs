@@ -53,6 +53,12 @@ impl Output {
         let [certificate, key] = [&self.certificate_file, &self.key_file].map(Option::is_some);
         pair("outputs.certificate_file", certificate, "outputs.key_file", key)?;
         let [user, password] = [self.username.is_some(), self.password_file.is_some()];
-        pair("outputs.username", user, "outputs.password_file", password)
+        pair("outputs.username", user, "outputs.password_file", password)?;
+        let [user, password] = [self.proxy_username.is_some(), self.proxy_password_file.is_some()];
+        pair("outputs.proxy_username", user, "outputs.proxy_password_file", password)?;
+        if user {
+            pair("outputs.proxy_username", user, "outputs.proxy", self.proxy.is_some())?;
+        }
+        Ok(())
     }
 }

@@ -19,7 +19,7 @@ pub use destination::{Destination, split};
 pub use file::Rotation;
 pub use probe::{Probed, Standing, Step, probe};
 pub use queue::{QueueLimits, SinkState};
-pub use remote::{Needs, Remote, needs};
+pub use remote::{Needs, ProxyPlace, Remote, needs};
 pub use request::Request;
 pub use spool::{SpoolPlace, SpoolState};
 

@@ -1,6 +1,7 @@
-//! The way to a host: TCP, and TLS over it. Names are asked for at each connection, addresses tried in turn.
+//! The way to a host: TCP, perhaps through a proxy, and TLS over it. Names are asked for at each connection, addresses tried in turn.
 
 use super::place::{Host, Place};
+use super::proxy::Proxy;
 use super::{Remote, tls};
 use socket2::{SockRef, TcpKeepalive};
 use std::future::Future;
@@ -43,15 +44,29 @@ pub(super) struct Dialer {
     host: Host,
     encrypted: bool,
     remote: Remote,
+    proxy: Option<Proxy>,
 }
 
 impl Dialer {
     /// To the host of a place. That its files can be read is seen at once.
-    pub(super) fn new(place: &Place, host: &Host, remote: &Remote) -> io::Result<Self> {
-        if place.encrypted {
+    pub(super) fn new(place: &Place, host: &Host, proxy: Option<Proxy>, remote: &Remote) -> io::Result<Self> {
+        if place.encrypted || proxy.as_ref().is_some_and(|proxy| proxy.encrypted) {
             tls::connector(remote)?;
         }
-        Ok(Self { host: host.clone(), encrypted: place.encrypted, remote: remote.clone() })
+        if let Some(proxy) = &proxy {
+            proxy.pass()?;
+        }
+        Ok(Self { host: host.clone(), encrypted: place.encrypted, remote: remote.clone(), proxy })
+    }
+
+    /// Where its connections go first.
+    pub(super) fn door(&self) -> &Host {
+        self.proxy.as_ref().map_or(&self.host, |proxy| &proxy.host)
+    }
+
+    /// The proxy that is handed requests as they are, for whomever they are.
+    pub(super) fn forwarder(&self) -> Option<&Proxy> {
+        self.proxy.as_ref().filter(|_| !self.encrypted)
     }
 
     /// The host, as a URL writes it.
@@ -66,19 +81,32 @@ impl Dialer {
 
     /// A new connection.
     pub(super) async fn dial(&self) -> io::Result<Box<dyn Stream>> {
-        let to = self.authority();
-        let told = |error: io::Error| io::Error::new(error.kind(), format!("connect to {to}: {error}"));
+        let (to, door) = (self.authority(), self.door().authority());
+        let told = |error: io::Error| io::Error::new(error.kind(), format!("connect to {door}: {error}"));
         let tcp = self.connect().await.map_err(told)?;
+        let told =
+            |error: io::Error| io::Error::new(error.kind(), format!("through the proxy {door}: {error}"));
+        let stream = self.pass(tcp).await.map_err(told)?;
         if !self.encrypted {
-            return Ok(Box::new(tcp));
+            return Ok(stream);
         }
-        let shaken = self.shake(tcp).await;
+        let shaken = self.shake(stream).await;
         Ok(Box::new(shaken.map_err(|error| io::Error::new(error.kind(), format!("TLS with {to}: {error}")))?))
     }
 
-    /// Addresses of the host.
+    /// Through the proxy, where there is one; what is not encrypted is handed to it.
+    pub(super) async fn pass(&self, tcp: TcpStream) -> io::Result<Box<dyn Stream>> {
+        let Some(proxy) = &self.proxy else { return Ok(Box::new(tcp)) };
+        within(self.remote.timeout, async {
+            let stream = proxy.open(tcp, &self.remote).await?;
+            if self.encrypted { proxy.connect(stream, &self.host).await } else { Ok(stream) }
+        })
+        .await
+    }
+
+    /// Addresses of its door.
     pub(super) async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
-        let Host { name, port } = &self.host;
+        let Host { name, port } = self.door();
         let found = within(self.remote.timeout, lookup_host((name.as_str(), *port))).await?;
         let addresses: Vec<SocketAddr> = found.collect();
         if addresses.is_empty() {
@@ -100,10 +128,10 @@ impl Dialer {
     }
 
     /// TLS over a connection.
-    pub(super) async fn shake(&self, tcp: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    pub(super) async fn shake(&self, stream: Box<dyn Stream>) -> io::Result<TlsStream<Box<dyn Stream>>> {
         let name = ServerName::try_from(self.host.name.clone()).map_err(io::Error::other)?;
         let connector = tls::connector(&self.remote)?;
-        within(self.remote.timeout, connector.connect(name, tcp)).await
+        within(self.remote.timeout, connector.connect(name, stream)).await
     }
 
     async fn connect(&self) -> io::Result<TcpStream> {

@@ -6,7 +6,7 @@ use super::halving::{self, Said};
 use super::place::{Host, Place};
 use super::probe::{unusable, way};
 use super::secret::Secret;
-use super::tls;
+use super::{refuse_proxy, tls};
 use crate::record::Line;
 use crate::sinks::output::{Batch, Framer, Output, WriteError};
 use crate::sinks::probe::{Step, stopped};
@@ -78,6 +78,7 @@ fn probe(opening: &Opening<'_>) -> Vec<Step> {
 impl Kafka {
     fn open(opening: &Opening<'_>) -> Result<Self, SinkError> {
         let place = Place::of(opening.place())?;
+        refuse_proxy(opening.place(), opening.remote())?;
         let wrong = |why: String| SinkError::Place { output: opening.place().to_owned(), why };
         let told = |source| SinkError::Remote { output: opening.place().to_owned(), source };
         let topic = place.path.trim_start_matches('/').to_owned();

@@ -11,12 +11,14 @@ pub(super) mod kafka;
 mod needs;
 mod place;
 mod probe;
+mod proxy;
 mod secret;
 pub(super) mod syslog;
 mod tls;
 
 pub use needs::{Needs, needs};
 pub(super) use place::is_remote;
+pub use proxy::ProxyPlace;
 
 use super::SinkError;
 use place::Place;
@@ -29,6 +31,12 @@ pub(super) fn unknown(place: &str) -> SinkError {
         Err(error) => error,
         Ok(_) => SinkError::NoOutput,
     }
+}
+
+/// What goes through no proxy.
+fn refuse_proxy(place: &str, remote: &Remote) -> Result<(), SinkError> {
+    let why = "a `proxy` is for outputs over HTTP alone: leave it out".to_owned();
+    if remote.proxy.is_some() { Err(SinkError::Place { output: place.to_owned(), why }) } else { Ok(()) }
 }
 
 /// How an output over the network is reached.
@@ -50,6 +58,8 @@ pub struct Remote {
     pub linger: Duration,
     /// Whether what is sent is compressed, where the protocol knows how.
     pub compressed: bool,
+    /// Over HTTP: the proxy that it goes through.
+    pub proxy: Option<ProxyPlace>,
 }
 
 impl Default for Remote {
@@ -63,6 +73,7 @@ impl Default for Remote {
             batch_bytes: 1 << 20,
             linger: Duration::from_secs(1),
             compressed: false,
+            proxy: None,
         }
     }
 }

@@ -2,6 +2,7 @@
 //! confined.
 
 use super::place::Place;
+use super::proxy::Proxy;
 use super::{Remote, tls};
 use crate::sinks::{Request, SinkError};
 use std::fs::DirBuilder;
@@ -55,7 +56,10 @@ fn needs_of(place: &str, remote: &Remote) -> Result<Needs, SinkError> {
     }
     let place = Place::of(place)?;
     let mut needs = Needs::default();
-    for host in &place.hosts {
+    let proxy = Proxy::of(remote)?;
+    // Who is behind a proxy is for that to find.
+    let hosts = proxy.as_ref().map_or(&*place.hosts, |proxy| std::slice::from_ref(&proxy.host));
+    for host in hosts {
         needs.ports.push(host.port);
         // What a broker says of the others are names as often as not.
         if !host.is_address() || place.scheme.starts_with("kafka") {
@@ -66,11 +70,13 @@ fn needs_of(place: &str, remote: &Remote) -> Result<Needs, SinkError> {
             let _ = (host.name.as_str(), host.port).to_socket_addrs();
         }
     }
-    let secrets = remote.user.iter().map(|(_, file)| file).chain(&remote.token_file);
+    let users = remote.user.iter().chain(remote.proxy.iter().filter_map(|proxy| proxy.user.as_ref()));
+    let secrets = users.map(|(_, file)| file).chain(&remote.token_file);
     let pair = remote.certificate.iter().flat_map(|(certificate, key)| [certificate, key]);
     // A mounted secret is renewed by a new folder beside the old one: the folder above both stays.
     needs.reads.extend(secrets.chain(pair).chain(&remote.ca_file).flat_map(|file| around(file)));
-    if place.encrypted && remote.ca_file.is_none() {
+    let encrypted = place.encrypted || proxy.is_some_and(|proxy| proxy.encrypted);
+    if encrypted && remote.ca_file.is_none() {
         let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"].iter().filter_map(std::env::var_os).map(PathBuf::from);
         needs.reads.extend(tls::SYSTEM.iter().map(PathBuf::from).chain(named));
     }
@@ -104,6 +110,7 @@ fn around_file(file: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sinks::ProxyPlace;
 
     #[test]
     fn a_spool_is_made_for_nobody_else_where_its_parent_is_there() {
@@ -138,5 +145,10 @@ mod tests {
         let expected = Needs { ports: vec![6514], reads: vec!["/run/flowlog".into()], writes: Vec::new() };
         assert_eq!(encrypted, expected);
         assert!(needs_of("syslogs://10.0.0.7", &none).unwrap().reads.contains(&PathBuf::from("/etc/ssl")));
+        let user = Some(("me".to_owned(), "/run/proxy/password".into()));
+        let proxy = ProxyPlace { to: "http://10.0.0.9:3128".to_owned(), user };
+        let behind = needs_of("https://siem.example.com", &Remote { proxy: Some(proxy), ..ca }).unwrap();
+        assert_eq!(behind.ports, [3128], "neither its port nor a resolver's: {behind:?}");
+        assert_eq!(behind.reads, ["/run/proxy", "/run/flowlog"].map(PathBuf::from));
     }
 }

@@ -2,8 +2,9 @@
 //! protocol's own.
 
 use super::certificate::Certificate;
-use super::dial::{Dialer, Reactor};
+use super::dial::{Dialer, Reactor, Stream};
 use super::place::{Host, Place};
+use super::proxy::Proxy;
 use super::{Remote, tls};
 use crate::sinks::Opening;
 use crate::sinks::probe::{Step, stopped};
@@ -13,7 +14,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use tokio::io::AsyncReadExt as _;
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 /// A certificate that ends sooner is told: whoever renews them by a program does it weeks before.
@@ -49,7 +49,11 @@ pub(super) fn unusable(error: &impl Display) -> Step {
 }
 
 fn to_host(place: &Place, host: &Host, remote: &Remote) -> Vec<Step> {
-    let dialer = match Dialer::new(place, host, remote) {
+    let proxy = match Proxy::of(remote) {
+        Ok(proxy) => proxy,
+        Err(error) => return vec![unusable(&error)],
+    };
+    let dialer = match Dialer::new(place, host, proxy, remote) {
         Ok(dialer) => dialer,
         Err(error) => return vec![unusable(&error)],
     };
@@ -64,7 +68,8 @@ fn to_host(place: &Place, host: &Host, remote: &Remote) -> Vec<Step> {
     steps
 }
 
-async fn walk(dialer: &Dialer, host: &Host, encrypted: bool, steps: &mut Vec<Step>) {
+async fn walk(dialer: &Dialer, far: &Host, encrypted: bool, steps: &mut Vec<Step>) {
+    let host = dialer.door();
     let addresses = match dialer.resolve().await {
         Ok(addresses) => addresses,
         Err(error) => return steps.push(no_name(host, &error)),
@@ -78,12 +83,27 @@ async fn walk(dialer: &Dialer, host: &Host, encrypted: bool, steps: &mut Vec<Ste
     };
     let peer = tcp.peer_addr().map_or_else(|_| host.authority(), |peer| peer.to_string());
     steps.push(Step::fine("connection", format!("{peer} takes connections")));
+    let stream = match dialer.pass(tcp).await {
+        Ok(stream) => stream,
+        Err(error) => return steps.push(no_passage(far, &error)),
+    };
     if encrypted {
-        steps.push(match dialer.shake(tcp).await {
-            Ok(stream) => shaken(host, stream).await,
-            Err(error) => no_tls(host, &error),
+        if host != far {
+            steps.push(Step::fine("proxy", format!("it connects to {}", far.authority())));
+        }
+        steps.push(match dialer.shake(stream).await {
+            Ok(stream) => shaken(far, stream).await,
+            Err(error) => no_tls(far, &error),
         });
     }
+}
+
+fn no_passage(far: &Host, error: &io::Error) -> Step {
+    Step::away(
+        "proxy",
+        format!("it does not connect to {}: {error}", far.authority()),
+        "see that the proxy lets us in and may connect there",
+    )
 }
 
 fn shown(addresses: &[SocketAddr]) -> String {
@@ -126,7 +146,7 @@ fn no_tls(host: &Host, error: &io::Error) -> Step {
 }
 
 /// Whose certificate it showed, and whether it closes at once for what we showed.
-async fn shaken(host: &Host, mut stream: TlsStream<TcpStream>) -> Step {
+async fn shaken(host: &Host, mut stream: TlsStream<Box<dyn Stream>>) -> Step {
     let mut said = [0];
     if let Ok(Err(error)) = tokio::time::timeout(MOMENT, stream.read(&mut said)).await {
         return no_tls(host, &error);
@@ -171,7 +191,7 @@ fn until(name: &'static str, whose: &str, certificate: &Certificate) -> Step {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::sinks::Request;
     use crate::sinks::probe::Standing;
@@ -196,8 +216,8 @@ mod tests {
 
     const GOOD: Server = Server { name: "localhost", until: 2090, asks: false };
 
-    /// Serve one connection; its port.
-    fn serve(server: &Server, folder: &Path) -> u16 {
+    /// What speaks TLS for a server, by an authority of its own: `ca.pem` in this folder.
+    fn acceptor(server: &Server, folder: &Path) -> TlsAcceptor {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.distinguished_name.push(DnType::CommonName, "authority");
@@ -223,7 +243,33 @@ mod tests {
             true => builder.with_client_cert_verifier(verifier),
             false => builder.with_no_client_auth(),
         };
-        let acceptor = TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()));
+        TlsAcceptor::from(Arc::new(builder.with_single_cert(chain, key).unwrap()))
+    }
+
+    /// Hand what comes over TLS for `localhost` on to a port without; the port at which it comes.
+    pub(in crate::sinks::remote) fn relay(folder: &Path, to: u16) -> u16 {
+        let acceptor = acceptor(&GOOD, folder);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                listener.set_nonblocking(true).unwrap();
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                loop {
+                    let (stream, _) = listener.accept().await.unwrap();
+                    let Ok(mut near) = acceptor.accept(stream).await else { continue };
+                    let mut far = tokio::net::TcpStream::connect(("127.0.0.1", to)).await.unwrap();
+                    tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+                }
+            });
+        });
+        port
+    }
+
+    /// Serve one connection; its port.
+    fn serve(server: &Server, folder: &Path) -> u16 {
+        let acceptor = acceptor(server, folder);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         std::thread::spawn(move || {

@@ -6,6 +6,7 @@
 use super::dial::{Dialer, Reactor, Stream, within};
 use super::place::Place;
 use super::probe::{unusable, way};
+use super::refuse_proxy;
 use crate::record::{Content, Line};
 use crate::sinks::output::{Batch, Framer, Output, WriteError};
 use crate::sinks::probe::{Step, stopped};
@@ -77,10 +78,11 @@ fn probe(opening: &Opening<'_>) -> Vec<Step> {
 impl Syslog {
     fn open(opening: &Opening<'_>) -> Result<Self, SinkError> {
         let place = Place::of(opening.place())?;
+        refuse_proxy(opening.place(), opening.remote())?;
         let host = place.only_host(opening.place())?;
         let told = |source| SinkError::Remote { output: opening.place().to_owned(), source };
         Ok(Self {
-            dialer: Dialer::new(&place, host, opening.remote()).map_err(told)?,
+            dialer: Dialer::new(&place, host, None, opening.remote()).map_err(told)?,
             reactor: Reactor::default(),
             header: Arc::new(Header {
                 host: header_field(&opening.run.node, MAX_HOST_BYTES),

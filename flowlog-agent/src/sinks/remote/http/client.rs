@@ -3,6 +3,7 @@
 use crate::sinks::remote::Remote;
 use crate::sinks::remote::dial::{Dialer, Reactor, Stream, within};
 use crate::sinks::remote::place::Place;
+use crate::sinks::remote::proxy::Proxy;
 use crate::sinks::remote::secret::Secret;
 use crate::sinks::{Opening, SinkError};
 use base64::Engine as _;
@@ -13,8 +14,8 @@ use flate2::write::GzEncoder;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue, RETRY_AFTER,
-    USER_AGENT,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HOST, HeaderName, HeaderValue,
+    PROXY_AUTHORIZATION, RETRY_AFTER, USER_AGENT,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -108,13 +109,15 @@ impl Client {
         let told = |source| SinkError::Remote { output: opening.place().to_owned(), source };
         let host = place.only_host(opening.place())?;
         let remote = opening.remote();
-        if !place.encrypted && !host.is_loopback() && (remote.token_file.is_some() || remote.user.is_some()) {
+        let proxy = Proxy::of(remote)?;
+        let stays = host.is_loopback() && proxy.is_none();
+        if !place.encrypted && !stays && (remote.token_file.is_some() || remote.user.is_some()) {
             let why = "its secret would cross the network for all to read: use https".to_owned();
             return Err(SinkError::Place { output: opening.place().to_owned(), why });
         }
         let pass = pass(remote, token_word).map_err(told)?;
         Ok(Self {
-            dialer: Dialer::new(place, host, remote).map_err(told)?,
+            dialer: Dialer::new(place, host, proxy, remote).map_err(told)?,
             reactor: Reactor::default(),
             sender: None,
             pass,
@@ -184,13 +187,19 @@ impl Client {
         content_type: &str,
         body: Vec<u8>,
     ) -> io::Result<Request<Full<Bytes>>> {
+        let authority = self.dialer.authority();
+        let forwarder = self.dialer.forwarder();
+        let uri = forwarder.map_or_else(|| path.to_owned(), |_| format!("http://{authority}{path}"));
         let mut request = Request::builder()
             .method(method)
-            .uri(path)
-            .header(HOST, self.dialer.authority())
+            .uri(uri)
+            .header(HOST, authority)
             .header(USER_AGENT, concat!("flowlog/", env!("CARGO_PKG_VERSION")))
             .header(ACCEPT, "*/*")
             .header(CONTENT_TYPE, content_type);
+        if let Some(pass) = forwarder.map(Proxy::pass).transpose()?.flatten() {
+            request = request.header(PROXY_AUTHORIZATION, pass);
+        }
         if let Some((name, value)) = &self.more {
             request = request.header(name, value);
         }

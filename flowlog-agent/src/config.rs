@@ -84,7 +84,7 @@ pub struct Values {
     pub node_cidrs: Option<Vec<String>>,
     /// Names of external address blocks.
     pub networks: Option<BTreeMap<String, Vec<String>>>,
-    /// Keys of the labels that records show; default: all but those that only number a roll-out.
+    /// Keys of the labels that records show, `*` for any letters; default: all but those that only number a roll-out.
     pub labels: Option<Vec<String>>,
     /// Hooks that are not attached, by name.
     pub hooks_off: Option<Vec<String>>,

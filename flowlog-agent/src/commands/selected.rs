@@ -44,12 +44,22 @@ pub(super) fn requests(settings: &Settings) -> Result<Vec<Request>, RequestError
 fn request(number: usize, output: &Output, for_all: &Selecting) -> Result<Request, RequestError> {
     let rotation = output.rotate.map(|Rotate { bytes, keep, zstd }| Rotation { bytes, keep, zstd });
     let selection = selection(&output.selecting(), &format!("outputs[{number}]."), for_all)?;
-    let mask = match &output.fields {
-        Some(Fields { drop: Words(paths) }) => Mask::read(&format!("outputs[{number}].fields.drop"), paths)?,
-        None => Mask::default(),
-    };
+    let mask = mask(output.fields.as_ref(), &format!("outputs[{number}].fields.drop"))?;
     let spool = output.spool.clone().map(|config::Spool { folder, bytes }| SpoolPlace { folder, bytes });
     Ok(Request { to: output.to.clone(), rotation, selection, mask, remote: reached(output), spool })
+}
+
+/// What it leaves out.
+fn mask(fields: Option<&Fields>, key: &str) -> Result<Mask, MaskError> {
+    let Some(Fields { drop, labels }) = fields else { return Ok(Mask::default()) };
+    let mask = match drop {
+        Some(Words(paths)) => Mask::read(key, paths)?,
+        None => Mask::default(),
+    };
+    Ok(match labels {
+        Some(Words(keys)) => mask.with_labels(keys),
+        None => mask,
+    })
 }
 
 /// How an output over the network is reached.
@@ -133,6 +143,14 @@ mod tests {
         ];
         assert_eq!(got, expected);
         assert!(of("").unwrap()[0].selection.is_everything());
+    }
+
+    #[test]
+    fn an_output_shows_labels_of_its_own_list() {
+        let got = of("outputs: [{to: a, fields: {labels: [team, app.*]}}, {to: b, fields: {drop: process, labels: []}}]\n").unwrap();
+        let keys = ["team", "app.*"].map(str::to_owned);
+        assert_eq!(got[0].mask, Mask::default().with_labels(&keys));
+        assert_eq!(got[1].mask, Mask::read("", &["process"]).unwrap().with_labels(&[]));
     }
 
     #[test]

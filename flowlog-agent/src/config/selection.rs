@@ -30,10 +30,14 @@ pub struct Selecting {
 
 /// Parts of records that an output does not show.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Fields {
     /// Their paths: `process`, `source.labels`.
-    pub drop: Words,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drop: Option<Words>,
+    /// Keys of the labels that are shown, `*` for any letters; absent: all that the agent shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Words>,
 }
 
 impl<'de> Deserialize<'de> for Words {

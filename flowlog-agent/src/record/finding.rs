@@ -98,7 +98,7 @@ impl<'a> FindingLine<'a> {
             process: flow.process.as_ref().map(|process| ProcessPart::of(process, short)),
             severity: found.severity,
             truncated: Vec::new(),
-            masked: false,
+            masked: labelling.takes(&flow.source.endpoint) || labelling.takes(&flow.destination.endpoint),
         };
         line.truncated = short.taken();
         line

@@ -2,12 +2,38 @@
 //! that every line stays one by the schema; never what changes the meaning of the rest.
 
 use super::schema;
+use crate::model::glob;
 use serde_json::Value;
 
-/// Parts by their paths; none where nothing is left out.
+/// Parts by their paths, and labels by their keys; none where nothing is left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
     paths: Vec<Vec<String>>,
+    /// Keys of the labels that are shown, with `*` for any letters; absent: all of them.
+    labels: Option<Vec<String>>,
+}
+
+/// Where lines have labels.
+const LABELS: [[&str; 2]; 4] = [
+    ["source", "labels"],
+    ["source", "namespace_labels"],
+    ["destination", "labels"],
+    ["destination", "namespace_labels"],
+];
+
+/// What becomes of the part with this path, below the object in hand.
+#[derive(Clone, Copy, Debug)]
+struct Rule<'a> {
+    path: &'a [&'a str],
+    what: What<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum What<'a> {
+    /// It is left out.
+    Drop,
+    /// Of its members those alone are kept whose names are like one of these.
+    Keep(&'a [String]),
 }
 
 /// Optional, but the rest would mean something else without it.
@@ -72,22 +98,34 @@ impl Mask {
             Ok(parts.into_iter().map(str::to_owned).collect())
         };
         let paths = written.iter().map(|path| one(path.as_ref().trim())).collect::<Result<_, _>>()?;
-        Ok(Self { paths })
+        Ok(Self { paths, labels: None })
+    }
+
+    /// The same, and labels with these keys alone; `*` stands for any letters.
+    #[must_use]
+    pub fn with_labels(self, keys: &[String]) -> Self {
+        Self { labels: Some(keys.to_vec()), ..self }
     }
 
     /// Whether nothing is left out.
     pub fn is_nothing(&self) -> bool {
-        self.paths.is_empty()
+        self.paths.is_empty() && self.labels.is_none()
     }
 
     /// Append the rest of a line's body, of flowlog's own format, marked where it is not the whole. The mark may take some bytes
     /// more than what is left out; a line has room for a number of ten digits more than any has.
     pub(super) fn append(&self, body: &[u8], out: &mut Vec<u8>) {
-        let paths: Vec<&[String]> = self.paths.iter().map(Vec::as_slice).collect();
+        let drop =
+            self.paths.iter().map(|path| (path.iter().map(String::as_str).collect::<Vec<_>>(), What::Drop));
+        let keep = self.labels.iter().flat_map(|keys| LABELS.map(|path| (path.to_vec(), What::Keep(keys))));
+        let rules: Vec<(Vec<&str>, What<'_>)> = drop.chain(keep).collect();
+        let rules: Vec<Rule<'_>> = rules.iter().map(|(path, what)| Rule { path, what: *what }).collect();
         let before = out.len();
-        let end = append_members(body, &paths, out);
+        let end = append_members(body, &rules, out);
         let kept = out.len() - before;
-        if kept < end {
+        // The agent's own list of labels may have taken some before.
+        let marked = body.get(..end).is_some_and(|members| members.ends_with(MARK));
+        if kept < end && !marked {
             let comma: &[u8] = if kept > 0 { b"," } else { b"" };
             out.extend_from_slice(comma);
             out.extend_from_slice(MARK);
@@ -97,32 +135,64 @@ impl Mask {
 }
 
 /// Append the members of an object that are not left out; returns where its `}` is. What is not as we write it is kept.
-fn append_members(text: &[u8], paths: &[&[String]], out: &mut Vec<u8>) -> usize {
-    let (mut at, mut first) = (0, true);
+fn append_members(text: &[u8], rules: &[Rule<'_>], out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    walk(text, |name, member, value| {
+        let below = rules.iter().filter_map(|rule| {
+            let (_, path) = rule.path.split_first().filter(|(part, _)| part.as_bytes() == name)?;
+            Some(Rule { path, what: rule.what })
+        });
+        let below: Vec<Rule<'_>> = below.collect();
+        let ends = || below.iter().filter(|rule| rule.path.is_empty()).map(|rule| rule.what);
+        if ends().any(|what| matches!(what, What::Drop)) {
+            return;
+        }
+        let inner = value.strip_prefix(b"{").filter(|_| !below.is_empty());
+        let before = out.len();
+        if before > start {
+            out.push(b',');
+        }
+        let Some(inner) = inner else { return out.extend_from_slice(member) };
+        out.extend_from_slice(member.get(..member.len() - inner.len()).unwrap_or_default());
+        let keys = ends().find_map(|what| match what {
+            What::Keep(keys) => Some(keys),
+            What::Drop => None,
+        });
+        let opened = out.len();
+        let closed = match keys {
+            Some(keys) => append_like(inner, keys, out),
+            None => append_members(inner, &below, out),
+        };
+        if keys.is_some() && out.len() == opened {
+            // Nobody has labels and none.
+            return out.truncate(before);
+        }
+        out.extend_from_slice(inner.get(closed..).unwrap_or_default());
+    })
+}
+
+/// Append the members of an object whose names are like one of these; returns where its `}` is.
+fn append_like(text: &[u8], keys: &[String], out: &mut Vec<u8>) -> usize {
+    let start = out.len();
+    walk(text, |name, member, _| {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        if keys.iter().any(|key| glob(key, name)) {
+            if out.len() > start {
+                out.push(b',');
+            }
+            out.extend_from_slice(member);
+        }
+    })
+}
+
+/// Call with each member of an object: its name, all of it, its value. Returns where the object's `}` is.
+fn walk<'a>(text: &'a [u8], mut with: impl FnMut(&'a [u8], &'a [u8], &'a [u8])) -> usize {
+    let mut at = 0;
     while text.get(at) == Some(&b'"') {
         let colon = at + skip_string(text.get(at..).unwrap_or_default());
         let end = colon + 1 + skip_value(text.get(colon + 1..).unwrap_or_default());
-        let name = text.get(at + 1..colon.saturating_sub(1)).unwrap_or_default();
-        let below: Vec<&[String]> = paths
-            .iter()
-            .filter_map(|path| {
-                path.split_first().filter(|(part, _)| part.as_bytes() == name).map(|(_, rest)| rest)
-            })
-            .collect();
-        if !below.contains(&&[][..]) {
-            if !first {
-                out.push(b',');
-            }
-            first = false;
-            match text.get(colon + 1..end) {
-                Some([b'{', inner @ ..]) if !below.is_empty() => {
-                    out.extend_from_slice(text.get(at..colon + 2).unwrap_or_default());
-                    let closed = append_members(inner, &below, out);
-                    out.extend_from_slice(inner.get(closed..).unwrap_or_default());
-                }
-                _ => out.extend_from_slice(text.get(at..end).unwrap_or_default()),
-            }
-        }
+        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
+        with(part(at + 1, colon.saturating_sub(1)), part(at, end), part(colon + 1, end));
         at = end;
         if text.get(at) == Some(&b',') {
             at += 1;
@@ -246,8 +316,10 @@ mod tests {
     }
 
     fn masked(value: &Value, paths: &[&str]) -> String {
-        let mask =
-            Mask { paths: paths.iter().map(|path| path.split('.').map(str::to_owned).collect()).collect() };
+        let mask = Mask {
+            paths: paths.iter().map(|path| path.split('.').map(str::to_owned).collect()).collect(),
+            labels: None,
+        };
         let text = format!("{value}\n");
         let mut out = b"{".to_vec();
         mask.append(text.as_bytes().get(1..).unwrap(), &mut out);
@@ -271,6 +343,71 @@ mod tests {
         assert!(schema.is_valid(&rest), "{rest}");
     }
 
+    fn shown(line: &crate::record::Line) -> Value {
+        let mut out = Vec::new();
+        line.append_to(7, &mut out);
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    fn labels(line: &Value) -> Vec<Vec<&str>> {
+        let keys = |path: &[&str; 2]| {
+            let all = line[path[0]][path[1]].as_object();
+            all.map(|all| all.keys().map(String::as_str).collect()).unwrap_or_default()
+        };
+        LABELS.iter().map(keys).collect()
+    }
+
+    #[test]
+    fn labels_that_are_not_listed_are_left_out_and_that_is_said() {
+        let line = encoder().flow(&flow()).unwrap();
+        let whole = shown(&line);
+        let all = labels(&whole);
+        assert!(all.iter().filter(|keys| !keys.is_empty()).count() > 1, "{whole}");
+        let keep = |keys: &[&str]| {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            shown(&line.masked(&Mask::default().with_labels(&keys)))
+        };
+        assert_eq!(keep(&["*"]), whole, "nothing is taken, and nothing is said");
+        let none = keep(&[]);
+        for [end, part] in LABELS {
+            assert!(none[end].get(part).is_none(), "{none}");
+        }
+        assert_eq!((&none["masked"], &none["process"]), (&true.into(), &whole["process"]));
+        let first = all.iter().flatten().next().unwrap();
+        let pattern = format!("{}*", &first[..1]);
+        let some = keep(&[&pattern]);
+        let expected: Vec<Vec<&str>> = all
+            .iter()
+            .map(|keys| keys.iter().copied().filter(|key| key.starts_with(&first[..1])).collect())
+            .collect();
+        assert_eq!(labels(&some), expected, "{pattern}");
+        let schema = jsonschema::validator_for(&schema()).unwrap();
+        for line in [&none, &some] {
+            assert!(schema.is_valid(line), "{line}");
+        }
+    }
+
+    /// By the agent's list, and by an output's: said once.
+    #[test]
+    fn the_agents_own_list_says_what_it_took_too() {
+        use crate::record::{Labelling, Run};
+        let encoder = |keys: &[&str]| {
+            let run = Run { node: "n".to_owned(), cluster: None, id: "r".to_owned() };
+            let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+            crate::record::Encoder::new(run, Labelling::Only(keys))
+        };
+        let whole = shown(&encoder(&["*"]).flow(&flow()).unwrap());
+        assert!(whole.get("masked").is_none(), "{whole}");
+        let line = encoder(&["ap*"]).flow(&flow()).unwrap();
+        let some = shown(&line);
+        assert_eq!(some["masked"], true, "{some}");
+        assert!(labels(&some).iter().flatten().all(|key| key.starts_with("ap")), "{some}");
+        let mut out = Vec::new();
+        line.masked(&mask(&["process"]).unwrap()).append_to(1, &mut out);
+        let text = String::from_utf8(out).unwrap();
+        assert_eq!(text.matches("masked").count(), 1, "{text}");
+    }
+
     #[test]
     fn what_tells_of_losses_and_of_the_agent_is_whole() {
         let loss = crate::model::Loss {
@@ -285,7 +422,7 @@ mod tests {
         let line = encoder().loss(&loss).unwrap();
         let (mut whole, mut masked) = (Vec::new(), Vec::new());
         line.append_to(1, &mut whole);
-        line.masked(&Mask { paths: vec![vec!["loss".to_owned()]] }).append_to(1, &mut masked);
+        line.masked(&Mask { paths: vec![vec!["loss".to_owned()]], labels: None }).append_to(1, &mut masked);
         assert_eq!(whole, masked);
     }
 

@@ -41,7 +41,7 @@ pub use text::escape_line;
 pub use wanted::Wanted;
 pub use wrapped::{Wrapped, unwrap_line};
 
-use crate::model::{Class, Flow, LiveFinding, Loss, Receipts, Severity};
+use crate::model::{Class, Endpoint, Flow, LiveFinding, Loss, Receipts, Severity, glob};
 use agent::AgentLine;
 use bytes::Bytes;
 use finding::FindingLine;
@@ -92,7 +92,7 @@ pub enum Labelling {
     /// All but [`NOISE_LABELS`](crate::model::NOISE_LABELS).
     #[default]
     AllButNoise,
-    /// These keys only.
+    /// These keys only; `*` stands for any letters.
     Only(BTreeSet<String>),
 }
 
@@ -101,8 +101,15 @@ impl Labelling {
     pub fn keeps(&self, key: &str) -> bool {
         match self {
             Self::AllButNoise => !crate::model::NOISE_LABELS.contains(&key),
-            Self::Only(keys) => keys.contains(key),
+            Self::Only(keys) => keys.contains(key) || keys.iter().any(|pattern| glob(pattern, key)),
         }
+    }
+
+    /// Whether a list takes something from what stands here, that nobody would take for a number of a roll-out.
+    pub(crate) fn takes(&self, endpoint: &Endpoint) -> bool {
+        let (Self::Only(_), Some(pod)) = (self, endpoint.as_pod()) else { return false };
+        let mut keys = pod.labels.keys().chain(pod.namespace_labels.keys());
+        keys.any(|key| !self.keeps(key) && Self::AllButNoise.keeps(key))
     }
 }
 

@@ -128,8 +128,8 @@ pub(super) struct FlowLine<'a> {
     /// What was left out or shortened to keep the line within its limit, in that order.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     truncated: Vec<Truncated>,
-    /// Present and true where the output leaves parts of lines out (`fields`), and this line had such: what is not there may
-    /// have been.
+    /// Present and true where the output leaves parts of lines out (`fields`), or the agent labels (`labels`), and this line
+    /// had such: what is not there may have been.
     #[serde(skip_serializing_if = "is_false")]
     masked: bool,
 }
@@ -703,7 +703,7 @@ impl<'a> FlowLine<'a> {
             severity: flow.class.severity(),
             attribution: flow.attribution.as_ref().map(|how| AttributionPart::of(how, short)),
             truncated: Vec::new(),
-            masked: false,
+            masked: labelling.takes(&flow.source.endpoint) || labelling.takes(&flow.destination.endpoint),
         };
         line.truncated = short.taken();
         line

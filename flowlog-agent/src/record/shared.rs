@@ -35,6 +35,8 @@ pub(super) struct Shared {
 #[derive(Clone, Debug)]
 struct PodText {
     _held: Arc<Pod>,
+    /// Whether the list of labels takes some from it.
+    masked: bool,
     /// By the container that took part, where it is known, and whose that is; most pods have one or two.
     texts: Vec<(Option<String>, Whose, Box<str>)>,
 }
@@ -98,10 +100,11 @@ impl Shared {
         out.pop();
         append(out, br#","flow":"#, &FlowPart::of(flow))?;
         out.extend_from_slice(br#","source":"#);
-        self.append_end(out, (&flow.source, at_source, &flow.source_whose), &[], labelling)?;
+        let mut masked =
+            self.append_end(out, (&flow.source, at_source, &flow.source_whose), &[], labelling)?;
         out.extend_from_slice(br#","destination":"#);
         let destination = (&flow.destination, at_destination, &flow.destination_whose);
-        self.append_end(out, destination, &flow.names, labelling)?;
+        masked |= self.append_end(out, destination, &flow.names, labelling)?;
         if let Some(dialed) = &flow.dialed {
             append(out, br#","dialed":"#, &DialedPart::of(dialed, short))?;
         }
@@ -116,23 +119,28 @@ impl Shared {
         if let Some(attribution) = &flow.attribution {
             append(out, br#","attribution":"#, &AttributionPart::of(attribution, short))?;
         }
+        if masked {
+            append(out, br#","masked":"#, &true)?;
+        }
         out.push(b'}');
         text::escape(out, start);
         Ok(())
     }
 
+    /// Returns whether the list of labels took some.
     fn append_end(
         &mut self,
         out: &mut Vec<u8>,
         (party, container, whose): (&Party, Option<&str>, &Whose),
         names: &[Name],
         labelling: &Labelling,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let pod = party.endpoint.as_pod().filter(|_| names.is_empty());
         let Some(pod) = pod else {
             let short = &Shortening::none();
             let end = EndPart::of(party, container, labelling, short).with_whose(whose, short);
-            return json::append(out, &end.with_names(names, short));
+            json::append(out, &end.with_names(names, short))?;
+            return Ok(labelling.takes(&party.endpoint));
         };
         out.extend_from_slice(POD.as_bytes());
         if let Some(ip) = &party.ip {
@@ -141,8 +149,9 @@ impl Shared {
         if let Some(port) = &party.port {
             append(out, br#","port":"#, port)?;
         }
-        out.extend_from_slice(self.pod(pod, container, whose, labelling)?.as_bytes());
-        Ok(())
+        let (text, masked) = self.pod(pod, container, whose, labelling)?;
+        out.extend_from_slice(text.as_bytes());
+        Ok(masked)
     }
 
     /// What follows a pod's address.
@@ -152,13 +161,15 @@ impl Shared {
         container: Option<&str>,
         whose: &Whose,
         labelling: &Labelling,
-    ) -> Result<&str, Error> {
+    ) -> Result<(&str, bool), Error> {
         let key = Arc::as_ptr(pod).addr();
         if self.pods.len() >= MOST && !self.pods.contains_key(&key) {
             self.pods.clear();
         }
-        let known =
-            self.pods.entry(key).or_insert_with(|| PodText { _held: Arc::clone(pod), texts: Vec::new() });
+        let known = self.pods.entry(key).or_insert_with(|| {
+            let masked = labelling.takes(&Endpoint::Pod(Arc::clone(pod)));
+            PodText { _held: Arc::clone(pod), masked, texts: Vec::new() }
+        });
         let is_it = |(name, of, _): &(Option<String>, Whose, _)| name.as_deref() == container && of == whose;
         let found = known.texts.iter().position(is_it);
         let place = match found {
@@ -173,7 +184,7 @@ impl Shared {
                 known.texts.len() - 1
             }
         };
-        Ok(known.texts.get(place).map_or("}", |(.., text)| text))
+        Ok((known.texts.get(place).map_or("}", |(.., text)| text), known.masked))
     }
 
     fn append_verdict(&mut self, out: &mut Vec<u8>, verdict: &Verdict) -> Result<(), Error> {

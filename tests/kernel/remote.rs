@@ -1,10 +1,10 @@
 //! Lines that go over the network out of a confined agent: by a name, by TLS, out of its spool, after a kill.
 
-use crate::stage::{API, Family, Net, SOON, Stage, do_step, end, small};
-use flowlog_tests::{Outcome, Step, agent, wait};
+use crate::stage::{API, Family, Net, SOON, Stage, do_step, end, number, small, sum};
+use flowlog_tests::{Agent, Outcome, Server, Step, agent, wait};
 use nix::sys::signal::Signal;
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
@@ -117,14 +117,53 @@ async fn next(stream: &mut (impl AsyncRead + Unpin)) -> Option<Value> {
     Some(serde_json::from_str(text.splitn(8, ' ').nth(7).unwrap()).unwrap())
 }
 
-fn configure(folder: &Path, port: u16) -> String {
-    let at = folder.display();
-    let text = format!(
-        "outputs:\n- stdout\n- {{to: 'syslogs://localhost:{port}', ca_file: {at}/ca.pem, spool: {{folder: {at}/spool}}}}\n"
-    );
-    let file = folder.join("flowlog.yaml");
-    fs::write(&file, text).unwrap();
-    file.to_str().unwrap().to_owned()
+/// Who connects to whom, and what the agent is told.
+struct Scene {
+    net: Net,
+    stage: Stage,
+    folder: tempfile::TempDir,
+    port: u16,
+    _server: Server,
+}
+
+impl Scene {
+    /// An agent is to bring its lines to a port of this host, by what stands here beside the place.
+    fn new(more: &str) -> (Self, TcpListener) {
+        let net = Net::new();
+        let mut stage = Stage::new(net, &small(net));
+        let server = stage.serve_api();
+        let folder = tempfile::tempdir().unwrap();
+        certify(folder.path());
+        let listener = listen(0);
+        let port = listener.local_addr().unwrap().port();
+        let at = folder.path().display();
+        let output =
+            format!("to: 'syslogs://localhost:{port}', ca_file: {at}/ca.pem, spool: {{folder: {at}/spool}}");
+        let text = format!("outputs:\n- stdout\n- {{{output}{more}}}\n");
+        fs::write(folder.path().join("flowlog.yaml"), text).unwrap();
+        (Self { net, stage, folder, port, _server: server }, listener)
+    }
+
+    fn arguments(&self) -> [String; 3] {
+        let config = self.folder.path().join("flowlog.yaml");
+        ["--each".to_owned(), "--config".to_owned(), config.to_str().unwrap().to_owned()]
+    }
+
+    fn start(&self) -> Agent {
+        let arguments = self.arguments();
+        self.stage.agent(&arguments.each_ref().map(String::as_str))
+    }
+
+    fn connect(&mut self, port: u16, times: usize, outcome: Outcome) {
+        let mut client = self.stage.actor("client");
+        for _ in 0..times {
+            do_step(&mut client, &Step::connect(self.net.at(Family::V4, API, port)), outcome);
+        }
+    }
+
+    fn place(&self) -> String {
+        format!("syslogs://localhost:{}", self.port)
+    }
 }
 
 fn listen(port: u16) -> TcpListener {
@@ -144,20 +183,10 @@ fn waiting(folder: &Path) -> usize {
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn a_confined_agent_brings_its_lines_over_the_network() {
-    let net = Net::new();
-    let mut stage = Stage::new(net, &small(net));
-    let _server = stage.serve_api();
-    let folder = tempfile::tempdir().unwrap();
-    certify(folder.path());
-    let listener = listen(0);
-    let port = listener.local_addr().unwrap().port();
-    let taker = Taker::start(folder.path(), listener);
-    let config = configure(folder.path(), port);
-    let agent = stage.agent(&["--each", "--config", &config]);
-    let mut client = stage.actor("client");
-    for _ in 0..20 {
-        do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
-    }
+    let (mut scene, listener) = Scene::new("");
+    let taker = Taker::start(scene.folder.path(), listener);
+    let agent = scene.start();
+    scene.connect(8080, 20, Outcome::Established);
     wait::until("all came", SOON, || Ok(taker.attempts() == 20)).unwrap();
     let ended = end(agent);
     wait::until("the last word came", SOON, || {
@@ -179,29 +208,55 @@ fn a_confined_agent_brings_its_lines_over_the_network() {
 #[test]
 #[ignore = "kernel: root, cgroup2, BPF"]
 fn what_a_killed_agent_had_spooled_is_brought_by_the_next() {
-    let net = Net::new();
-    let mut stage = Stage::new(net, &small(net));
-    let _server = stage.serve_api();
-    let folder = tempfile::tempdir().unwrap();
-    certify(folder.path());
-    let listener = listen(0);
-    let port = listener.local_addr().unwrap().port();
+    let (mut scene, listener) = Scene::new("");
     drop(listener);
-    let config = configure(folder.path(), port);
-    let mut agent = stage.agent(&["--each", "--config", &config]);
-    let mut client = stage.actor("client");
-    for _ in 0..20 {
-        do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
-    }
-    wait::until("all of it is on disk", SOON, || Ok(waiting(folder.path()) >= 20)).unwrap();
+    let mut agent = scene.start();
+    scene.connect(8080, 20, Outcome::Established);
+    wait::until("all of it is on disk", SOON, || Ok(waiting(scene.folder.path()) >= 20)).unwrap();
     agent.signal(Signal::SIGKILL).unwrap();
     let _ = agent.ended();
-    let taker = Taker::start(folder.path(), listen(port));
-    let next = agent::Start::new(stage.arguments(&["--each", "--config", &config])).start().unwrap();
+    let taker = Taker::start(scene.folder.path(), listen(scene.port));
+    let arguments = scene.arguments();
+    let arguments = scene.stage.arguments(&arguments.each_ref().map(String::as_str));
+    let next = agent::Start::new(arguments).start().unwrap();
     wait::until("all came", SOON, || Ok(taker.attempts() >= 20)).unwrap();
     end(next);
     assert_eq!(taker.attempts(), 20);
     let runs: std::collections::BTreeSet<String> =
         taker.records().iter().map(|record| record["run"].to_string()).collect();
     assert_eq!(runs.len(), 2, "the one that was killed, and the next");
+}
+
+/// It has what it wants and no more, without what it is not to show, and its books are as exact as others'.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn an_output_over_the_network_is_given_what_it_wants() {
+    let wants = ", deny: [{destination: {port: 8081}}], fields: {drop: process, labels: [none-has-this]}";
+    let (mut scene, listener) = Scene::new(wants);
+    let taker = Taker::start(scene.folder.path(), listener);
+    let agent = scene.start();
+    scene.connect(8080, 7, Outcome::Established);
+    scene.connect(8081, 5, Outcome::Refused);
+    scene.connect(8080, 4, Outcome::Established);
+    wait::until("all came", SOON, || Ok(taker.attempts() >= 11)).unwrap();
+    let ended = end(agent);
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 16);
+    let counters = &ended.stop_record().unwrap()["agent"]["counters"];
+    let place = scene.place();
+    for (name, expected) in [("stdout", [16, 0, 0]), (&*place, [11, 0, 5])] {
+        let sink = &counters["sinks"][name];
+        let books = ["attempts", "lost_attempts", "unselected"].map(|part| number(&sink[part]));
+        assert_eq!(books, expected, "{name}: {sink}");
+        assert_eq!(books.iter().sum::<u64>(), number(&counters["attempts"]["recorded"]), "{counters:#}");
+    }
+    assert_eq!(taker.attempts(), 11);
+    let records = taker.records();
+    let flows: Vec<&Value> = records.iter().filter(|record| record["kind"] == "flow").collect();
+    for flow in &flows {
+        assert_eq!((&flow["destination"]["port"], &flow["masked"]), (&json!(8080), &json!(true)), "{flow:#}");
+        let hidden = [&flow["process"], &flow["source"]["labels"], &flow["destination"]["labels"]];
+        assert!(hidden.iter().all(|part| part.is_null()), "{flow:#}");
+    }
+    // Standard output has them.
+    assert!(ended.matching(&json!({"kind": "flow"})).iter().all(|flow| flow["source"]["labels"].is_object()));
 }

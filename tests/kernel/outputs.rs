@@ -131,3 +131,44 @@ fn a_file_that_the_agent_rotates_loses_nothing() {
     let sink = &ended.stop_record().unwrap()["agent"]["counters"]["sinks"][file.to_str().unwrap()];
     assert_eq!((&sink["lost_lines"], &sink["failures"]), (&json!(0), &json!(0)), "{sink}");
 }
+
+/// One output is in trouble to the end: what it lost is in its books, and neither capture nor another output is any poorer.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn an_output_in_trouble_costs_itself_alone() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let base = tempfile::tempdir().unwrap();
+    let folder = base.path().join("log");
+    fs::create_dir(&folder).unwrap();
+    let file = folder.join("flows.json");
+    let outputs =
+        ["--each", "--output", "stdout", "--output", file.to_str().unwrap(), "--output", "/dev/full"];
+    let agent = stage.agent(&outputs);
+    let mut client = stage.actor("client");
+    let mut connect = |times| {
+        for _ in 0..times {
+            do_step(&mut client, &Step::connect(net.at(Family::V4, API, 8080)), Outcome::Established);
+        }
+    };
+    connect(10);
+    let flows = |text: &str| text.matches(r#""kind":"flow""#).count();
+    wait::until("the file has the first ones", SOON, || Ok(flows(&fs::read_to_string(&file)?) >= 10))
+        .unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    connect(20);
+    let ended = end(agent);
+    assert_eq!(sum(&ended.matching(&json!({"kind": "flow"}))), 30);
+    let counters = &ended.stop_record().unwrap()["agent"]["counters"];
+    for (name, [written, lost]) in
+        [("stdout", [30, 0]), (file.to_str().unwrap(), [10, 20]), ("/dev/full", [0, 30])]
+    {
+        let sink = &counters["sinks"][name];
+        // The stop record is made before the last lines are given up.
+        let books = ["attempts", "lost_attempts"].map(|part| number(&sink[part]));
+        assert_eq!(books[0], written, "{name}: {sink}");
+        assert!(books[1] <= lost, "{name}: {sink}");
+    }
+    assert!(ended.stderr.contains("the output does not take lines"), "{}", ended.stderr);
+}

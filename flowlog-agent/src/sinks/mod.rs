@@ -490,6 +490,8 @@ fn kind_of(place: &str) -> Result<&'static SinkKind, SinkError> {
 }
 
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
 mod selection_tests;
 #[cfg(test)]
 mod tests;

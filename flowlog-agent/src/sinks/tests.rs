@@ -48,7 +48,7 @@ pub(in crate::sinks) fn start(
     (Sinks { sinks: vec![sink], select: false, closed: closed.clone() }, closed)
 }
 
-fn start_file(path: &Path, limits: QueueLimits) -> Sinks {
+pub(super) fn start_file(path: &Path, limits: QueueLimits) -> Sinks {
     Sinks::start(&[path.to_str().unwrap().into()], &encoder(), limits, None).unwrap()
 }
 
@@ -66,7 +66,12 @@ pub(in crate::sinks) fn only(counters: BTreeMap<String, SinkCounters>) -> SinkCo
     counters.into_values().next().unwrap()
 }
 
-fn sum<'a>(lines: &'a [Value], kind: &str, class: &str, of: impl Fn(&'a Value) -> &'a Value) -> u64 {
+pub(super) fn sum<'a>(
+    lines: &'a [Value],
+    kind: &str,
+    class: &str,
+    of: impl Fn(&'a Value) -> &'a Value,
+) -> u64 {
     let chosen =
         |line: &&Value| line["kind"] == kind && (line["class"] == class || line["loss"]["class"] == class);
     lines.iter().filter(chosen).map(|line| of(line).as_u64().unwrap()).sum()

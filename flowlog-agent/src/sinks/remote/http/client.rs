@@ -147,12 +147,26 @@ impl Client {
         self.dialer.timeout()
     }
 
-    /// Post this, and read what is answered.
-    pub(super) fn post(&mut self, path: &str, body: Vec<u8>) -> io::Result<Answer> {
-        self.ask(Method::POST, path, self.content_type, body)
+    /// Wait, while the connection is kept.
+    pub(super) fn pause(&mut self, time: Duration) -> io::Result<()> {
+        self.reactor.run(async {
+            tokio::time::sleep(time).await;
+            Ok(())
+        })
     }
 
-    /// The same by another method, or of another kind.
+    /// Post this, and read what is answered.
+    pub(super) fn post(&mut self, path: &str, body: Vec<u8>) -> io::Result<Answer> {
+        let coded = self.compressed && !body.is_empty();
+        let body = if coded { zipped(&body)? } else { body };
+        let mut request = self.request(Method::POST, path, self.content_type, body)?;
+        if coded {
+            request.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        self.send(request)
+    }
+
+    /// The same by another method, or of another kind, and never compressed.
     pub(super) fn ask(
         &mut self,
         method: Method,
@@ -161,6 +175,10 @@ impl Client {
         body: Vec<u8>,
     ) -> io::Result<Answer> {
         let request = self.request(method, path, content_type, body)?;
+        self.send(request)
+    }
+
+    fn send(&mut self, request: Request<Full<Bytes>>) -> io::Result<Answer> {
         let Self { dialer, reactor, sender, .. } = self;
         let kept = sender.take().filter(|sender| !sender.is_closed());
         let (answer, left) = reactor.run(async {
@@ -206,16 +224,14 @@ impl Client {
         if let Some(pass) = self.pass.header()? {
             request = request.header(AUTHORIZATION, pass);
         }
-        let body = if self.compressed && !body.is_empty() {
-            request = request.header(CONTENT_ENCODING, "gzip");
-            let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-            gzip.write_all(&body)?;
-            gzip.finish()?
-        } else {
-            body
-        };
         request.body(Full::new(Bytes::from(body))).map_err(io::Error::other)
     }
+}
+
+fn zipped(body: &[u8]) -> io::Result<Vec<u8>> {
+    let mut gzip = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    gzip.write_all(body)?;
+    gzip.finish()
 }
 
 fn pass(remote: &Remote, word: &'static str) -> io::Result<Pass> {

@@ -80,11 +80,11 @@ impl Receipts {
         loop {
             let now = Instant::now();
             if self.next > until {
-                std::thread::sleep(until.saturating_duration_since(now));
+                client.pause(until.saturating_duration_since(now)).map_err(WriteError::nothing)?;
                 return Err(WriteError::NotReady);
             }
-            std::thread::sleep(self.next.saturating_duration_since(now));
-            if let Err(why) = self.ask(client) {
+            let asked = client.pause(self.next.saturating_duration_since(now));
+            if let Err(why) = asked.and_then(|()| self.ask(client)) {
                 self.forget();
                 return Err(WriteError::nothing(why));
             }

@@ -48,16 +48,21 @@ fn outputs_of_the_file_are_tried_and_the_exit_code_says_what_came_of_it() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let no_data = "HTTP/1.1 400 Bad Request\r\ncontent-length: 27\r\n\r\n{\"text\":\"No data\",\"code\":5}";
-    let server = serve(listener, vec!["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", no_data]);
+    let no_acks = "HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n";
+    let server = serve(listener, vec!["HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", no_data, no_acks]);
     place.write("flowlog.yaml", &format!("outputs: ['splunk+http://127.0.0.1:{port}', logs/flows.json]\n"));
     let said = place.flowlog(&["check", "--config", "flowlog.yaml", "--output", "json"]);
     let report: Value =
         serde_json::from_str(&said.stdout).unwrap_or_else(|error| panic!("{error}: {said:?}"));
     let ok = |name: &str| (name.to_owned(), "ok".to_owned());
-    assert_eq!(rows(&report), [ok("connection"), ok("health"), ok("token")], "{report:#}");
+    assert_eq!(rows(&report), [ok("connection"), ok("health"), ok("token"), ok("acknowledge")], "{report:#}");
     assert_eq!(
         server.join().unwrap(),
-        ["GET /services/collector/health HTTP/1.1 ", "POST /services/collector/event HTTP/1.1 "]
+        [
+            "GET /services/collector/health HTTP/1.1 ",
+            "POST /services/collector/event HTTP/1.1 ",
+            "POST /services/collector/ack HTTP/1.1 {\"acks\":[]}",
+        ]
     );
     let folder = &report["outputs"][1]["rows"][0];
     assert_eq!((&folder["state"], &folder["needed"]), (&"missing".into(), &true.into()), "{folder}");

@@ -236,7 +236,7 @@ fn an_output_over_the_network_is_given_what_it_wants() {
     let taker = Taker::start(scene.folder.path(), listener);
     let agent = scene.start();
     scene.connect(8080, 7, Outcome::Established);
-    scene.connect(8081, 5, Outcome::Refused);
+    scene.connect(8081, 5, Outcome::Error);
     scene.connect(8080, 4, Outcome::Established);
     wait::until("all came", SOON, || Ok(taker.attempts() >= 11)).unwrap();
     let ended = end(agent);

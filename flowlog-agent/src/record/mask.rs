@@ -9,8 +9,8 @@ use serde_json::Value;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mask {
     paths: Vec<Vec<String>>,
-    /// Keys of the labels that are shown, with `*` for any letters; absent: all of them.
-    labels: Option<Vec<String>>,
+    /// Keys of the labels that are shown, with `*` for any letters, and the paths to labels; absent: all are shown.
+    labels: Option<(Vec<String>, Vec<Vec<String>>)>,
 }
 
 /// Where lines have labels.
@@ -24,7 +24,7 @@ const LABELS: [[&str; 2]; 4] = [
 /// What becomes of the part with this path, below the object in hand.
 #[derive(Clone, Copy, Debug)]
 struct Rule<'a> {
-    path: &'a [&'a str],
+    path: &'a [String],
     what: What<'a>,
 }
 
@@ -104,7 +104,8 @@ impl Mask {
     /// The same, and labels with these keys alone; `*` stands for any letters.
     #[must_use]
     pub fn with_labels(self, keys: &[String]) -> Self {
-        Self { labels: Some(keys.to_vec()), ..self }
+        let paths = LABELS.map(|path| path.map(str::to_owned).to_vec()).to_vec();
+        Self { labels: Some((keys.to_vec(), paths)), ..self }
     }
 
     /// Whether nothing is left out.
@@ -115,11 +116,12 @@ impl Mask {
     /// Append the rest of a line's body, of flowlog's own format, marked where it is not the whole. The mark may take some bytes
     /// more than what is left out; a line has room for a number of ten digits more than any has.
     pub(super) fn append(&self, body: &[u8], out: &mut Vec<u8>) {
-        let drop =
-            self.paths.iter().map(|path| (path.iter().map(String::as_str).collect::<Vec<_>>(), What::Drop));
-        let keep = self.labels.iter().flat_map(|keys| LABELS.map(|path| (path.to_vec(), What::Keep(keys))));
-        let rules: Vec<(Vec<&str>, What<'_>)> = drop.chain(keep).collect();
-        let rules: Vec<Rule<'_>> = rules.iter().map(|(path, what)| Rule { path, what: *what }).collect();
+        let drop = self.paths.iter().map(|path| Rule { path, what: What::Drop });
+        let keep = self
+            .labels
+            .iter()
+            .flat_map(|(keys, paths)| paths.iter().map(|path| Rule { path, what: What::Keep(keys) }));
+        let rules: Vec<Rule<'_>> = drop.chain(keep).collect();
         let before = out.len();
         let end = append_members(body, &rules, out);
         let kept = out.len() - before;

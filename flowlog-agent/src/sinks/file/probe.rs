@@ -106,7 +106,7 @@ fn most_bytes(rotation: Rotation) -> u64 {
 /// Whether the disk of a folder has room for so many bytes more, or for some where nobody knows how many.
 pub(in crate::sinks) fn look_at_space(folder: &Path, more: Option<u64>) -> Step {
     let free = match statvfs(folder) {
-        Ok(found) => u64::from(found.blocks_available()).saturating_mul(found.fragment_size()),
+        Ok(found) => found.blocks_available().saturating_mul(found.fragment_size()),
         Err(error) => return Step::fine("space", format!("not told: {}", error.desc())),
     };
     let found = format!("{free} bytes are free");

@@ -245,7 +245,8 @@ impl Output for Kafka {
 
     fn write(&mut self, batch: Batch<'_>, _: Duration) -> Result<(), WriteError> {
         let limit = self.remote.timeout;
-        halving::send_all(batch, vec![0..batch.len()], limit, |places| self.produce(batch, places))
+        let all = 0..batch.len();
+        halving::send_all(batch, vec![all], limit, |places| self.produce(batch, places))
     }
 
     fn linger(&self) -> Duration {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::sinks::tests::{Fixture, LONG, encoder, gap, start, wait_until};
-use crate::sinks::{QueueLimits, Request, open};
+use crate::sinks::{QueueLimits, Request, Standing, open};
 use serde_json::{Value, json};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -177,4 +177,18 @@ pub(in crate::sinks) fn fixture() -> Fixture {
         got.into_iter().map(|(.., value)| format!("{value}\n")).collect()
     };
     Fixture { output, framed: true, read_back: Box::new(read_back) }
+}
+
+#[test]
+#[ignore = "consumers: `cargo xtask test` installs them"]
+fn a_topic_is_found_or_missed_without_a_message() {
+    let mut cluster = Cluster::start();
+    for (topic, standing) in [("flowlog", Standing::Fine), ("none-such", Standing::Away)] {
+        let remote = Remote { timeout: Duration::from_secs(3), ..Remote::default() };
+        let request = Request { remote, ..Request::from(&*format!("kafka://{}/{topic}", cluster.brokers)) };
+        let found = crate::sinks::probe(&[request], encoder().run()).unwrap();
+        let last = found[0].steps.last().unwrap();
+        assert_eq!((last.name, last.standing), ("topic", standing), "{found:?}");
+    }
+    assert!(cluster.consume(0).is_empty());
 }

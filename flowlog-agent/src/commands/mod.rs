@@ -13,6 +13,7 @@ mod logs;
 mod man;
 mod observe;
 mod observed;
+mod observing;
 mod plugin;
 mod policy;
 mod run;

@@ -1,7 +1,7 @@
 //! Where it is shown: standard output, written when somebody would wait for it, a reader that left being no failure.
 
-use super::show::{Form, Look, Out, Table};
-use super::sift::Item;
+use super::{Form, Look};
+use crate::commands::observing::{Item, Out, Table};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use std::io::{self, BufWriter, Stdout, Write};

@@ -5,8 +5,8 @@
 mod notices;
 mod trail;
 
-pub(super) use notices::Summary;
-pub(super) use trail::{Item, Trail};
+pub(in crate::commands) use notices::Summary;
+pub(in crate::commands) use trail::{Item, Trail};
 
 use super::choice::Choice;
 use super::show::{Look, loss_text};
@@ -18,28 +18,28 @@ use notices::Gaps;
 use serde::de::IgnoredAny;
 
 /// What is asked for, how it is shown, and what was read so far of all logs.
-pub(super) struct Sieve {
-    pub(super) choice: Choice,
-    pub(super) look: Look,
+pub(in crate::commands) struct Sieve {
+    pub(in crate::commands) choice: Choice,
+    pub(in crate::commands) look: Look,
     numbers: Numbers,
     gaps: Gaps,
-    pub(super) summary: Summary,
+    pub(in crate::commands) summary: Summary,
 }
 
 /// Lines of one log go through it.
-pub(super) struct Sifting<'a> {
-    pub(super) sieve: &'a mut Sieve,
-    pub(super) trail: &'a mut Trail,
+pub(in crate::commands) struct Sifting<'a> {
+    pub(in crate::commands) sieve: &'a mut Sieve,
+    pub(in crate::commands) trail: &'a mut Trail,
 }
 
 impl Sieve {
-    pub(super) fn new(choice: Choice, look: Look) -> Self {
+    pub(in crate::commands) fn new(choice: Choice, look: Look) -> Self {
         let (numbers, gaps, summary) = Default::default();
         Self { choice, look, numbers, gaps, summary }
     }
 
     /// What is to be said at the end.
-    pub(super) fn finish(&mut self) -> Vec<String> {
+    pub(in crate::commands) fn finish(&mut self) -> Vec<String> {
         self.summary.finish(&self.numbers)
     }
 }

@@ -87,8 +87,8 @@ impl LiveArgs {
 }
 
 impl Live {
-    /// What came since.
-    pub(super) fn look(&mut self) -> anyhow::Result<Vec<Lane>> {
+    /// What came since; what could not be read is told.
+    pub(super) fn look(&mut self, tell: &mut dyn FnMut(&str)) -> anyhow::Result<Vec<Lane>> {
         let mut lanes = Vec::new();
         loop {
             match self.news.try_recv() {
@@ -97,7 +97,7 @@ impl Live {
                 }
                 Ok(AgentNews::Trouble(what)) => {
                     self.troubled = true;
-                    super::tell(&what);
+                    tell(&what);
                 }
                 Ok(AgentNews::Failed(what)) => anyhow::bail!("the agents' logs cannot be read: {what}"),
                 Err(TryRecvError::Empty) => return Ok(lanes),

@@ -13,11 +13,11 @@ const ENDED: i32 = 130;
 
 /// Whether it came.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Interrupt(Arc<AtomicBool>);
+pub(in crate::commands) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Have the first one end what is done in order; a second one ends it at once.
-    pub(super) fn hold() -> anyhow::Result<Self> {
+    pub(in crate::commands) fn hold() -> anyhow::Result<Self> {
         let interrupt = Self::default();
         let (came, runtime) = (Arc::clone(&interrupt.0), source::runtime()?);
         let (mut one, mut other) = {
@@ -43,7 +43,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    pub(super) fn came(&self) -> bool {
+    pub(in crate::commands) fn came(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }

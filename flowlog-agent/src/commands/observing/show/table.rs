@@ -55,13 +55,13 @@ pub(super) fn cells(row: &Row<'_>) -> Out {
 
 /// A page in the making.
 #[derive(Clone, Debug, Default)]
-pub(in super::super) struct Table {
+pub(in crate::commands) struct Table {
     rows: Vec<(Vec<String>, Style)>,
 }
 
 impl Table {
     /// Add a row; the page, where it is full.
-    pub(in super::super) fn add(
+    pub(in crate::commands) fn add(
         &mut self,
         cells: Vec<String>,
         style: Style,
@@ -73,12 +73,12 @@ impl Table {
     }
 
     /// Whether rows wait for their page.
-    pub(in super::super) fn is_empty(&self) -> bool {
+    pub(in crate::commands) fn is_empty(&self) -> bool {
         self.rows.is_empty()
     }
 
     /// What there is, laid out.
-    pub(in super::super) fn page(&mut self, width: Option<usize>, colour: bool) -> String {
+    pub(in crate::commands) fn page(&mut self, width: Option<usize>, colour: bool) -> String {
         let mut rows = std::mem::take(&mut self.rows);
         if width.is_some_and(|width| width < SHORT_TIMES) {
             for time in rows.iter_mut().filter_map(|(cells, _)| cells.first_mut()) {

@@ -5,7 +5,7 @@
 mod ends;
 mod table;
 
-pub(super) use table::Table;
+pub(in crate::commands) use table::Table;
 
 use crate::model::{Direction, Severity};
 use crate::record::row::{AgentRow, EndRow, FindingRow, FlowRow, LossRow, Row, SideRow, VerdictRow};
@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 
 /// How records are shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Form {
+pub(in crate::commands) enum Form {
     /// One short line each.
     Compact,
     /// One long line each: policies, node, labels, bytes, too.
@@ -30,7 +30,7 @@ pub(super) enum Form {
 
 /// What is written of a record or a notice.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Out {
+pub(in crate::commands) enum Out {
     /// A line, with its newline.
     Line(Vec<u8>),
     /// A row of a table.
@@ -41,19 +41,19 @@ pub(super) enum Out {
 
 /// How it is all to look.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look {
-    pub(super) form: Form,
+pub(in crate::commands) struct Look {
+    pub(in crate::commands) form: Form,
     /// Styles are written.
-    pub(super) colour: bool,
+    pub(in crate::commands) colour: bool,
     /// A terminal shows it.
-    pub(super) terminal: bool,
+    pub(in crate::commands) terminal: bool,
 }
 
 /// Columns of a class: the longest that is common.
 const CLASS: usize = 19;
 
 /// The style of what matters so much.
-pub(super) fn style_of(severity: Severity) -> Style {
+pub(in crate::commands) fn style_of(severity: Severity) -> Style {
     match severity {
         Severity::Critical | Severity::High => AnsiColor::Red.on_default().bold(),
         Severity::Medium => AnsiColor::Yellow.on_default(),
@@ -66,7 +66,7 @@ const OF_NOTICES: Style = AnsiColor::Magenta.on_default().bold();
 
 impl Look {
     /// A record that was asked for.
-    pub(super) fn record(&self, row: &Row<'_>, line: &[u8]) -> Out {
+    pub(in crate::commands) fn record(&self, row: &Row<'_>, line: &[u8]) -> Out {
         match self.form {
             Form::Json => Out::Line(self.json(line)),
             Form::Table => table::cells(row),
@@ -81,7 +81,7 @@ impl Look {
     }
 
     /// Something about the log, at its place between the records.
-    pub(super) fn notice(&self, time: Timestamp, what: &str, text: &str) -> Out {
+    pub(in crate::commands) fn notice(&self, time: Timestamp, what: &str, text: &str) -> Out {
         let text = shown::line(text);
         if matches!(self.form, Form::Json | Form::Table) {
             return Out::Notice(text.into_owned());
@@ -237,7 +237,7 @@ fn finding_text(finding: &FindingRow<'_>) -> String {
 }
 
 /// `n1 lost 12 attempts (kernel, ring_full), 08:00:01 to 08:00:02`.
-pub(super) fn loss_text(node: &str, loss: &LossRow<'_>) -> String {
+pub(in crate::commands) fn loss_text(node: &str, loss: &LossRow<'_>) -> String {
     let class = loss.class.map_or_else(String::new, |class| format!(", {}", class.as_str()));
     let plural = if loss.count == 1 { "" } else { "s" };
     let time = |time: Timestamp| time.strftime("%H:%M:%S").to_string();

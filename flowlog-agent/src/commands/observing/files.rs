@@ -102,7 +102,7 @@ impl Files {
         into.trail.begin(&input.name);
         match self.open(&input, file) {
             Ok(now) => self.now = Some(now),
-            Err(error) => into.problem(&super::super::told(&error)),
+            Err(error) => into.problem(&crate::commands::told(&error)),
         }
         Step::Read
     }

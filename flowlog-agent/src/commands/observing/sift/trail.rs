@@ -8,42 +8,42 @@ use std::time::Instant;
 
 /// What is to be shown, and when it was.
 #[derive(Clone, Debug)]
-pub(in super::super) struct Item {
+pub(in crate::commands) struct Item {
     /// Its place among those of other logs.
-    pub(in super::super) place: Timestamp,
+    pub(in crate::commands) place: Timestamp,
     /// Its time.
-    pub(in super::super) time: Timestamp,
+    pub(in crate::commands) time: Timestamp,
     /// When it was read.
-    pub(in super::super) read: Instant,
-    pub(in super::super) out: Out,
+    pub(in crate::commands) read: Instant,
+    pub(in crate::commands) out: Out,
 }
 
 /// A log.
 #[derive(Debug)]
-pub(in super::super) struct Trail {
+pub(in crate::commands) struct Trail {
     /// As a person knows the file in hand.
-    pub(in super::super) file: String,
+    pub(in crate::commands) file: String,
     /// Lines of it that were read.
-    pub(in super::super) line: u64,
+    pub(in crate::commands) line: u64,
     /// The agent's own log comes between its records.
-    pub(in super::super) is_mixed: bool,
+    pub(in crate::commands) is_mixed: bool,
     /// What was told of a line that comes in parts.
     pub(super) part: Vec<u8>,
     /// No line that comes is shown at an earlier place.
-    pub(in super::super) place: Timestamp,
-    pub(in super::super) items: VecDeque<Item>,
+    pub(in crate::commands) place: Timestamp,
+    pub(in crate::commands) items: VecDeque<Item>,
     /// The last line's run, as it is written, and its number.
     run: (String, String, usize),
     /// The last line's time, as it is written.
     last: String,
     /// That of the last line that was at hand.
-    pub(in super::super) last_time: Option<Timestamp>,
+    pub(in crate::commands) last_time: Option<Timestamp>,
     read: Instant,
 }
 
 impl Trail {
     /// A log that has nothing before this time.
-    pub(in super::super) fn from(place: Timestamp) -> Self {
+    pub(in crate::commands) fn from(place: Timestamp) -> Self {
         let (file, part, items, run, last, last_time) = Default::default();
         Self {
             file,
@@ -60,7 +60,7 @@ impl Trail {
     }
 
     /// Another file of the same log.
-    pub(in super::super) fn begin(&mut self, file: &str) {
+    pub(in crate::commands) fn begin(&mut self, file: &str) {
         self.part.clear();
         (self.file, self.line) = (file.to_owned(), 0);
     }

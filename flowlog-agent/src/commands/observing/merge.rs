@@ -19,7 +19,7 @@ const BEGIN: Duration = Duration::from_secs(2);
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// Where lines come from.
-pub(super) trait Source {
+pub(in crate::commands) trait Source {
     /// Read once.
     fn step(&mut self, into: &mut Sifting<'_>) -> Step;
 
@@ -30,7 +30,7 @@ pub(super) trait Source {
 }
 
 /// A log that takes part.
-pub(super) struct Lane {
+pub(in crate::commands) struct Lane {
     source: Box<dyn Source>,
     trail: Trail,
     state: Step,
@@ -41,7 +41,7 @@ pub(super) struct Lane {
 
 impl Lane {
     /// Nothing in it is before this time.
-    pub(super) fn new(source: Box<dyn Source>, begins: Timestamp) -> Self {
+    pub(in crate::commands) fn new(source: Box<dyn Source>, begins: Timestamp) -> Self {
         Self { source, trail: Trail::from(begins), state: Step::Read, begun: Instant::now(), read: None }
     }
 
@@ -57,7 +57,7 @@ impl Lane {
 }
 
 /// What comes next.
-pub(super) enum Next {
+pub(in crate::commands) enum Next {
     /// These, in order.
     Items,
     /// A log was read, and nothing is to be shown yet.
@@ -71,7 +71,7 @@ pub(super) enum Next {
 }
 
 /// All logs.
-pub(super) struct Merge {
+pub(in crate::commands) struct Merge {
     lanes: Vec<Lane>,
     follows: bool,
     /// The lane that may keep us waiting is to be read now.
@@ -80,23 +80,23 @@ pub(super) struct Merge {
 
 impl Merge {
     /// `follows`: logs grow, and a silent one does not hold up the others.
-    pub(super) fn new(follows: bool) -> Self {
+    pub(in crate::commands) fn new(follows: bool) -> Self {
         Self { lanes: Vec::new(), follows, waited: false }
     }
 
-    pub(super) fn add(&mut self, lane: Lane) {
+    pub(in crate::commands) fn add(&mut self, lane: Lane) {
         self.lanes.push(lane);
     }
 
     /// Something may have come.
-    pub(super) fn wake(&mut self) {
+    pub(in crate::commands) fn wake(&mut self) {
         for lane in self.lanes.iter_mut().filter(|lane| lane.state == Step::Nothing) {
             lane.state = Step::Read;
         }
     }
 
     /// Go on a bit; what is to be shown is put into `items`.
-    pub(super) fn next(&mut self, sieve: &mut Sieve, items: &mut Vec<Item>) -> Next {
+    pub(in crate::commands) fn next(&mut self, sieve: &mut Sieve, items: &mut Vec<Item>) -> Next {
         self.lanes.retain(|lane| lane.state != Step::End || !lane.trail.items.is_empty());
         let first = self.first();
         let before = |place| first.is_none_or(|(_, first)| place <= first);

@@ -63,15 +63,15 @@ impl Gaps {
 
 /// What was read of all logs.
 #[derive(Debug, Default)]
-pub(in super::super) struct Summary {
+pub(in crate::commands) struct Summary {
     /// Records.
-    pub(in super::super) lines: u64,
+    pub(in crate::commands) lines: u64,
     /// Those that were shown.
-    pub(in super::super) shown: u64,
+    pub(in crate::commands) shown: u64,
     /// Lines of the agents' own logs, beside the records.
     pub(super) own_log: u64,
     /// Lines that are no records, and the first of them.
-    pub(in super::super) refused: u64,
+    pub(in crate::commands) refused: u64,
     first: Option<String>,
     problems: Vec<String>,
     /// Attempts that the agents lost, and what else they did.
@@ -86,12 +86,12 @@ impl Summary {
         self.first.get_or_insert(what);
     }
 
-    pub(in super::super) fn problem(&mut self, what: String) {
+    pub(in crate::commands) fn problem(&mut self, what: String) {
         self.problems.push(what);
     }
 
     /// What is to be told at once.
-    pub(in super::super) fn take_problems(&mut self) -> Vec<String> {
+    pub(in crate::commands) fn take_problems(&mut self) -> Vec<String> {
         std::mem::take(&mut self.problems)
     }
 
@@ -102,12 +102,12 @@ impl Summary {
     }
 
     /// Nothing was read.
-    pub(in super::super) fn is_empty(&self) -> bool {
+    pub(in crate::commands) fn is_empty(&self) -> bool {
         self.lines == 0 && self.own_log == 0
     }
 
     /// Nothing of what was given is a record.
-    pub(in super::super) fn is_foreign(&self) -> bool {
+    pub(in crate::commands) fn is_foreign(&self) -> bool {
         self.lines == 0 && self.refused > 0
     }
 

@@ -17,7 +17,7 @@ use needles::Needles;
 /// Which records. Of several conditions all must hold, of several values of one any.
 #[derive(Clone, Debug, Default, clap::Args)]
 #[command(next_help_heading = "What is shown")]
-pub(super) struct ChoiceArgs {
+pub(in crate::commands) struct ChoiceArgs {
     /// Only records from this time on: a moment (2026-11-30T08:00:00Z), a day (its beginning, UTC), or how long ago (24h, 7d).
     #[arg(long, value_name = "TIME", value_parser = moment, conflicts_with = "last")]
     since: Option<Timestamp>,
@@ -108,7 +108,7 @@ impl Kind {
 
 /// What is asked for.
 #[derive(Clone, Debug)]
-pub(super) struct Choice {
+pub(in crate::commands) struct Choice {
     since: Option<Timestamp>,
     /// The same as records write it.
     since_written: Option<String>,
@@ -120,7 +120,7 @@ pub(super) struct Choice {
 
 impl ChoiceArgs {
     /// Ready to be asked.
-    pub(super) fn choice(&self) -> anyhow::Result<Choice> {
+    pub(in crate::commands) fn choice(&self) -> anyhow::Result<Choice> {
         let since = match self.last {
             Some(last) => Some(self.until.unwrap_or_else(Timestamp::now).checked_sub(last.abs())?),
             None => self.since,
@@ -187,12 +187,12 @@ impl ChoiceArgs {
 
 impl Choice {
     /// From when on.
-    pub(super) fn since(&self) -> Option<Timestamp> {
+    pub(in crate::commands) fn since(&self) -> Option<Timestamp> {
         self.since
     }
 
     /// By the time as it is written.
-    pub(super) fn is_too_early(&self, written: &str) -> bool {
+    pub(in crate::commands) fn is_too_early(&self, written: &str) -> bool {
         match &self.since_written {
             Some(since) => written.len() == since.len() && written.ends_with('Z') && written < &**since,
             None => false,
@@ -200,23 +200,23 @@ impl Choice {
     }
 
     /// Whether a line can be one that is asked for: one that cannot is not read.
-    pub(super) fn may_pick(&self, line: &[u8]) -> bool {
+    pub(in crate::commands) fn may_pick(&self, line: &[u8]) -> bool {
         self.needles.may_be_in(line)
     }
 
     /// Whether a moment lies in the time that is asked for.
-    pub(super) fn window_holds(&self, time: Timestamp) -> bool {
+    pub(in crate::commands) fn window_holds(&self, time: Timestamp) -> bool {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
 
     /// Whether a record tells of the time that is asked for.
-    pub(super) fn is_in_time(&self, row: &Row<'_>) -> bool {
+    pub(in crate::commands) fn is_in_time(&self, row: &Row<'_>) -> bool {
         self.since.is_none_or(|since| row.time >= since)
             && self.until.is_none_or(|until| row.begins() <= until)
     }
 
     /// Whether it is asked for.
-    pub(super) fn picks(&self, row: &Row<'_>) -> bool {
+    pub(in crate::commands) fn picks(&self, row: &Row<'_>) -> bool {
         let is_of_kind = self.kinds.is_empty() || self.kinds.iter().any(|kind| kind.name() == &*row.kind);
         if !is_of_kind || !self.is_in_time(row) {
             return false;

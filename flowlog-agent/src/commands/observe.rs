@@ -58,13 +58,18 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let reading = args.inputs.open("observe", called, (args.follow, choice.since()), &mut tell)?;
     // A pipe that says nothing is waited for, whatever comes.
     let interrupt =
-        if args.follow && !args.inputs.has_stdin() { Interrupt::hold()? } else { Interrupt::default() };
-    observe(&mut Sieve::new(choice, args.look()), reading, &interrupt)
+        if args.follow && !args.inputs.has_stdin() { Interrupt::hold(false)? } else { Interrupt::default() };
+    let look = args.look();
+    observe(&mut Sieve::new(choice, Box::new(look)), Output::new(look), reading, &interrupt)
 }
 
 /// Show what comes, to its end.
-fn observe(sieve: &mut Sieve, mut reading: Reading, interrupt: &Interrupt) -> anyhow::Result<ExitCode> {
-    let mut output = Output::new(sieve.look);
+fn observe(
+    sieve: &mut Sieve,
+    mut output: Output,
+    mut reading: Reading,
+    interrupt: &Interrupt,
+) -> anyhow::Result<ExitCode> {
     let mut items = Vec::new();
     while !interrupt.came() {
         let next = reading.next(sieve, &mut items, &mut tell)?;

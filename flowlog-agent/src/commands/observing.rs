@@ -10,11 +10,11 @@ mod merge;
 mod show;
 mod sift;
 
-pub(super) use choice::ChoiceArgs;
+pub(super) use choice::{Choice, ChoiceArgs, RowFacts, read_pair};
 pub(super) use interrupt::Interrupt;
 pub(super) use merge::Next;
-pub(super) use show::{Form, Look, Out, Table};
-pub(super) use sift::{Item, Sieve};
+pub(super) use show::{Form, Look, Out, Table, ends};
+pub(super) use sift::{Item, Sieve, Taker};
 
 use super::Called;
 use super::logs;

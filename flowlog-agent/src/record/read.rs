@@ -15,6 +15,7 @@ use crate::model::{InputProblem, Observations, RecordsRead};
 use edges::{Edges, Kind, Known, Sums};
 use jiff::Timestamp;
 use open::{Open, is_open};
+pub(super) use parts::id_of;
 use parts::{Attempts, DialedFields, Ending, Envelope, FlowFields, HeadFields, LossFields, Said};
 use runs::Runs;
 pub use runs::{Numbers, Seen};

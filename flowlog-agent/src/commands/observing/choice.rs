@@ -10,9 +10,10 @@ use super::super::logs::moment;
 use crate::record::row::Row;
 use crate::selection::{Condition, Only, Selection};
 use anyhow::bail;
-use facts::RowFacts;
+pub(in crate::commands) use facts::RowFacts;
 use jiff::{SignedDuration, Timestamp};
 use needles::Needles;
+pub(in crate::commands) use who::read_pair;
 
 /// Which records. Of several conditions all must hold, of several values of one any.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -141,6 +142,15 @@ impl ChoiceArgs {
         })
     }
 
+    /// The same from this time on, where no other was given; a given end has it before.
+    #[must_use]
+    pub(in crate::commands) fn beginning(mut self, now: Timestamp, length: SignedDuration) -> Self {
+        if self.since.is_none() && self.last.is_none() {
+            self.since = self.until.unwrap_or(now).checked_sub(length).ok();
+        }
+        self
+    }
+
     /// What stands behind the flags of conditions, by their keys.
     fn keys(&self) -> [(&'static str, &[String]); 13] {
         [
@@ -189,6 +199,16 @@ impl Choice {
     /// From when on.
     pub(in crate::commands) fn since(&self) -> Option<Timestamp> {
         self.since
+    }
+
+    /// Until when.
+    pub(in crate::commands) fn until(&self) -> Option<Timestamp> {
+        self.until
+    }
+
+    /// Whether every record of that time is asked for.
+    pub(in crate::commands) fn is_of_time_alone(&self) -> bool {
+        self.kinds.is_empty() && self.selection.is_everything()
     }
 
     /// By the time as it is written.

@@ -17,12 +17,14 @@ pub(in crate::commands) struct Interrupt(Arc<AtomicBool>);
 
 impl Interrupt {
     /// Have the first one end what is done in order; a second one ends it at once.
-    pub(in crate::commands) fn hold() -> anyhow::Result<Self> {
+    /// With `hangup`, what the end of a terminal sends, too; `nohup` would have it ignored.
+    pub(in crate::commands) fn hold(hangup: bool) -> anyhow::Result<Self> {
         let interrupt = Self::default();
         let (came, runtime) = (Arc::clone(&interrupt.0), source::runtime()?);
-        let (mut one, mut other) = {
+        let (mut one, mut other, mut third) = {
             let _within = runtime.enter();
-            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
+            let kind = if hangup { SignalKind::hangup() } else { SignalKind::terminate() };
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?, signal(kind)?)
         };
         thread::Builder::new()
             .name("flowlog-signals".to_owned())
@@ -32,6 +34,7 @@ impl Interrupt {
                         tokio::select! {
                             _ = one.recv() => {}
                             _ = other.recv() => {}
+                            _ = third.recv(), if hangup => {}
                         }
                         if came.swap(true, Ordering::Relaxed) {
                             process::exit(ENDED);

@@ -2,11 +2,12 @@
 //!
 //! Whatever a line holds is somebody's text: nothing of it reaches a terminal as anything but characters.
 
-mod ends;
+pub(in crate::commands) mod ends;
 mod table;
 
 pub(in crate::commands) use table::Table;
 
+use super::sift::Taker;
 use crate::model::{Direction, Severity};
 use crate::record::row::{AgentRow, EndRow, FindingRow, FlowRow, LossRow, Row, SideRow, VerdictRow};
 use crate::report::shown;
@@ -64,9 +65,19 @@ pub(in crate::commands) fn style_of(severity: Severity) -> Style {
 
 const OF_NOTICES: Style = AnsiColor::Magenta.on_default().bold();
 
+impl Taker for Look {
+    fn record(&mut self, row: &Row<'_>, line: &[u8]) -> Option<Out> {
+        Some(self.show(row, line))
+    }
+
+    fn notice(&mut self, time: Timestamp, what: &str, text: &str) -> Option<Out> {
+        Some(self.note(time, what, text))
+    }
+}
+
 impl Look {
     /// A record that was asked for.
-    pub(in crate::commands) fn record(&self, row: &Row<'_>, line: &[u8]) -> Out {
+    pub(in crate::commands) fn show(&self, row: &Row<'_>, line: &[u8]) -> Out {
         match self.form {
             Form::Json => Out::Line(self.json(line)),
             Form::Table => table::cells(row),
@@ -81,7 +92,7 @@ impl Look {
     }
 
     /// Something about the log, at its place between the records.
-    pub(in crate::commands) fn notice(&self, time: Timestamp, what: &str, text: &str) -> Out {
+    fn note(&self, time: Timestamp, what: &str, text: &str) -> Out {
         let text = shown::line(text);
         if matches!(self.form, Form::Json | Form::Table) {
             return Out::Notice(text.into_owned());

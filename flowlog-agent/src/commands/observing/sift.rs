@@ -9,7 +9,7 @@ pub(in crate::commands) use notices::Summary;
 pub(in crate::commands) use trail::{Item, Trail};
 
 use super::choice::Choice;
-use super::show::{Look, loss_text};
+use super::show::{Out, loss_text};
 use crate::record::read::{Numbers, Seen};
 use crate::record::row::{AgentRow, LineHead, Row};
 use crate::record::{Wrapped, unwrap_line};
@@ -17,10 +17,33 @@ use jiff::Timestamp;
 use notices::Gaps;
 use serde::de::IgnoredAny;
 
-/// What is asked for, how it is shown, and what was read so far of all logs.
+/// Who takes what was chosen.
+pub(in crate::commands) trait Taker {
+    /// A new line, whatever is asked for.
+    fn see(&mut self, _head: &LineHead<'_>) {}
+
+    /// Whether a line that may be asked for is to be read. One that is not is passed.
+    fn reads(&self, _head: &LineHead<'_>, _line: &[u8]) -> bool {
+        true
+    }
+
+    /// A new line that was not to be read.
+    fn pass(&mut self, _head: &LineHead<'_>, _line: &[u8]) {}
+
+    /// A new record that was read, whatever is asked for.
+    fn meet(&mut self, _row: &Row<'_>) {}
+
+    /// A record that is asked for; what is to be shown of it in its place.
+    fn record(&mut self, row: &Row<'_>, line: &[u8]) -> Option<Out>;
+
+    /// Something about the log; likewise.
+    fn notice(&mut self, time: Timestamp, what: &str, text: &str) -> Option<Out>;
+}
+
+/// What is asked for, who takes it, and what was read so far of all logs.
 pub(in crate::commands) struct Sieve {
     pub(in crate::commands) choice: Choice,
-    pub(in crate::commands) look: Look,
+    taker: Box<dyn Taker>,
     numbers: Numbers,
     gaps: Gaps,
     pub(in crate::commands) summary: Summary,
@@ -33,9 +56,14 @@ pub(in crate::commands) struct Sifting<'a> {
 }
 
 impl Sieve {
-    pub(in crate::commands) fn new(choice: Choice, look: Look) -> Self {
+    pub(in crate::commands) fn new(choice: Choice, taker: Box<dyn Taker>) -> Self {
         let (numbers, gaps, summary) = Default::default();
-        Self { choice, look, numbers, gaps, summary }
+        Self { choice, taker, numbers, gaps, summary }
+    }
+
+    /// Lines that are missing between two of a run.
+    pub(in crate::commands) fn missing(&self) -> u64 {
+        self.numbers.missing()
     }
 
     /// What is to be said at the end.
@@ -104,26 +132,31 @@ impl Sifting<'_> {
                 Row::read(text).err().unwrap_or_else(|| "no record of an agent: it has no `seq`".to_owned());
             return self.refuse_line(text, whole, &what);
         };
+        let asked = self.is_asked_for(&head, text);
+        let reads = asked && (tells_of_losses(&head) || self.sieve.taker.reads(&head, text));
         // A line that cannot be read leaves its number to a copy that can.
-        let row = match self.is_asked_for(&head, text).then(|| Row::read(text)) {
+        let row = match reads.then(|| Row::read(text)) {
             Some(Err(what)) => return self.refuse_line(text, whole, &what),
             None if !text.ends_with(b"}") => return self.refuse_line(text, whole, "not JSON: it has no end"),
             Some(Ok(row)) => Some(row),
             None => None,
         };
         self.sieve.summary.lines += 1;
-        if self.is_new(&head)
-            && let Some(row) = row
-        {
-            self.row(&row, text);
+        if !self.is_new(&head) {
+            return;
+        }
+        self.sieve.taker.see(&head);
+        match row {
+            Some(row) => self.row(&row, text),
+            None if asked => self.sieve.taker.pass(&head, text),
+            None => {}
         }
     }
 
     /// Whether it is to be read: what tells of losses always is.
     fn is_asked_for(&self, head: &LineHead<'_>, text: &[u8]) -> bool {
         let choice = &self.sieve.choice;
-        matches!(&*head.kind, "loss" | "agent")
-            || (!choice.is_too_early(head.written_time()) && choice.may_pick(text))
+        tells_of_losses(head) || (!choice.is_too_early(head.written_time()) && choice.may_pick(text))
     }
 
     /// By its number; what is missing before it is told.
@@ -174,11 +207,13 @@ impl Sifting<'_> {
         if let Some(agent) = &row.agent {
             self.agent(row, agent);
         }
+        self.sieve.taker.meet(row);
         let choice = &self.sieve.choice;
         if choice.picks(row) {
             self.sieve.summary.shown += 1;
-            let out = self.sieve.look.record(row, text);
-            self.trail.push(row.time, out);
+            if let Some(out) = self.sieve.taker.record(row, text) {
+                self.trail.push(row.time, out);
+            }
         } else if let Some(loss) = row.loss.as_ref().filter(|_| choice.is_in_time(row)) {
             let text = loss_text(&row.node, loss);
             self.notice(row.time, "loss", &text);
@@ -205,8 +240,9 @@ impl Sifting<'_> {
     }
 
     fn notice(&mut self, time: Timestamp, what: &str, text: &str) {
-        if self.sieve.choice.window_holds(time) {
-            let out = self.sieve.look.notice(time, what, text);
+        if self.sieve.choice.window_holds(time)
+            && let Some(out) = self.sieve.taker.notice(time, what, text)
+        {
             self.trail.push(time, out);
         }
     }
@@ -224,4 +260,9 @@ impl Sifting<'_> {
         let Trail { file, line, .. } = &*self.trail;
         self.sieve.summary.refuse(format!("{file}:{line}: {what}"));
     }
+}
+
+/// What tells of losses is always read.
+fn tells_of_losses(head: &LineHead<'_>) -> bool {
+    matches!(&*head.kind, "loss" | "agent")
 }

@@ -105,7 +105,7 @@ impl Attempts {
 }
 
 /// 32 hex digits.
-pub(super) fn id_of(text: &[u8]) -> Option<u128> {
+pub(in crate::record) fn id_of(text: &[u8]) -> Option<u128> {
     let digits: &[u8; 32] = text.try_into().ok()?;
     let half = |digits: &[u8]| {
         digits.iter().try_fold(0_u64, |half, digit| {

@@ -1,14 +1,18 @@
 //! The parts of a row, as they stand in a line; what nobody is shown is passed over.
 
+use super::super::read::id_of;
 use super::{Pairs, Text};
 use crate::model::{Class, Decision, Direction, Origin, Protocol, State};
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::net::IpAddr;
 
 /// The attempts that a line stands for.
 #[derive(Clone, Debug, Deserialize)]
 pub struct FlowRow {
+    /// The same in every record that tells of this flow.
+    #[serde(default, deserialize_with = "flow_id")]
+    pub id: Option<u128>,
     /// Which end's node tells it.
     pub direction: Direction,
     /// Protocol.
@@ -35,6 +39,27 @@ pub struct FlowRow {
     /// Payload bytes that it received.
     #[serde(default)]
     pub bytes_received: Option<u64>,
+    /// Datagrams that were sent.
+    #[serde(default)]
+    pub datagrams_sent: Option<u64>,
+    /// Datagrams that came back.
+    #[serde(default)]
+    pub datagrams_received: Option<u64>,
+}
+
+impl FlowRow {
+    /// It adds what was counted since, and does not say that the outcome is another.
+    pub fn adds_sums(&self) -> bool {
+        [self.duration_ms, self.bytes_sent, self.bytes_received, self.datagrams_sent, self.datagrams_received]
+            .iter()
+            .any(Option::is_some)
+    }
+}
+
+/// 32 hex digits; any other is none that could come again.
+fn flow_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u128>, D::Error> {
+    let text = Text::deserialize(deserializer)?;
+    Ok(id_of(text.as_bytes()))
 }
 
 /// What stands at an end.

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 
 /// A flow or a finding.
-pub(super) struct RowFacts<'a>(pub(super) &'a Row<'a>);
+pub(in crate::commands) struct RowFacts<'a>(pub(in crate::commands) &'a Row<'a>);
 
 fn text<'a>(text: &'a Text<'_>) -> Cow<'a, str> {
     Cow::Borrowed(text)

@@ -1,6 +1,6 @@
 //! What people write for an end: a name, an address, or a key with its value.
 
-use crate::selection::Condition;
+use crate::selection::{Condition, SelectionError};
 use anyhow::Context as _;
 use ipnet::IpNet;
 use std::net::IpAddr;
@@ -57,13 +57,18 @@ fn readings(name: &str) -> Vec<(&'static str, &str)> {
     }
 }
 
-/// `KEY=VALUE[,VALUE]`; a label selector has its own commas.
+/// What `--not` holds.
 pub(super) fn denied(written: &str) -> anyhow::Result<Condition> {
+    read_pair(written).with_context(|| format!("--not {written}"))
+}
+
+/// `KEY=VALUE[,VALUE]`; a label selector has its own commas.
+pub(in crate::commands) fn read_pair(written: &str) -> Result<Condition, SelectionError> {
     let (key, values) = written.split_once('=').unwrap_or((written, ""));
     let values: Vec<String> = match key.ends_with("labels") {
         _ if values.is_empty() => Vec::new(),
         true => vec![values.to_owned()],
         false => values.split(',').map(str::to_owned).collect(),
     };
-    Condition::read("", [(key, &*values)]).with_context(|| format!("--not {written}"))
+    Condition::read("", [(key, &*values)])
 }

@@ -29,7 +29,7 @@ fn line(node: usize, seq: usize, second: i64) -> String {
 
 fn sieve() -> Sieve {
     let look = Look { form: Form::Json, colour: false, terminal: false };
-    Sieve::new(ChoiceArgs::default().choice().unwrap(), look)
+    Sieve::new(ChoiceArgs::default().choice().unwrap(), Box::new(look))
 }
 
 /// Seconds of all that is shown, by node.

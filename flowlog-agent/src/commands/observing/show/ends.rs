@@ -7,12 +7,12 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 
 /// Who it is, with the vendor.
-pub(super) fn party(end: &EndRow<'_>) -> String {
+pub(in crate::commands) fn party(end: &EndRow<'_>) -> String {
     with_vendor(name(end), end)
 }
 
 /// The same with the port, which a listener is known by.
-pub(super) fn destination(end: &EndRow<'_>, protocol: Protocol) -> String {
+pub(in crate::commands) fn destination(end: &EndRow<'_>, protocol: Protocol) -> String {
     with_vendor(listener(end, protocol), end)
 }
 
@@ -24,12 +24,12 @@ fn with_vendor(mut text: String, end: &EndRow<'_>) -> String {
 }
 
 /// Whose software it is, where that is known.
-pub(super) fn vendor(end: &EndRow<'_>) -> Option<String> {
+pub(in crate::commands) fn vendor(end: &EndRow<'_>) -> Option<String> {
     end.vendor.as_ref().map(|vendor| shown::line(vendor).into_owned())
 }
 
 /// Who listens, and where.
-pub(super) fn listener(end: &EndRow<'_>, protocol: Protocol) -> String {
+pub(in crate::commands) fn listener(end: &EndRow<'_>, protocol: Protocol) -> String {
     let mut text = name(end);
     match (end.port, is_bare(end).and(end.ip)) {
         (Some(port), Some(ip)) if !protocol.is_icmp() => text = at(ip, port),
@@ -46,7 +46,7 @@ pub(super) fn listener(end: &EndRow<'_>, protocol: Protocol) -> String {
 }
 
 /// The name in a record.
-pub(super) fn word(protocol: Protocol) -> &'static str {
+pub(in crate::commands) fn word(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -66,7 +66,7 @@ fn is_bare(end: &EndRow<'_>) -> Option<()> {
 }
 
 /// `shop/web-0`, `node worker-1`, `api.example.com (198.51.100.7)`.
-pub(super) fn name(end: &EndRow<'_>) -> String {
+pub(in crate::commands) fn name(end: &EndRow<'_>) -> String {
     let ip = || end.ip.map_or_else(|| "?".to_owned(), |ip| ip.to_string());
     let text = match end.kind {
         EndKindRow::Pod => {
@@ -91,7 +91,7 @@ pub(super) fn name(end: &EndRow<'_>) -> String {
 }
 
 /// What was asked for: the service, or the address.
-pub(super) fn peer(dialed: &DialedRow<'_>) -> String {
+pub(in crate::commands) fn peer(dialed: &DialedRow<'_>) -> String {
     match &dialed.service {
         Some(service) => {
             let name = format!("{}/{}", &*service.namespace, &*service.name);
@@ -102,7 +102,7 @@ pub(super) fn peer(dialed: &DialedRow<'_>) -> String {
 }
 
 /// Whose pod it is and its labels, in one pair of braces.
-pub(super) fn labels(end: &EndRow<'_>) -> Option<String> {
+pub(in crate::commands) fn labels(end: &EndRow<'_>) -> Option<String> {
     let Pairs(pairs) = &end.labels;
     let mut parts = Vec::new();
     if let Some(owner) = &end.workload {

@@ -69,15 +69,15 @@ pub(in crate::commands) struct Summary {
     /// Those that were shown.
     pub(in crate::commands) shown: u64,
     /// Lines of the agents' own logs, beside the records.
-    pub(super) own_log: u64,
+    pub(in crate::commands) own_log: u64,
     /// Lines that are no records, and the first of them.
     pub(in crate::commands) refused: u64,
     first: Option<String>,
     problems: Vec<String>,
     /// Attempts that the agents lost, and what else they did.
     lost: (u64, u64),
-    pub(super) uncaptured: u64,
-    pub(super) cut_short: u64,
+    pub(in crate::commands) uncaptured: u64,
+    pub(in crate::commands) cut_short: u64,
 }
 
 impl Summary {

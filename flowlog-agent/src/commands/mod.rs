@@ -21,6 +21,7 @@ mod schema;
 mod selected;
 mod simulate;
 mod source;
+mod top;
 mod vendors;
 
 use crate::capture::OBJECT_SOURCE;
@@ -72,6 +73,16 @@ kubectl get -A -o yaml \\\n      \
         flowlog observe --live --follow --vendor third_party --not class=allowed"
     )]
     Observe(Box<observe::Args>),
+    /// Watch what is happening: denied and not enforced, by source, destination, vendor, policy; down to the flows.
+    #[command(
+        after_help = "In the screen `?` tells the keys. Exit code: 0 done, 2 it could not be done.\n\nExamples:\n  \
+        flowlog top /var/log/flowlog\n  \
+        flowlog top --live --by policy\n  \
+        kubectl logs -f -n flowlog -l app.kubernetes.io/name=flowlog | flowlog top --window 1m\n  \
+        flowlog top recorded.json.zst --window all --from monitoring\n  \
+        flowlog top --batch --rows 10 --window 15m /var/log/flowlog"
+    )]
+    Top(Box<top::Args>),
     /// Ask what the declared policies say: of one connection, or of whole cases.
     Policy(policy::Args),
     /// List whose software runs in the cluster, and why it is thought to be.
@@ -152,6 +163,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, called),
         Command::Detach(args) => detach::run(&args),
         Command::Observe(args) => observe::run(&args, called),
+        Command::Top(args) => top::run(&args, called),
         Command::Policy(args) => policy::run(&args, called),
         Command::Vendors(args) => vendors::run(&args, called),
         Command::Edges(args) => edges::run(&args),

@@ -63,6 +63,20 @@ impl InputArgs {
         paths.peek().is_none() && !self.live.is_asked_for() || paths.any(|path| path == Path::new("-"))
     }
 
+    /// What is read, in words.
+    pub(super) fn name(&self, called: Called) -> String {
+        let paths: Vec<String> =
+            self.paths.iter().chain(&self.logs).map(|path| path.display().to_string()).collect();
+        match &paths[..] {
+            [] if self.live.is_asked_for() || called == Called::Plugin => {
+                "the agents in the cluster".to_owned()
+            }
+            [] => "standard input".to_owned(),
+            [path] if path == "-" => "standard input".to_owned(),
+            _ => paths.join(" "),
+        }
+    }
+
     /// Begin to read; `name` is that of the subcommand, `tell` is told what is not there yet.
     pub(super) fn open(
         &self,

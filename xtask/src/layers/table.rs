@@ -78,7 +78,7 @@ const ROOMS: [Room; 20] = [
 ];
 
 /// A library that only some files may name: a room, or a file below `src`.
-const LIBRARIES: [(&str, &[&str]); 19] = [
+const LIBRARIES: [(&str, &[&str]); 20] = [
     ("aya", &["capture"]),
     ("kube", &["cluster/watch"]),
     ("hyper_util", &["cluster/watch", "telemetry/server.rs", "sinks/remote"]),
@@ -92,6 +92,7 @@ const LIBRARIES: [(&str, &[&str]); 19] = [
     ("hyper", &["telemetry/server.rs", "sinks/remote"]),
     ("opentelemetry_proto", &["sinks/remote"]),
     ("prost", &["sinks/remote"]),
+    ("ratatui", &["commands/top"]),
     ("rskafka", &["sinks/remote"]),
     ("rustls_native_certs", &["sinks/remote"]),
     ("socket2", &["capture/confine.rs", "sinks/remote"]),

@@ -19,7 +19,7 @@ const BEGIN: Duration = Duration::from_secs(2);
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
 
 /// Where lines come from.
-pub(in crate::commands) trait Source {
+pub(in crate::commands) trait Source: Send {
     /// Read once.
     fn step(&mut self, into: &mut Sifting<'_>) -> Step;
 

@@ -1,0 +1,336 @@
+//! What is happening, counted: attempts by who opens, who listens, vendor, policy and class, over the last minutes.
+//!
+//! Pure: the time is an argument. What it takes hangs on how many kinds of attempts there are, and has an upper end: beyond it
+//! they are counted together, as others, and none is left out.
+
+mod edge;
+mod ids;
+mod rows;
+mod series;
+
+pub(super) use edge::Edge;
+pub(super) use rows::{By, Row, RowKey, Scope, Step};
+
+use super::told::{Key, Name, Told};
+use crate::model::{Class, Decision, Direction, State};
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
+use ids::{Counted, Ids};
+use jiff::Timestamp;
+use series::{MOST, Series, bucket, first_of};
+
+/// What is kept apart at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Names of one kind: sources, say.
+    pub(super) names: usize,
+    /// Kinds of attempts.
+    pub(super) edges: usize,
+    /// Records that can be looked at.
+    pub(super) lines: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { names: 2_048, edges: 8_192, lines: 8_000 }
+    }
+}
+
+/// How far back is looked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Window {
+    /// The last minute.
+    #[value(name = "1m")]
+    One,
+    /// The last five minutes.
+    #[value(name = "5m")]
+    Five,
+    /// The last fifteen minutes.
+    #[value(name = "15m")]
+    Fifteen,
+    /// All that was read.
+    All,
+}
+
+impl Window {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::One => "1m",
+            Self::Five => "5m",
+            Self::Fifteen => "15m",
+            Self::All => "all",
+        }
+    }
+
+    /// None is all.
+    pub(super) fn seconds(self) -> Option<i64> {
+        match self {
+            Self::One => Some(60),
+            Self::Five => Some(300),
+            Self::Fifteen => Some(900),
+            Self::All => None,
+        }
+    }
+
+    pub(super) fn next(self) -> Self {
+        match self {
+            Self::One => Self::Five,
+            Self::Five => Self::Fifteen,
+            Self::Fifteen => Self::All,
+            Self::All => Self::One,
+        }
+    }
+}
+
+/// Attempts of a class: in the window, and in its last minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Sum {
+    pub(super) count: u64,
+    pub(super) minute: u64,
+}
+
+/// All that was counted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Model {
+    limits: Limits,
+    edges: Vec<Edge>,
+    numbers: HashMap<Key, usize, RandomState>,
+    /// Names that are kept apart: sources, destinations, vendors, policies.
+    names: [HashMap<Name, (), RandomState>; 4],
+    /// Records that are kept.
+    lines: usize,
+    swept: Option<i64>,
+    ids: Ids,
+    /// What is counted by its class alone.
+    plain: HashMap<Class, (Series, u64), RandomState>,
+    /// Records that were counted.
+    pub(super) told: u64,
+    /// Updates of attempts that were not read.
+    pub(super) unmatched: u64,
+    /// Attempts that the run before may have told, and of which that is not known.
+    pub(super) replayed: u64,
+}
+
+/// What is news: what should not be, or may be.
+pub(super) fn is_news(class: Class) -> bool {
+    match class {
+        Class::PolicyNotEnforced
+        | Class::DeniedAttempt
+        | Class::BlockedThoughAllowed
+        | Class::BlockedUnexplained
+        | Class::Undetermined => true,
+        Class::Allowed | Class::Unrestricted | Class::Refused | Class::Failed => false,
+    }
+}
+
+impl Model {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+
+    /// Count attempts by their class alone.
+    pub(super) fn add_plain(&mut self, class: Class, time: Timestamp, count: u64, now: Timestamp) {
+        let (series, total) = self.plain.entry(class).or_default();
+        let now = bucket(now);
+        series.add(Series::place(bucket(time), now), count, now);
+        *total = total.saturating_add(count);
+    }
+
+    /// Count what a record tells.
+    pub(super) fn take(&mut self, told: Told, now: Timestamp) {
+        let now = bucket(now);
+        let known = told.id.and_then(|id| self.ids.find(id));
+        if told.replayed && !told.update && known.is_some() {
+            return;
+        }
+        self.told += 1;
+        match (told.update && told.count == 0, known) {
+            (true, Some(counted)) => self.turn(told, counted, now),
+            // Sums of connections of which nothing was read.
+            (true, None) if told.sums => {}
+            (true, None) => {
+                self.unmatched += 1;
+                let edge = self.edge(&told.key, now);
+                self.note(edge, told.time);
+                self.show(edge, told);
+            }
+            (false, _) => self.count(told, now),
+        }
+    }
+
+    fn count(&mut self, told: Told, now: i64) {
+        let place = Series::place(bucket(told.time), now);
+        let (edge, count, id) = (self.edge(&told.key, now), told.count, told.id);
+        if told.replayed {
+            self.replayed = self.replayed.saturating_add(count);
+        }
+        if let Some(edge) = self.edges.get_mut(edge) {
+            edge.add(place, count, now);
+        }
+        if count == 0 {
+            self.note(edge, told.time);
+        }
+        if let Some(id) = id.filter(|_| count > 0) {
+            self.ids.keep(id, Counted { edge, bucket: place });
+        }
+        self.show(edge, told);
+    }
+
+    /// One attempt has become another: it is counted where it is now, in the time when it was.
+    fn turn(&mut self, told: Told, from: Counted, now: i64) {
+        let to = self.edge(&told.key, now);
+        // Making room may have given the other one another number.
+        let from = told.id.and_then(|id| self.ids.find(id)).unwrap_or(from);
+        if from.edge != to {
+            if let Some(edge) = self.edges.get_mut(from.edge) {
+                edge.take(from.bucket, 1);
+            }
+            if let Some(edge) = self.edges.get_mut(to) {
+                edge.add(from.bucket, 1, now);
+            }
+            if let Some(id) = told.id {
+                self.ids.keep(id, Counted { edge: to, ..from });
+            }
+        }
+        self.show(to, told);
+    }
+
+    /// A record that counts nothing is seen all the same.
+    fn note(&mut self, edge: usize, time: Timestamp) {
+        if let Some(edge) = self.edges.get_mut(edge) {
+            edge.noted = edge.noted.max(Some(time));
+        }
+    }
+
+    /// Keep the record, to be looked at.
+    fn show(&mut self, edge: usize, told: Told) {
+        if let Some(edge) = self.edges.get_mut(edge) {
+            self.lines = self.lines.saturating_add_signed(edge.show(told));
+        }
+        if self.lines > self.limits.lines {
+            self.forget_lines();
+        }
+    }
+
+    /// Of what was told of longest ago the last record alone is kept, until a quarter is free again.
+    fn forget_lines(&mut self) {
+        let mut order: Vec<usize> = (0..self.edges.len()).collect();
+        order.sort_by_key(|edge| self.edges.get(*edge).map(|edge| edge.last));
+        for edge in order {
+            if self.lines <= self.limits.lines / 4 * 3 {
+                break;
+            }
+            if let Some(edge) = self.edges.get_mut(edge) {
+                self.lines = self.lines.saturating_sub(edge.forget());
+            }
+        }
+    }
+
+    /// Where these attempts are counted; made where there is room, else with others.
+    fn edge(&mut self, key: &Key, now: i64) -> usize {
+        if let Some(edge) = self.numbers.get(key) {
+            return *edge;
+        }
+        if self.is_crowded() && self.swept.is_none_or(|swept| swept < now) {
+            self.swept = Some(now);
+            self.sweep(now);
+        }
+        let mut key = key.clone();
+        let parts = [&mut key.source, &mut key.destination, &mut key.vendor, &mut key.policy];
+        for (names, part) in self.names.iter().zip(parts) {
+            if !names.contains_key(part) && names.len() >= self.limits.names {
+                *part = None;
+            }
+        }
+        if !self.numbers.contains_key(&key) && self.edges.len() >= self.limits.edges {
+            // Who opens is what a scan is known by.
+            let source = key.source.take();
+            key = Key { source, ..others(key.class) };
+            if !self.numbers.contains_key(&key) && self.edges.len() >= self.limits.edges / 4 * 5 {
+                key.source = None;
+            }
+        }
+        if let Some(edge) = self.numbers.get(&key) {
+            return *edge;
+        }
+        self.push(Edge::new(key))
+    }
+
+    fn push(&mut self, edge: Edge) -> usize {
+        let number = self.edges.len();
+        let Key { source, destination, vendor, policy, .. } = &edge.key;
+        for (names, part) in self.names.iter_mut().zip([source, destination, vendor, policy]) {
+            names.insert(part.clone(), ());
+        }
+        self.numbers.insert(edge.key.clone(), number);
+        self.edges.push(edge);
+        number
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.edges.len() >= self.limits.edges
+            || self.names.iter().any(|names| names.len() >= self.limits.names)
+    }
+
+    /// What no window but the longest has any more is counted with others, to make room.
+    fn sweep(&mut self, now: i64) {
+        let edges = std::mem::take(&mut self.edges);
+        self.numbers.clear();
+        self.names.iter_mut().for_each(HashMap::clear);
+        let mut numbers = Vec::with_capacity(edges.len());
+        let mut idle = Vec::new();
+        for (old, edge) in edges.into_iter().enumerate() {
+            let is_idle = bucket(edge.last) <= now - MOST && edge.key != others(edge.key.class);
+            if is_idle {
+                numbers.push(usize::MAX);
+                idle.push((old, edge));
+            } else {
+                numbers.push(self.push(edge));
+            }
+        }
+        for (old, edge) in idle {
+            let key = others(edge.key.class);
+            let to = match self.numbers.get(&key) {
+                Some(to) => *to,
+                None => self.push(Edge::new(key)),
+            };
+            if let (Some(number), Some(others)) = (numbers.get_mut(old), self.edges.get_mut(to)) {
+                *number = to;
+                others.join(&edge, now);
+            }
+        }
+        self.lines = self.edges.iter().map(|edge| edge.lines.len()).sum();
+        self.ids.renumber(&numbers);
+    }
+
+    /// Attempts of a class.
+    pub(super) fn of_class(&self, class: Class, window: Window, now: Timestamp) -> Sum {
+        let now = bucket(now);
+        let plain = self.plain.get(&class).map(|(series, total)| (series, *total));
+        let edges = self.edges.iter().filter(|edge| edge.key.class == class);
+        let mut sum = Sum::default();
+        for (series, total) in plain.into_iter().chain(edges.map(|edge| (&edge.series, edge.total))) {
+            let count = window.seconds().map_or(total, |seconds| series.sum(first_of(seconds, now)));
+            sum.count = sum.count.saturating_add(count);
+            sum.minute = sum.minute.saturating_add(series.sum(first_of(60, now)));
+        }
+        sum
+    }
+}
+
+/// All of a class that is not kept apart.
+fn others(class: Class) -> Key {
+    Key {
+        source: None,
+        destination: None,
+        vendor: None,
+        policy: None,
+        class,
+        state: State::Unknown,
+        decision: Decision::Unknown,
+        direction: Direction::Egress,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -456,7 +456,7 @@ def check_plugin(out, agent):
         (["flowlog", "--help"], 0, "Usage: kubectl flowlog <COMMAND>"),
         (["flowlog", "run"], 2, "does not run from here"),
         (["flowlog", "policy", "explain", "--from=a", "--to=b", "--port=1"], 2, "there is no kubeconfig"),
-        (["__complete", "flowlog", ""], 0, "check\nobserve\npolicy\nvendors\nassess\nsimulate\nhelp\n:4\n"),
+        (["__complete", "flowlog", ""], 0, "check\nobserve\ntop\npolicy\nvendors\nassess\nsimulate\nhelp\n:4\n"),
         (["__complete", "flowlog", "policy", "ex"], 0, "explain\n:4\n"),
         (["__complete", "flowlog", "policy", "explain", "--man"], 0, "--manifests\n:4\n"),
         (["__complete", "flowlog", "policy", "explain", "--manifests", ""], 0, ":0\n"),

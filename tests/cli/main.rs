@@ -29,4 +29,6 @@ mod shell;
 #[cfg(test)]
 mod suggest;
 #[cfg(test)]
+mod top;
+#[cfg(test)]
 mod vendors;

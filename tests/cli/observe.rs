@@ -2,7 +2,7 @@
 
 mod follow;
 mod live;
-mod written;
+pub(crate) mod written;
 
 use crate::bin::{Place, Said};
 use flate2::Compression;

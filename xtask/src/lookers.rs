@@ -1,5 +1,5 @@
-//! What the tests of reports, formats and outputs need: a browser and something to drive it, validators of SARIF, ECS and
-//! OCSF, and what takes the log over the network.
+//! What the tests of reports, formats, outputs and screens need: a browser and something to drive it, validators of SARIF,
+//! ECS and OCSF, what takes the log over the network, a terminal.
 
 use crate::command::{repository, run_quietly, say};
 use crate::{deploy, setup};
@@ -11,8 +11,8 @@ use std::process::Command;
 use tempfile::TempDir;
 
 /// Programs that are taken from Debian where they are missing, with their packages.
-const COMMANDS: [(&str, &str); 4] =
-    [("python3", "python3"), ("chromium", "chromium"), ("npm", "npm"), ("node", "nodejs")];
+const COMMANDS: [(&str, &str); 5] =
+    [("python3", "python3"), ("chromium", "chromium"), ("npm", "npm"), ("node", "nodejs"), ("tmux", "tmux")];
 
 const MULTITOOL: &str = "@microsoft/sarif-multitool";
 const MULTITOOL_VERSION: &str = "5.7.0";
@@ -50,7 +50,7 @@ pub(crate) struct Lookers {
 
 /// Install what is missing.
 pub(crate) fn install() -> Result<Lookers> {
-    setup::install_commands(&COMMANDS, "to look at reports and records as their readers do")?;
+    setup::install_commands(&COMMANDS, "to look at reports, records and screens as their readers do")?;
     let target = repository()?.join("target/tools");
     let tools = target.join("report");
     let python = deploy::find_python(&tools, "tests/report/requirements.txt", "to drive the browser")?;

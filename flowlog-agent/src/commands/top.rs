@@ -96,10 +96,12 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let mut troubles = Vec::new();
     let mut tell = |what: &str| troubles.push(what.to_owned());
     let reading = args.inputs.open("top", called, (follows, choice.since()), &mut tell)?;
-    let whole_from = (!args.all).then(|| written(started));
+    // Where something is asked for, all of it is read.
+    let is_short = !args.all && choice.is_of_time_alone();
+    let whole_from = is_short.then(|| written(started));
     let manner = Manner { whole_from, follows };
     let view = View::new(args.by, args.window, args.all, args.sort);
-    let details_from = (!args.all).then_some(started);
+    let details_from = is_short.then_some(started);
     let mut app = App::new(args.inputs.name(called), view, details_from, looks());
     troubles.into_iter().for_each(|what| app.trouble(what, started));
     // What is now, where all is over by then.

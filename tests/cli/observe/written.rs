@@ -4,21 +4,21 @@ use serde_json::{Value, json};
 use std::fmt;
 
 /// A line of a flow, its members in the order in which agents write them.
-pub(super) struct Line {
+pub(crate) struct Line {
     seq: u64,
     time: String,
-    pub(super) class: String,
-    pub(super) value: Value,
+    pub(crate) class: String,
+    pub(crate) value: Value,
 }
 
 /// So many seconds after eight.
-pub(super) fn time(second: u64) -> String {
+pub(crate) fn time(second: u64) -> String {
     format!("2026-11-30T08:{:02}:{:02}.000000000Z", second / 60, second % 60)
 }
 
 impl Line {
     /// Of a node's run `r1`.
-    pub(super) fn of(node: &str, seq: u64, second: u64) -> Self {
+    pub(crate) fn of(node: &str, seq: u64, second: u64) -> Self {
         let side = json!({"decision": "allow", "basis": "policy", "tier": "namespace", "policies": [
             {"kind": "NetworkPolicy", "namespace": "shop", "name": "allow-web", "rule": 0}]});
         let pod = |namespace: &str, pod: &str, port: u16| {
@@ -38,8 +38,15 @@ impl Line {
         Self { seq, time, class: "unrestricted".into(), value }
     }
 
+    /// As if it happened at this time.
+    pub(crate) fn at(mut self, time: &str) -> Self {
+        time.clone_into(&mut self.time);
+        (self.value["flow"]["first"], self.value["flow"]["last"]) = (time.into(), time.into());
+        self
+    }
+
     /// Who listens.
-    pub(super) fn to(&mut self, namespace: &str, pod: &str, port: u16) {
+    pub(crate) fn to(&mut self, namespace: &str, pod: &str, port: u16) {
         let end = &mut self.value["destination"];
         (end["namespace"], end["pod"], end["port"]) = (namespace.into(), pod.into(), port.into());
         end["workload"]["name"] = pod.split('-').next().into();
@@ -72,7 +79,7 @@ fn head(node: &str, run: &str, seq: u64, kind: &str, second: u64) -> String {
 }
 
 /// A line of a loss.
-pub(super) fn loss(node: &str, run: &str, seq: u64, second: u64, count: u64) -> String {
+pub(crate) fn loss(node: &str, run: &str, seq: u64, second: u64, count: u64) -> String {
     let (head, time) = (head(node, run, seq, "loss", second), time(second));
     format!(
         "{head},\"loss\":{{\"stage\":\"kernel\",\"cause\":\"ring_full\",\"what\":\"attempt\",\"count\":{count},\
@@ -81,6 +88,6 @@ pub(super) fn loss(node: &str, run: &str, seq: u64, second: u64, count: u64) -> 
 }
 
 /// A line about the agent.
-pub(super) fn agent(node: &str, run: &str, seq: u64, second: u64, event: &str, more: &str) -> String {
+pub(crate) fn agent(node: &str, run: &str, seq: u64, second: u64, event: &str, more: &str) -> String {
     format!("{},\"agent\":{{\"event\":\"{event}\"{more}}}}}\n", head(node, run, seq, "agent", second))
 }

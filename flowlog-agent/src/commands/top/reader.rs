@@ -173,11 +173,15 @@ pub(super) fn read(
 ) -> anyhow::Result<bool> {
     let batch = Rc::new(RefCell::new(Batch::default()));
     let (since, until) = (choice.since(), choice.until());
-    // Where something is asked for, what is passed may not be.
-    let whole_from = manner.whole_from.filter(|_| choice.is_of_time_alone());
-    let taker = Counting { batch: Rc::clone(&batch), whole_from, since, until, stale: HashMap::default() };
+    let taker = Counting {
+        batch: Rc::clone(&batch),
+        whole_from: manner.whole_from,
+        since,
+        until,
+        stale: HashMap::default(),
+    };
     let mut sieve = Sieve::new(choice, Box::new(taker));
-    let (mut items, mut reach) = (Vec::new(), Reach::Before);
+    let (mut items, mut reach, mut told) = (Vec::new(), Reach::Before, Sums::default());
     loop {
         let mut troubles = Vec::new();
         let next = reading.next(&mut sieve, &mut items, &mut |what| troubles.push(what.to_owned()))?;
@@ -188,8 +192,11 @@ pub(super) fn read(
         if waits && manner.follows {
             reach = Reach::Live;
         }
+        // A line that is no record is told, too.
+        let is_news = waits && (batch.borrow().lines > 0 || reach != before || sums(&sieve) != told);
         let mut goes_on = troubles.into_iter().all(|trouble| tell(News::Trouble(trouble)));
-        if is_full || waits && (batch.borrow().lines > 0 || reach != before) {
+        if is_full || is_news {
+            told = sums(&sieve);
             goes_on &= tell(News::Batch(Box::new(full(&batch, &sieve, reach))));
         }
         if !goes_on {
@@ -211,16 +218,17 @@ pub(super) fn read(
 }
 
 fn full(batch: &RefCell<Batch>, sieve: &Sieve, reach: Reach) -> Batch {
-    let mut full = batch.take();
+    Batch { reach, sums: sums(sieve), ..batch.take() }
+}
+
+fn sums(sieve: &Sieve) -> Sums {
     let summary = &sieve.summary;
-    full.reach = reach;
-    full.sums = Sums {
+    Sums {
         lines: summary.lines,
         missing: sieve.missing(),
         refused: summary.refused,
         uncaptured: summary.uncaptured.saturating_add(summary.cut_short),
-    };
-    full
+    }
 }
 
 #[cfg(test)]

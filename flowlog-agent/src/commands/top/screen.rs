@@ -68,6 +68,19 @@ fn has_crumbs(view: &View) -> bool {
         && (!view.path.is_empty() || view.filter.is_some() || view.level == Level::Flows)
 }
 
+/// A part of a line that is there whole or not at all.
+struct Part {
+    lead: String,
+    text: String,
+    style: Style,
+}
+
+impl Part {
+    fn width(&self) -> usize {
+        self.lead.width() + self.text.width()
+    }
+}
+
 /// One line after the other.
 struct Pen<'a> {
     buffer: &'a mut Buffer,
@@ -92,14 +105,15 @@ impl Pen<'_> {
         end - self.area.x
     }
 
-    /// Write whole parts, as long as they fit.
-    fn parts(&mut self, parts: &[(String, Style)]) {
+    /// Write whole parts, each behind what leads to it, as long as they fit.
+    fn parts(&mut self, parts: &[Part]) {
         let mut x = 0;
-        for (text, style) in parts {
-            let plain = self.looks.letters.plain(text);
-            if x > 0 && usize::from(x) + plain.width() > usize::from(self.area.width) {
+        for Part { lead, text, style } in parts {
+            let width = self.looks.letters.plain(lead).width() + self.looks.letters.plain(text).width();
+            if x > 0 && usize::from(x) + width > self.width() {
                 break;
             }
+            x = self.put(x, lead, DIM);
             x = self.put(x, text, *style);
         }
         self.down();
@@ -208,33 +222,36 @@ fn sums(scene: &Scene<'_>, pen: &mut Pen<'_>) {
             Color::Green,
         ),
     ];
-    let parts = |short: bool, rates: bool| -> Vec<(String, Style)> {
+    let parts = |short: bool, rates: bool, most: usize| -> Vec<Part> {
         let mut parts = Vec::new();
-        for (place, (long, name, classes, colour)) in groups.iter().enumerate() {
+        for (long, name, classes, colour) in groups.iter().take(most) {
             let (count, minute) = of(classes);
             let name = if short { name } else { long };
-            let lead = if place == 0 {
-                " "
-            } else if short {
-                " "
-            } else {
-                "   "
-            };
-            parts.push((format!("{lead}{name} "), DIM));
+            let lead = if short || parts.is_empty() { " " } else { "   " };
             let style =
                 if count > 0 { pen.style(*colour).add_modifier(Modifier::BOLD) } else { Style::new() };
-            parts.push((number(count), style));
+            parts.push(Part { lead: format!("{lead}{name} "), text: number(count), style });
             if rates && minute > 0 {
-                parts.push((format!(" {}/min", number(minute)), DIM));
+                parts.push(Part {
+                    lead: " ".to_owned(),
+                    text: format!("{}/min", number(minute)),
+                    style: DIM,
+                });
             }
         }
         parts
     };
-    let width = |parts: &[(String, Style)]| parts.iter().map(|(text, _)| text.width()).sum::<usize>();
-    let found =
-        [(false, true), (true, true), (false, false)].iter().map(|(short, rates)| parts(*short, *rates));
-    let chosen =
-        found.into_iter().find(|parts| width(parts) <= pen.width()).unwrap_or_else(|| parts(true, false));
+    let ways = [
+        (false, true, 5),
+        (true, true, 5),
+        (false, false, 5),
+        (true, false, 5),
+        (true, false, 4),
+        (true, false, 3),
+    ];
+    let ways = ways.into_iter().map(|(short, rates, most)| parts(short, rates, most));
+    let fits = |parts: &Vec<Part>| parts.iter().map(Part::width).sum::<usize>() <= pen.width();
+    let chosen = ways.into_iter().find(fits).unwrap_or_else(|| parts(true, false, 2));
     pen.parts(&chosen);
 }
 
@@ -243,11 +260,10 @@ fn of_the_log(scene: &Scene<'_>, pen: &mut Pen<'_>) {
     let log = scene.log;
     let alarm = pen.style(Color::Red).add_modifier(Modifier::BOLD);
     let warning = pen.style(Color::Yellow);
-    let mut parts: Vec<(String, Style)> = Vec::new();
+    let mut parts: Vec<Part> = Vec::new();
     let mut add = |text: String, style: Style| {
         let lead = if parts.is_empty() { " " } else { " · " };
-        parts.push((lead.to_owned(), DIM));
-        parts.push((text, style));
+        parts.push(Part { lead: lead.to_owned(), text, style });
     };
     let lost = log.lost.saturating_add(log.lost_events);
     add(format!("lost {}", number(lost)), if lost > 0 { alarm } else { DIM });
@@ -291,12 +307,13 @@ fn tabs(scene: &Scene<'_>, pen: &mut Pen<'_>) {
     for (by, digit) in By::ALL.iter().zip(1..) {
         let word = if short { by.word().get(..3).unwrap_or_default() } else { by.word() };
         let style = if *by == scene.view.by { CHOSEN.add_modifier(Modifier::BOLD) } else { Style::new() };
-        x = pen.put(x, &format!(" {digit} {word} "), style);
+        let end = if short { "" } else { " " };
+        x = pen.put(x, &format!(" {digit} {word}{end}"), style);
     }
     if scene.view.all {
         let from =
-            scene.details_from.filter(|_| !short).map(|from| from.strftime(" since %H:%M:%SZ").to_string());
-        pen.put(x, &format!(" +other{}", from.unwrap_or_default()), BOLD);
+            scene.details_from.filter(|_| !short).map(|from| from.strftime(" since %H:%MZ").to_string());
+        pen.put(x, &format!(" +a{}", from.unwrap_or_default()), BOLD);
     }
     pen.down();
 }
@@ -444,9 +461,10 @@ fn status(scene: &Scene<'_>, pen: &mut Pen<'_>) {
         let skipped = input.width().saturating_sub(room.saturating_sub(1));
         let input: String = input.chars().skip(skipped).collect();
         if let Some(wrong) = &view.wrong {
-            pen.y = y.saturating_sub(2);
             let wrong = text::wrap(&shown::line(wrong), pen.width().saturating_sub(1), 2);
-            for line in wrong.iter().take(2).chain(std::iter::repeat(&String::new())).take(2) {
+            let lines = u16::try_from(wrong.len()).unwrap_or(u16::MAX).min(y.saturating_sub(pen.area.y + 5));
+            pen.y = y - lines;
+            for line in wrong.iter().take(lines.into()) {
                 pen.bar(&format!(" {line}"), alarm);
             }
         }
@@ -495,7 +513,10 @@ fn keys(scene: &Scene<'_>, pen: &mut Pen<'_>) {
     let mut parts = Vec::new();
     for text in texts {
         let (key, word) = text.split_once(' ').unwrap_or((text, ""));
-        parts.push((format!(" {key} {word} "), DIM));
+        parts.push(Part { lead: String::new(), text: format!(" {key} {word} "), style: DIM });
     }
     pen.parts(&parts);
 }
+
+#[cfg(test)]
+mod tests;

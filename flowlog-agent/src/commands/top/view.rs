@@ -324,3 +324,143 @@ impl View {
         self.wrong = None;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::top::model::{Limits, Model, Scope};
+    use crate::commands::top::told::{self, Told};
+    use crate::model::{Class, Decision, Direction, State};
+    use jiff::Timestamp;
+
+    fn model() -> Model {
+        let mut model = Model::new(Limits::default());
+        for (source, destination, count) in [("a", "x", 1), ("b", "x", 5), ("b", "y", 7), ("c", "z", 3)] {
+            let name = |text: &str| Some(text.into());
+            let key = told::Key {
+                source: name(source),
+                destination: name(destination),
+                vendor: name("v"),
+                policy: name("p"),
+                class: Class::DeniedAttempt,
+                state: State::Dropped,
+                decision: Decision::Deny,
+                direction: Direction::Egress,
+            };
+            let (update, sums, replayed, settling) = Default::default();
+            let (time, line) = (Timestamp::UNIX_EPOCH, (*b"{}").into());
+            model.take(Told { key, time, id: None, count, update, sums, replayed, settling, line }, time);
+        }
+        model
+    }
+
+    /// Presses keys one after the other, as the screen has it; the rows that are seen then.
+    fn press(view: &mut View, keys: &[Key]) -> Vec<String> {
+        let model = model();
+        let rows = |view: &View| {
+            let now = Timestamp::UNIX_EPOCH;
+            let picks = |edge: &_| view.filter.as_ref().is_none_or(|filter| filter.picks(edge));
+            let scope = Scope { window: view.window, now, path: &view.path, all: view.all, picks: &picks };
+            let mut rows = model.rows(view.by, &scope);
+            view.sort.order(&mut rows, view.reverse);
+            rows
+        };
+        for key in keys {
+            let rows = rows(view);
+            view.press(*key, Shown { rows: &rows, flows: 2, page: 2 });
+        }
+        rows(view).iter().map(|row| row.key.text()).collect()
+    }
+
+    fn view() -> View {
+        View::new(By::Source, Window::Five, false, Sort::Weight)
+    }
+
+    #[test]
+    fn rows_are_opened_to_their_other_end_and_then_to_their_flows() {
+        let (mut view, down, enter, esc) = (view(), Key::Down, Key::Enter, Key::Esc);
+        assert_eq!(press(&mut view, &[]), ["b", "c", "a"]);
+        assert_eq!(press(&mut view, &[enter]), ["y", "x"]);
+        assert_eq!((view.by, view.level), (By::Destination, Level::Rows));
+        assert_eq!(press(&mut view, &[down, enter]), ["x"]);
+        assert_eq!((view.level, view.path.len()), (Level::Flows, 2));
+        press(&mut view, &[down, enter]);
+        assert_eq!((view.level, view.place.chosen), (Level::Record, 1));
+        // Back the same way, each list as it was left.
+        press(&mut view, &[Key::Char('?'), esc, esc]);
+        assert_eq!(view.level, Level::Flows);
+        assert_eq!(press(&mut view, &[esc]), ["y", "x"]);
+        assert_eq!(view.place.chosen, 1);
+        assert_eq!(press(&mut view, &[esc]), ["b", "c", "a"]);
+        assert_eq!((view.by, view.path.len()), (By::Source, 0));
+        // Other names of a part; pairs have both ends, and all their flows at once.
+        assert_eq!(press(&mut view, &[Key::Char('5'), enter]), ["b → y", "b → x", "c → z", "a → x"]);
+        press(&mut view, &[enter]);
+        assert_eq!((view.level, view.path.len()), (Level::Flows, 2));
+        press(&mut view, &[esc, Key::Char('f')]);
+        assert_eq!((view.level, view.path.len()), (Level::Flows, 1));
+        assert_eq!(press(&mut view, &[esc, esc]), ["p"]);
+        assert_eq!(view.level, Level::Rows);
+    }
+
+    #[test]
+    fn a_filter_is_written_mended_and_taken_away() {
+        let mut view = view();
+        let write = |text: &str| text.chars().map(Key::Char).collect::<Vec<_>>();
+        press(&mut view, &[&[Key::Char('/')][..], &write("class=q"), &[Key::Enter]].concat());
+        assert!(view.wrong.as_ref().unwrap().contains("not a class") && view.input.is_some());
+        // Letters are letters while it is written.
+        assert_eq!(
+            press(&mut view, &[&[Key::Clear][..], &write("y!"), &[Key::Backspace, Key::Enter]].concat()),
+            ["b"]
+        );
+        assert_eq!((view.input.clone(), view.wrong.clone()), (None, None));
+        // Left as it was.
+        assert_eq!(press(&mut view, &[Key::Char('/'), Key::Char('z'), Key::Esc]), ["b"]);
+        assert_eq!(press(&mut view, &[Key::Esc]), ["b", "c", "a"]);
+    }
+
+    #[test]
+    fn rows_are_sorted_by_every_column_and_the_other_way_round() {
+        let mut view = view();
+        assert_eq!(press(&mut view, &[Key::Char('s')]), ["a", "b", "c"]);
+        assert_eq!(press(&mut view, &[Key::Char('r')]), ["c", "b", "a"]);
+        assert_eq!(press(&mut view, &[Key::Char('r'), Key::Char('s'), Key::Char('s')]), ["b", "c", "a"]);
+        assert_eq!(view.sort, Sort::Denied);
+        press(&mut view, &[Key::Char('S'); 3]);
+        assert_eq!(view.sort, Sort::Weight);
+        press(&mut view, &[Key::Char('w'), Key::Char('w'), Key::Char('a')]);
+        assert_eq!((view.window, view.all), (Window::All, true));
+    }
+
+    #[test]
+    fn who_walks_stays_with_the_row_and_at_the_top_with_the_place() {
+        let mut view = view();
+        press(&mut view, &[Key::Down]);
+        assert_eq!(view.follows.as_ref().map(RowKey::text).as_deref(), Some("c"));
+        press(&mut view, &[Key::PageDown, Key::PageDown]);
+        assert_eq!(view.place.chosen, 2);
+        press(&mut view, &[Key::Home]);
+        assert_eq!((view.follows.is_none(), view.place.chosen), (true, 0));
+        let mut place = Place { chosen: 9, first: 0 };
+        for (length, page, expected) in
+            [(20, 5, (9, 5)), (20, 12, (9, 5)), (4, 3, (3, 1)), (0, 3, (0, 0)), (3, 0, (0, 0))]
+        {
+            place.fit(length, page);
+            assert_eq!((place.chosen, place.first), expected, "{length} {page}");
+        }
+    }
+
+    #[test]
+    fn quitting_and_pausing_are_not_the_views() {
+        let mut view = view();
+        let shown = Shown { rows: &[], flows: 0, page: 1 };
+        for (key, asked) in
+            [(Key::Char('q'), Asked::Quit), (Key::Char(' '), Asked::Pause), (Key::Enter, Asked::Nothing)]
+        {
+            assert_eq!(view.press(key, shown), asked);
+        }
+        // Nothing was there to be opened.
+        assert_eq!(view.level, Level::Rows);
+    }
+}

@@ -43,9 +43,9 @@ fn line(kind: &str, text: &str) -> String {
 
 fn shown(look: Look, line: &str) -> String {
     let row = Row::read(line.as_bytes()).unwrap();
-    let notice = look.notice(row.time, "gap", &format!("{}: {}", &*row.node, &*row.run));
+    let notice = look.note(row.time, "gap", &format!("{}: {}", &*row.node, &*row.run));
     let (mut table, mut all) = (Table::default(), String::new());
-    for out in [look.record(&row, line.as_bytes()), notice] {
+    for out in [look.show(&row, line.as_bytes()), notice] {
         match out {
             Out::Line(line) => all.push_str(&String::from_utf8(line).unwrap()),
             Out::Notice(text) => all.push_str(&(text + "\n")),
@@ -106,7 +106,7 @@ fn a_table_is_no_wider_than_the_terminal() {
             let line = line(kind, text);
             let row = Row::read(line.as_bytes()).unwrap();
             let look = Look { form: Form::Table, colour: false, terminal: true };
-            let Out::Cells(cells, style) = look.record(&row, line.as_bytes()) else { panic!("no cells") };
+            let Out::Cells(cells, style) = look.show(&row, line.as_bytes()) else { panic!("no cells") };
             table.add(cells, style, None, false);
         }
     }

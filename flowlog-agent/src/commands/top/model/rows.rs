@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use std::sync::Arc;
 
 /// Parts of a row's trend.
-pub(in super::super) const PARTS: usize = 10;
+pub(in super::super) const PARTS: usize = 8;
 
 /// What rows are of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum)]
@@ -57,7 +57,7 @@ impl By {
 
 /// What tells a row from others: one name, or two.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(in super::super) struct RowKey(Name, Option<Name>);
+pub(in super::super) struct RowKey(pub(super) Name, pub(super) Option<Name>);
 
 impl RowKey {
     /// As it is shown.

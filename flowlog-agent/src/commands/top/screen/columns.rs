@@ -25,13 +25,13 @@ impl Column {
     fn facts(self) -> (&'static str, usize, u8) {
         match self {
             Self::NotEnforced => ("NOT-ENF", 9, 8),
-            Self::Denied => ("DENIED", 9, 7),
-            Self::Other => ("OTHER", 9, 6),
+            Self::Denied => ("DENIED", 8, 7),
+            Self::Other => ("OTHER", 8, 6),
             Self::Blocked => ("BLOCKED", 9, 5),
-            Self::Last => ("LAST", 6, 4),
+            Self::Last => ("LAST", 5, 4),
             Self::Rate => ("/MIN", 8, 3),
-            Self::Unknown => ("UNKNOWN", 9, 2),
-            Self::Trend => ("TREND", 11, 1),
+            Self::Unknown => ("UNKN", 8, 2),
+            Self::Trend => ("TREND", 9, 1),
         }
     }
 
@@ -167,8 +167,12 @@ fn heading(scene: &Scene<'_>, pen: &mut Pen<'_>, columns: &[Column], names: usiz
     }
     title.push_str(&format!(" ({count})"));
     let hidden = Column::all(view.all).len() - columns.len();
-    if hidden > 0 && names > 30 {
-        title.push_str(&format!("  {hidden} columns hidden"));
+    if hidden > 0 {
+        title.push_str(&if names > 30 {
+            format!("  {hidden} columns hidden")
+        } else {
+            format!(" {hidden} hidden")
+        });
     }
     let style = BOLD.add_modifier(Modifier::UNDERLINED);
     let mut x = put_raw(pen, 0, &fit(&title, names, scene.looks.letters), style);

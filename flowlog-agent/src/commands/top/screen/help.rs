@@ -19,7 +19,7 @@ const KEYS: [(&str, &str); 25] = [
     ("NOT-ENF", "attempts that the policies deny and that got through all the same"),
     ("DENIED", "attempts that the policies deny and that did not get through"),
     ("BLOCKED", "allowed, and something blocked them"),
-    ("UNKNOWN", "the policies' answer is mixed or not known: nothing is claimed"),
+    ("UNKN", "unknown: the policies' answer is mixed or not known: nothing is claimed"),
     ("OTHER", "allowed and through, refused, failed"),
     ("/MIN", "attempts of the last minute; repeats are logged every 10 to 60 s"),
     ("~", "settling: a policy of it had changed a moment before"),

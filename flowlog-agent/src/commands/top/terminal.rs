@@ -9,7 +9,7 @@ use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{Event, KeyCode, KeyEvent, KeyEventKind, KeyModifiers, read};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 use std::io::{self, BufWriter, Stdout};
 use std::panic;
@@ -46,8 +46,7 @@ impl Screen {
             }));
         });
         take_over()?;
-        let backend = CrosstermBackend::new(BufWriter::with_capacity(1 << 14, io::stdout()));
-        let terminal = Terminal::new(backend).inspect_err(|_| give_back());
+        let terminal = Terminal::new(backend()).inspect_err(|_| give_back());
         Ok(Self(terminal.context("ask the terminal for its size")?))
     }
 
@@ -58,7 +57,11 @@ impl Screen {
 
     /// From scratch the next time.
     pub(super) fn clear(&mut self) -> anyhow::Result<()> {
-        self.0.clear().context("clear the terminal")
+        // Clearing it as it is would ask where its cursor is, and what waits for keys would take the answer.
+        let told = || "clear the terminal";
+        execute!(io::stdout(), Clear(ClearType::All)).with_context(told)?;
+        self.0 = Terminal::new(backend()).with_context(told)?;
+        Ok(())
     }
 
     /// Stop, as the shell has it, until it has this go on.
@@ -68,6 +71,10 @@ impl Screen {
         take_over()?;
         self.clear()
     }
+}
+
+fn backend() -> Backend {
+    CrosstermBackend::new(BufWriter::with_capacity(1 << 14, io::stdout()))
 }
 
 impl Drop for Screen {

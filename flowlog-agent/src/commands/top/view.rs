@@ -193,11 +193,11 @@ impl View {
         match (self.level, key) {
             (_, Key::Char('q')) => return Asked::Quit,
             (_, Key::Char('p' | ' ')) => return Asked::Pause,
-            (Level::Help | Level::Notices, Key::Esc | Key::Enter | Key::Char('?' | 'n')) => {
-                self.level = self.under
-            }
+            (Level::Help | Level::Notices, Key::Esc | Key::Enter)
+            | (Level::Help, Key::Char('?'))
+            | (Level::Notices, Key::Char('n')) => self.level = self.under,
             (_, Key::Char('?')) => self.turn_to(Level::Help),
-            (Level::Rows | Level::Flows | Level::Record, Key::Char('n')) => self.turn_to(Level::Notices),
+            (_, Key::Char('n')) => self.turn_to(Level::Notices),
             (Level::Help | Level::Notices | Level::Record, Key::Up | Key::Char('k')) => {
                 self.scroll = self.scroll.saturating_sub(1);
             }

@@ -139,23 +139,18 @@ fn eighty_columns_hold_all_that_matters() {
 fn forty_columns_hold_what_matters_most_and_say_what_is_hidden() {
     let drawn = Setting::new().drawn(40, 10);
     let expected = [
-        " flowlog top  /…    5m · LIVE · 08:04:59Z",
+        " flowlog…/flowlog 5m · LIVE · 08:04:59Z",
         " NOT-ENF 2 DENIED 1,230 BLOCKED 7",
         " lost 0 · gaps 0 · 1 node · 12,345 lines",
         " 1 sou 2 des 3 pai 4 ven 5 pol 6 cla",
         "  SOURCE (4) 5 hidden   NOT-ENF▼  DENIED",
         "▶ monitoring/grafana           2       0",
         "  shop/web                     0   1,230",
-        " ~batch/cj/a-…any-words        0       0",
+        " ~batch/cj/a…many-words        0       0",
         " monitoring/grafana",
         " q quit  ? help  Enter open  / filter",
     ];
-    assert_eq!(drawn[1..], expected[1..], "{}", drawn.join("\n"));
-    assert!(
-        drawn[0].ends_with(" 5m · LIVE · 08:04:59Z") && drawn[0].starts_with(" flowlog top"),
-        "{}",
-        drawn[0]
-    );
+    assert_eq!(drawn, expected, "{}", drawn.join("\n"));
 }
 
 #[test]

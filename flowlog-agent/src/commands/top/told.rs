@@ -267,16 +267,13 @@ mod tests {
 
     #[test]
     fn the_policies_are_those_that_deny() {
+        let nothing: Box<dyn FnOnce(&mut serde_json::Value)> = Box::new(|_| {});
         let deny = |name: &str| {
             json!({"decision": "deny", "basis": "policy", "policies":
             [{"kind": "ClusterNetworkPolicy", "name": name}, {"kind": "NetworkPolicy", "namespace": "shop", "name": name}]})
         };
         for (what, policy, change) in [
-            (
-                "the listener's",
-                "shop/b ingress",
-                Box::new(|_: &mut serde_json::Value| {}) as Box<dyn FnOnce(&mut serde_json::Value)>,
-            ),
+            ("the listener's", "shop/b ingress", nothing),
             (
                 "both",
                 "ClusterNetworkPolicy/x + shop/x egress, shop/b ingress",

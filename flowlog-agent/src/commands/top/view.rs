@@ -195,7 +195,9 @@ impl View {
             (_, Key::Char('p' | ' ')) => return Asked::Pause,
             (Level::Help | Level::Notices, Key::Esc | Key::Enter)
             | (Level::Help, Key::Char('?'))
-            | (Level::Notices, Key::Char('n')) => self.level = self.under,
+            | (Level::Notices, Key::Char('n')) => {
+                self.level = self.under;
+            }
             (_, Key::Char('?')) => self.turn_to(Level::Help),
             (_, Key::Char('n')) => self.turn_to(Level::Notices),
             (Level::Help | Level::Notices | Level::Record, Key::Up | Key::Char('k')) => {

@@ -176,7 +176,9 @@ fn what_is_missing_stands_there_whatever_is_asked_for() {
         "its agent was stopped",
     ]);
     terminal.press(&["?"]);
-    terminal.sees(&["NOT-ENF", "got through all the same", "Ctrl-Z"]);
+    terminal.sees(&["Ctrl-Z", "more lines below"]);
+    terminal.press(&["NPage"]);
+    terminal.sees(&["NOT-ENF", "got through all the same"]);
 }
 
 #[test]

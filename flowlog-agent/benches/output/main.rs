@@ -20,6 +20,8 @@ struct Args {
     records: usize,
     rounds: u32,
     folder: PathBuf,
+    /// This way of writing alone, for a profiler.
+    way: Option<String>,
 }
 
 fn main() -> Result<()> {
@@ -29,7 +31,7 @@ fn main() -> Result<()> {
     let estate = Estate::of(EDGES);
     let mut log = estate.log(0);
     let flows = (0..args.records).map(|_| log.next_flow()).collect::<Result<Vec<_>>>()?;
-    let mut rounds = Rounds::new(flows, folder.path())?;
+    let mut rounds = Rounds::new(flows, folder.path(), args.way.as_deref())?;
     for number in 1..=args.rounds {
         rounds.turn()?;
         eprintln!("round {number} of {}: {}", args.rounds, rounds.last());
@@ -41,7 +43,7 @@ fn main() -> Result<()> {
 }
 
 fn args() -> Result<Args> {
-    let mut args = Args { records: 100_000, rounds: 11, folder: std::env::temp_dir() };
+    let mut args = Args { records: 100_000, rounds: 11, folder: std::env::temp_dir(), way: None };
     let mut given = std::env::args().skip(1);
     while let Some(flag) = given.next() {
         let mut value = || given.next().with_context(|| format!("{flag} needs a value"));
@@ -49,6 +51,7 @@ fn args() -> Result<Args> {
             "--records" => args.records = value()?.parse().context("--records")?,
             "--rounds" => args.rounds = value()?.parse().context("--rounds")?,
             "--folder" => args.folder = PathBuf::from(value()?),
+            "--way" => args.way = Some(value()?),
             // Cargo adds it.
             "--bench" => {}
             other => bail!("`{other}` is no argument of this benchmark"),

@@ -72,18 +72,23 @@ impl Figure {
 }
 
 impl Rounds {
-    pub(crate) fn new(flows: Vec<Flow>, folder: &Path) -> Result<Self> {
+    pub(crate) fn new(flows: Vec<Flow>, folder: &Path, way: Option<&str>) -> Result<Self> {
         let ways = Format::ALL
             .into_iter()
             .flat_map(|format| [Way::Encoded(format), Way::Filed(format), Way::Plain(format)])
-            .chain([Way::FiledInAll]);
-        let values = Format::ALL.map(|format| values(&flows, format).map(|values| (format, values)));
-        Ok(Self {
-            flows,
-            values: values.into_iter().collect::<Result<_>>()?,
-            folder: folder.to_owned(),
-            figures: ways.map(|way| (way, Vec::new())).collect(),
-        })
+            .chain([Way::FiledInAll])
+            .filter(|one| way.is_none_or(|way| one.name() == way));
+        let figures: Vec<_> = ways.map(|way| (way, Vec::new())).collect();
+        if figures.is_empty() {
+            bail!("no way of writing is called {}", way.unwrap_or_default());
+        }
+        let plain = figures.iter().filter_map(|(way, _)| match way {
+            Way::Plain(format) => Some(*format),
+            _ => None,
+        });
+        let values = plain.map(|format| values(&flows, format).map(|values| (format, values)));
+        let values = values.collect::<Result<_>>()?;
+        Ok(Self { flows, values, folder: folder.to_owned(), figures })
     }
 
     /// One round.

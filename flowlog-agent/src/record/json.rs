@@ -1,7 +1,7 @@
 //! Serde to compact JSON, the same bytes as `serde_json` writes: its own serialiser escapes every key anew and writes a
 //! character at a time, which for lines made of short members is most of the work.
 //!
-//! Keys of structs are Rust identifiers and need no escapes. A string that needs any, and a number with a point, is left to
+//! Keys of structs and words of enums are Rust identifiers, or named in their place by us, and need no escapes. A string that needs any, and a number with a point, is left to
 //! `serde_json`.
 
 use serde::ser::{
@@ -130,7 +130,8 @@ impl<'a> Serializer for Json<'a> {
     }
 
     fn serialize_unit_variant(self, _: &'static str, _: u32, variant: &'static str) -> Result<(), Error> {
-        self.serialize_str(variant)
+        append_plain(self.0, variant);
+        Ok(())
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(

@@ -30,23 +30,27 @@ pub(super) struct Moment(#[schemars(with = "String")] pub(super) Timestamp);
 
 const MOMENT: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 
+/// Seconds that are kept, by their last bits: a folded line has a first and a last one.
+const SECONDS: usize = 8;
+
 thread_local! {
-    /// The second that was written last, up to its point: a line has three moments, and a second thousands of lines.
-    static SECOND: Cell<(i64, [u8; 20])> = const { Cell::new((i64::MIN, [0; 20])) };
+    /// Seconds that were written, up to their point: a line has four moments, and a second thousands of lines.
+    static WRITTEN: [Cell<(i64, [u8; 20])>; SECONDS] = const { [const { Cell::new((i64::MIN, [0; 20])) }; SECONDS] };
 }
 
 impl Moment {
     /// `2026-11-23T13:53:52.`; absent outside the years that have four digits.
     fn second_of(self) -> Option<[u8; 20]> {
         let second = self.0.as_second();
-        let (known, text) = SECOND.get();
+        let place = usize::try_from(second.unsigned_abs()).unwrap_or(0) % SECONDS;
+        let (known, text) = WRITTEN.with(|written| written[place].get());
         if known == second {
             return Some(text);
         }
         let mut whole = String::with_capacity(32);
         MOMENT.print_timestamp(&self.0, &mut whole).ok()?;
         let text = *whole.as_bytes().first_chunk().filter(|_| whole.len() == 30)?;
-        SECOND.set((second, text));
+        WRITTEN.with(|written| written[place].set((second, text)));
         Some(text)
     }
 }

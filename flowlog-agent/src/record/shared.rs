@@ -5,7 +5,7 @@
 //! the two against each other, byte for byte.
 
 use super::native::{
-    AttributionPart, DialedPart, EndPart, FlowPart, Head, OutcomePart, ProcessPart, VerdictPart,
+    AttributionPart, DialedPart, EndPart, FlowPart, Head, Moment, OutcomePart, ProcessPart, VerdictPart,
 };
 use super::shorten::Shortening;
 use super::{Labelling, Run, json, text};
@@ -13,7 +13,6 @@ use crate::model::{
     Basis, Decision, DirectionVerdict, Endpoint, Flow, Name, Party, Pod, PolicyRefs, Tier, Verdict, Whose,
 };
 use foldhash::HashMap;
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::Error;
 use std::sync::Arc;
@@ -21,6 +20,9 @@ use std::sync::Arc;
 /// Texts of a kind that are kept, of a few hundred bytes each; one more, and all begin anew: pods and policies that went
 /// are forgotten that way.
 const MOST: usize = 1_024;
+
+/// What verdicts have each for itself begins so.
+const SNAPSHOT: &str = r#","snapshot":"#;
 
 /// A pod's end begins so; its address follows.
 const POD: &str = r#"{"kind":"pod""#;
@@ -47,14 +49,11 @@ struct VerdictText {
     text: Box<str>,
 }
 
+/// What verdicts of many snapshots have in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct VerdictKey {
     decision: Decision,
     sides: [SideKey; 2],
-    snapshot: u64,
-    as_of: Timestamp,
-    stale_since: Option<Timestamp>,
-    settling: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,9 +76,8 @@ impl SideKey {
 impl VerdictKey {
     fn of(verdict: &Verdict) -> Option<Self> {
         let sides = [SideKey::of(&verdict.egress)?, SideKey::of(&verdict.ingress)?];
-        let Verdict { decision, snapshot, as_of, stale_since, settling, .. } = *verdict;
         let plain = verdict.mixed.is_none() && verdict.trial.is_none();
-        plain.then_some(Self { decision, sides, snapshot, as_of, stale_since, settling })
+        plain.then_some(Self { decision: verdict.decision, sides })
     }
 }
 
@@ -191,17 +189,29 @@ impl Shared {
         let Some(key) = VerdictKey::of(verdict) else {
             return json::append(out, &VerdictPart::of(verdict, &Shortening::none()));
         };
-        if let Some(known) = self.verdicts.get(&key) {
-            out.extend_from_slice(known.text.as_bytes());
-            return Ok(());
+        let known = match self.verdicts.get(&key) {
+            Some(known) => known,
+            None => {
+                if self.verdicts.len() >= MOST {
+                    self.verdicts.clear();
+                }
+                let whole = serde_json::to_string(&VerdictPart::of(verdict, &Shortening::none()))?;
+                // No text has quotes that are not escaped: it is the member itself that is found.
+                let (text, _) = whole.split_once(SNAPSHOT).unwrap_or_default();
+                let _held = [&verdict.egress, &verdict.ingress].map(|side| Arc::clone(&side.policies));
+                self.verdicts.entry(key).or_insert(VerdictText { _held, text: text.into() })
+            }
+        };
+        out.extend_from_slice(known.text.as_bytes());
+        append(out, SNAPSHOT.as_bytes(), &verdict.snapshot)?;
+        append(out, br#","as_of":"#, &Moment(verdict.as_of))?;
+        if let Some(since) = verdict.stale_since {
+            append(out, br#","stale_since":"#, &Moment(since))?;
         }
-        if self.verdicts.len() >= MOST {
-            self.verdicts.clear();
+        if verdict.settling {
+            out.extend_from_slice(br#","settling":true"#);
         }
-        let text: Box<str> = serde_json::to_string(&VerdictPart::of(verdict, &Shortening::none()))?.into();
-        out.extend_from_slice(text.as_bytes());
-        let held = [&verdict.egress, &verdict.ingress].map(|side| Arc::clone(&side.policies));
-        self.verdicts.insert(key, VerdictText { _held: held, text });
+        out.push(b'}');
         Ok(())
     }
 }

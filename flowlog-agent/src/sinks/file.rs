@@ -15,7 +15,7 @@ use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub(super) const KIND: SinkKind = SinkKind {
     name: "file",
@@ -33,6 +33,11 @@ const MODE: u32 = 0o640;
 
 /// Lines for a regular file go out in larger pieces: one write(2) of 64 KiB costs little more than of 1 KiB.
 const FILE_BATCH_BYTES: usize = 65_536;
+
+/// A file that was renamed has a new one in its place by then, or nobody makes one but we.
+const MADE_WITHIN: Duration = Duration::from_millis(100);
+/// How often it is looked for.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// A file that is appended to.
 struct FileOutput {
@@ -117,9 +122,27 @@ impl FileOutput {
         if self.is_at_its_name() {
             return Ok(());
         }
+        self.wait_for_its_name();
         self.reopen()?;
         self.replaced = true;
         Ok(())
+    }
+
+    /// Whoever renames may be about to make the new file, with a mode of its own: one that is there before is put aside by
+    /// logrotate, with what was written to it.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "without inotify a folder does not tell that a file is made in it"
+    )]
+    fn wait_for_its_name(&self) {
+        let renamed = |open: &Open| open.file.metadata().is_ok_and(|found| found.nlink() > 0);
+        if !self.open.as_ref().is_some_and(renamed) {
+            return;
+        }
+        let began = Instant::now();
+        while began.elapsed() < MADE_WITHIN && !self.path.exists() {
+            std::thread::sleep(LOOK);
+        }
     }
 
     fn is_at_its_name(&self) -> bool {
@@ -325,6 +348,26 @@ pub(super) mod tests {
         written(&mut output, "{\"tor");
         OpenOptions::new().append(true).open(&path).unwrap().set_len(20).unwrap();
         assert!(take_back(&output.open.as_ref().unwrap().file, 5).is_err());
+    }
+
+    #[test]
+    #[expect(clippy::disallowed_methods, reason = "the file is made while the writer waits for it")]
+    fn the_file_that_logrotate_is_about_to_make_is_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("flows.jsonl");
+        let mut output = FileOutput::open(&path).unwrap();
+        written(&mut output, "1\n");
+        fs::rename(&path, directory.path().join("flows.jsonl.1")).unwrap();
+        let made = path.clone();
+        let logrotate = std::thread::spawn(move || {
+            std::thread::sleep(MADE_WITHIN / 4);
+            // It puts aside what is there.
+            OpenOptions::new().create_new(true).write(true).mode(0o600).open(made).map(|_| ())
+        });
+        written(&mut output, "2\n");
+        logrotate.join().unwrap().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "2\n");
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -35,7 +35,11 @@ fn bash_completes_subcommands_options_and_values() {
         assert_eq!(completed(&place, words), offered, "{words:?}");
     }
     let all = completed(&place, &[""]);
-    assert!(["run", "check", "policy"].iter().all(|word| all.iter().any(|one| one == word)), "{all:?}");
+    assert!(
+        ["run", "check", "policy", "--help"].iter().all(|word| all.iter().any(|one| one == word)),
+        "{all:?}"
+    );
+    assert!(!all.iter().any(|one| one == "schema" || one == "edges"), "what help hides is offered: {all:?}");
 }
 
 #[test]

@@ -73,7 +73,7 @@ kubectl get -A -o yaml \\\n      \
         flowlog observe --live --follow --vendor third_party --not class=allowed"
     )]
     Observe(Box<observe::Args>),
-    /// Watch what is happening: denied and not enforced, by source, destination, vendor, policy; down to the flows.
+    /// Watch what is denied or not enforced now, by who, whom, vendor, policy; down to the flows.
     #[command(
         after_help = "In the screen `?` tells the keys. Exit code: 0 done, 2 it could not be done.\n\nExamples:\n  \
         flowlog top /var/log/flowlog\n  \

@@ -45,7 +45,8 @@ pub(crate) struct DemoArgs {
 pub(crate) fn demo(args: &DemoArgs) -> Result<()> {
     need_root("the demo")?;
     setup::setup()?;
-    let program = build::agent(true)?;
+    // The build that the tests use: a newcomer waits for one, not for two.
+    let program = build::agent(false)?;
     build::traffic()?;
     let interrupt = Interrupt::hold()?;
     let scenario = args.scenario.as_deref().map_or_else(Scenario::demo, Scenario::read)?;

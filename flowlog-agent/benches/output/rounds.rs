@@ -66,6 +66,11 @@ struct Figure {
 }
 
 impl Figure {
+    fn since(cpu_ns_before: u64, records: usize, bytes: usize) -> Result<Self> {
+        let cpu_ns = cpu_ns()? - cpu_ns_before;
+        Ok(Self { cpu_ns, records: u64::try_from(records)?, bytes: u64::try_from(bytes)? })
+    }
+
     fn a_record_ns(self) -> f64 {
         float(self.cpu_ns) / float(self.records)
     }
@@ -95,29 +100,29 @@ impl Rounds {
     pub(crate) fn turn(&mut self) -> Result<()> {
         let mut figures = std::mem::take(&mut self.figures);
         for (way, figures) in &mut figures {
-            let before = cpu_ns()?;
-            let (records, bytes) = match *way {
+            figures.push(match *way {
                 Way::Encoded(format) => self.encode(format)?,
                 Way::Filed(format) => self.file(&[format])?,
                 Way::FiledInAll => self.file(&Format::ALL)?,
                 Way::Plain(format) => self.plain(format)?,
-            };
-            figures.push(Figure { cpu_ns: cpu_ns()? - before, records, bytes });
+            });
         }
         self.figures = figures;
         Ok(())
     }
 
-    fn encode(&self, format: Format) -> Result<(u64, u64)> {
+    fn encode(&self, format: Format) -> Result<Figure> {
         let mut encoder = encoder([format]);
+        let before = cpu_ns()?;
         let mut bytes = 0;
         for flow in &self.flows {
             bytes += black_box(encoder.flow(flow)?).body().len();
         }
-        Ok((u64::try_from(self.flows.len())?, u64::try_from(bytes)?))
+        Figure::since(before, self.flows.len(), bytes)
     }
 
-    fn file(&self, formats: &[Format]) -> Result<(u64, u64)> {
+    /// Until all is written. What the end of an agent adds once, syncing the file, is not counted in.
+    fn file(&self, formats: &[Format]) -> Result<Figure> {
         let paths: Vec<PathBuf> =
             formats.iter().map(|format| self.folder.join(format!("{}.json", format.as_str()))).collect();
         let to = |(format, path): (&Format, &PathBuf)| {
@@ -126,6 +131,7 @@ impl Rounds {
         let requests: Vec<Request> = formats.iter().zip(&paths).map(to).collect();
         let mut encoder = encoder(formats.iter().copied());
         let sinks = Sinks::start(&requests, &encoder, LIMITS, None)?;
+        let before = cpu_ns()?;
         for flows in self.flows.chunks(BATCH) {
             let lines = flows.iter().map(|flow| encoder.flow(flow)).collect::<Result<Vec<_>, _>>()?;
             sinks.offer(lines);
@@ -133,22 +139,25 @@ impl Rounds {
                 sinks.flush(PATIENCE);
             }
         }
+        sinks.flush(PATIENCE);
+        let mut figure = Figure::since(before, self.flows.len(), 0)?;
         let counters = sinks.finish(PATIENCE);
         let expected = u64::try_from(self.flows.len())?;
         if counters.values().any(|sink| sink.lines != expected || sink.lost_lines > 0) {
             bail!("not every record was written: {counters:?}");
         }
         paths.iter().try_for_each(fs::remove_file).context("remove what was written")?;
-        Ok((expected, counters.values().map(|sink| sink.bytes).sum()))
+        figure.bytes = counters.values().map(|sink| sink.bytes).sum();
+        Ok(figure)
     }
 
-    fn plain(&self, format: Format) -> Result<(u64, u64)> {
+    fn plain(&self, format: Format) -> Result<Figure> {
         let values = self.values.iter().find(|(of, _)| *of == format).context("values of every format")?;
-        let mut bytes = 0;
+        let (mut bytes, before) = (0, cpu_ns()?);
         for value in &values.1 {
             bytes += black_box(serde_json::to_vec(value)?).len();
         }
-        Ok((u64::try_from(values.1.len())?, u64::try_from(bytes)?))
+        Figure::since(before, values.1.len(), bytes)
     }
 
     /// The last round, for people.

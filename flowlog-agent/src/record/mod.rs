@@ -5,6 +5,7 @@
 //! say the same in the words of others.
 
 mod agent;
+mod bodies;
 mod community;
 mod ecs;
 mod edge;
@@ -43,7 +44,7 @@ pub use wrapped::{Wrapped, unwrap_line};
 
 use crate::model::{Class, Endpoint, Flow, LiveFinding, Loss, Receipts, Severity, glob};
 use agent::AgentLine;
-use bytes::Bytes;
+use bodies::{Bodies, Body};
 use finding::FindingLine;
 use jiff::Timestamp;
 use native::{FlowLine, LossLine};
@@ -144,7 +145,7 @@ impl Content {
 /// A record as every sink writes it, but for its beginning, which holds the sink's own `seq`.
 #[derive(Clone, Debug)]
 pub struct Line {
-    body: Bytes,
+    body: Body,
     format: Format,
     others: Option<Box<Others>>,
     about: About,
@@ -165,11 +166,11 @@ pub struct About {
 }
 
 /// The same record in the other formats that outputs have.
-type Others = [Option<(Format, Bytes)>; 2];
+type Others = [Option<(Format, Body)>; 2];
 
 impl Line {
     /// What follows the beginning, up to and including the newline.
-    pub fn body(&self) -> &Bytes {
+    pub fn body(&self) -> &[u8] {
         &self.body
     }
 
@@ -255,7 +256,7 @@ impl Line {
         if matches!(self.content, Content::Flow { .. } | Content::Finding) && self.format == Format::Flowlog {
             let mut rest = Vec::with_capacity(self.body.len());
             mask.append(&self.body, &mut rest);
-            masked.body = rest.into();
+            masked.body = Arc::new(rest);
         }
         masked
     }
@@ -289,6 +290,7 @@ pub struct Encoder {
     labelling: Labelling,
     formats: Formats,
     buffer: Vec<u8>,
+    bodies: Bodies,
     shared: Shared,
 }
 
@@ -296,7 +298,8 @@ impl Encoder {
     /// An encoder for this run's lines, in our own format.
     pub fn new(run: Run, labelling: Labelling) -> Self {
         let buffer = Vec::with_capacity(MAX_LINE_BYTES);
-        Self { run, labelling, formats: Formats::default(), buffer, shared: Shared::default() }
+        let (bodies, shared) = (Bodies::default(), Shared::default());
+        Self { run, labelling, formats: Formats::default(), buffer, bodies, shared }
     }
 
     /// The same in these formats.
@@ -315,6 +318,21 @@ impl Encoder {
         self.formats
     }
 
+    /// Take back what these lines were written in, for those to come. What is left of them is the duty to tell, where no other
+    /// copy has it.
+    pub fn give_back(&self, lines: Vec<Line>) -> Vec<Receipts> {
+        let (mut bodies, mut told) = (Vec::with_capacity(lines.len()), Vec::new());
+        for Line { body, others, receipts, .. } in lines {
+            bodies.push(body);
+            bodies.extend(
+                others.into_iter().flat_map(|others| others.into_iter().flatten()).map(|(_, body)| body),
+            );
+            told.extend(receipts.and_then(Arc::into_inner));
+        }
+        self.bodies.give_back(bodies);
+        told
+    }
+
     /// Encode a flow.
     pub fn flow(&mut self, flow: &Flow) -> Result<Line, EncodeError> {
         self.flow_for(flow, self.formats)
@@ -329,23 +347,27 @@ impl Encoder {
         self.line(about, formats, content, |encoder, format| encoder.flow_in(format, flow))
     }
 
-    fn flow_in(&mut self, format: Format, flow: &Flow) -> Result<Bytes, EncodeError> {
-        let Self { run, labelling, buffer, shared, .. } = self;
+    fn flow_in(&mut self, format: Format, flow: &Flow) -> Result<Body, EncodeError> {
+        let Self { run, labelling, buffer, bodies, shared, .. } = self;
         let with = Encoding { run, labelling };
         match format {
             Format::Flowlog => {
                 let json = |source| EncodeError::Json { kind: "flow", source };
                 buffer.clear();
                 shared.append_flow(buffer, flow, run, labelling).map_err(json)?;
-                match finished(buffer, format) {
+                match finished(buffer, bodies, format) {
                     Some(body) => Ok(body),
-                    None => fit(buffer, format, "flow", |out, short| {
+                    None => fit((buffer, bodies), format, "flow", |out, short| {
                         json::append(out, &FlowLine::of(flow, run, labelling, short))
                     }),
                 }
             }
-            Format::Ecs => fit(buffer, format, "flow", |out, short| ecs::flow(out, flow, with, short)),
-            Format::Ocsf => fit(buffer, format, "flow", |out, short| ocsf::flow(out, flow, with, short)),
+            Format::Ecs => {
+                fit((buffer, bodies), format, "flow", |out, short| ecs::flow(out, flow, with, short))
+            }
+            Format::Ocsf => {
+                fit((buffer, bodies), format, "flow", |out, short| ocsf::flow(out, flow, with, short))
+            }
         }
     }
 
@@ -358,18 +380,18 @@ impl Encoder {
     pub fn finding_for(&mut self, found: &LiveFinding, formats: Formats) -> Result<Line, EncodeError> {
         let about = About { kind: "finding", time: found.last, severity: found.severity };
         self.line(about, formats, Content::Finding, |encoder, format| {
-            let Self { run, labelling, buffer, .. } = encoder;
+            let Self { run, labelling, buffer, bodies, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
-                Format::Flowlog => fit(buffer, format, "finding", |out, short| {
+                Format::Flowlog => fit((buffer, bodies), format, "finding", |out, short| {
                     json::append(out, &FindingLine::of(found, run, labelling, short))
                 }),
-                Format::Ecs => {
-                    fit(buffer, format, "finding", |out, short| ecs::finding(out, found, with, short))
-                }
-                Format::Ocsf => {
-                    fit(buffer, format, "finding", |out, short| ocsf::finding(out, found, with, short))
-                }
+                Format::Ecs => fit((buffer, bodies), format, "finding", |out, short| {
+                    ecs::finding(out, found, with, short)
+                }),
+                Format::Ocsf => fit((buffer, bodies), format, "finding", |out, short| {
+                    ocsf::finding(out, found, with, short)
+                }),
             }
         })
     }
@@ -379,14 +401,18 @@ impl Encoder {
         let about = About { kind: "loss", time: loss.last, severity: Severity::Medium };
         let content = Content::Loss(Box::new(loss.clone()));
         self.line(about, self.formats, content, |encoder, format| {
-            let Self { run, labelling, buffer, .. } = encoder;
+            let Self { run, labelling, buffer, bodies, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
-                Format::Flowlog => fit(buffer, format, "loss", |out, short| {
+                Format::Flowlog => fit((buffer, bodies), format, "loss", |out, short| {
                     json::append(out, &LossLine::of(loss, run, short))
                 }),
-                Format::Ecs => fit(buffer, format, "loss", |out, short| ecs::loss(out, loss, with, short)),
-                Format::Ocsf => fit(buffer, format, "loss", |out, short| ocsf::loss(out, loss, with, short)),
+                Format::Ecs => {
+                    fit((buffer, bodies), format, "loss", |out, short| ecs::loss(out, loss, with, short))
+                }
+                Format::Ocsf => {
+                    fit((buffer, bodies), format, "loss", |out, short| ocsf::loss(out, loss, with, short))
+                }
             }
         })
     }
@@ -395,15 +421,17 @@ impl Encoder {
     pub fn agent(&mut self, agent: &Agent) -> Result<Line, EncodeError> {
         let about = About { kind: "agent", time: agent.time, severity: Severity::Info };
         self.line(about, self.formats, Content::Agent, |encoder, format| {
-            let Self { run, labelling, buffer, .. } = encoder;
+            let Self { run, labelling, buffer, bodies, .. } = encoder;
             let with = Encoding { run, labelling };
             match format {
-                Format::Flowlog => fit(buffer, format, "agent", |out, short| {
+                Format::Flowlog => fit((buffer, bodies), format, "agent", |out, short| {
                     json::append(out, &AgentLine::of(agent, run, short))
                 }),
-                Format::Ecs => fit(buffer, format, "agent", |out, short| ecs::agent(out, agent, with, short)),
+                Format::Ecs => {
+                    fit((buffer, bodies), format, "agent", |out, short| ecs::agent(out, agent, with, short))
+                }
                 Format::Ocsf => {
-                    fit(buffer, format, "agent", |out, short| ocsf::agent(out, agent, with, short))
+                    fit((buffer, bodies), format, "agent", |out, short| ocsf::agent(out, agent, with, short))
                 }
             }
         })
@@ -415,7 +443,7 @@ impl Encoder {
         about: About,
         formats: Formats,
         content: Content,
-        body: impl Fn(&mut Self, Format) -> Result<Bytes, EncodeError>,
+        body: impl Fn(&mut Self, Format) -> Result<Body, EncodeError>,
     ) -> Result<Line, EncodeError> {
         let Formats { first: format, more } = formats;
         let body_of_first = body(self, format)?;
@@ -448,17 +476,17 @@ struct Encoding<'a> {
 
 /// Encode, shortened as far as the limit asks; nearly every line fits as it is.
 fn fit(
-    buffer: &mut Vec<u8>,
+    (buffer, bodies): (&mut Vec<u8>, &mut Bodies),
     format: Format,
     kind: &'static str,
     append: impl Fn(&mut Vec<u8>, &Shortening) -> Result<(), serde_json::Error>,
-) -> Result<Bytes, EncodeError> {
+) -> Result<Body, EncodeError> {
     let mut bytes = 0;
     for short in Shortening::steps() {
         buffer.clear();
         append(buffer, &short).map_err(|source| EncodeError::Json { kind, source })?;
         text::escape(buffer, 0);
-        if let Some(body) = finished(buffer, format) {
+        if let Some(body) = finished(buffer, bodies, format) {
             return Ok(body);
         }
         bytes = format.front_bytes().saturating_add(buffer.len()).saturating_sub(format.opening().len());
@@ -467,11 +495,11 @@ fn fit(
 }
 
 /// The body of a line from its JSON object, where it is short enough.
-fn finished(buffer: &mut Vec<u8>, format: Format) -> Option<Bytes> {
+fn finished(buffer: &mut Vec<u8>, bodies: &mut Bodies, format: Format) -> Option<Body> {
     buffer.push(b'\n');
     // Its opening gives way to the beginning that the sink writes.
     let body = buffer.get(format.opening().len()..).unwrap_or_default();
-    (format.front_bytes().saturating_add(body.len()) <= MAX_LINE_BYTES).then(|| Bytes::copy_from_slice(body))
+    (format.front_bytes().saturating_add(body.len()) <= MAX_LINE_BYTES).then(|| bodies.holding(body))
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::model::{
     Party, Pod, PolicyKind, PolicyRef, Process, Protocol, Service, ServiceNote, Severity, State, Tier,
     TrialVerdict, VendorSource, Verdict, Whose,
 };
+use arrayvec::ArrayString;
 use jiff::Timestamp;
 use jiff::fmt::temporal::DateTimePrinter;
 use schemars::JsonSchema;
@@ -30,47 +31,63 @@ pub(super) struct Moment(#[schemars(with = "String")] pub(super) Timestamp);
 
 const MOMENT: DateTimePrinter = DateTimePrinter::new().precision(Some(9));
 
-/// Seconds that are kept, by their last bits: a folded line has a first and a last one.
+/// Seconds that are kept, by their last bits: a folded line has a first and a last one, and a snapshot one of its own.
 const SECONDS: usize = 8;
 
+/// A moment as text.
+type MomentText = ArrayString<30>;
+
 thread_local! {
-    /// Seconds that were written, up to their point: a line has four moments, and a second thousands of lines.
-    static WRITTEN: [Cell<(i64, [u8; 20])>; SECONDS] = const { [const { Cell::new((i64::MIN, [0; 20])) }; SECONDS] };
+    /// What was written last of a second: a line has four moments, most of them the same, and a second thousands of lines.
+    static WRITTEN: [Cell<(Timestamp, MomentText)>; SECONDS] =
+        const { [const { Cell::new((Timestamp::MIN, MomentText::new_const())) }; SECONDS] };
 }
 
 impl Moment {
-    /// `2026-11-23T13:53:52.`; absent outside the years that have four digits.
-    fn second_of(self) -> Option<[u8; 20]> {
+    /// Absent outside the years that have four digits, and before 1970, where a second's part counts backwards.
+    fn text(self) -> Option<MomentText> {
+        if self.0 < Timestamp::UNIX_EPOCH {
+            return None;
+        }
         let second = self.0.as_second();
         let place = usize::try_from(second.unsigned_abs()).unwrap_or(0) % SECONDS;
-        let (known, text) = WRITTEN.with(|written| written[place].get());
-        if known == second {
-            return Some(text);
+        let (known, mut text) = WRITTEN.with(|written| written[place].get());
+        if known != self.0 || text.is_empty() {
+            text = match known.as_second() == second {
+                true => self.text_after(&text)?,
+                false => self.new_text()?,
+            };
+            WRITTEN.with(|written| written[place].set((self.0, text)));
         }
+        Some(text)
+    }
+
+    /// From that of another moment of the same second.
+    fn text_after(self, other: &MomentText) -> Option<MomentText> {
+        let mut nanos = u32::try_from(self.0.subsec_nanosecond()).ok()?;
+        let mut bytes: [u8; 30] = other.as_bytes().try_into().ok()?;
+        for digit in bytes[20..29].iter_mut().rev() {
+            *digit = b'0' + u8::try_from(nanos % 10).unwrap_or_default();
+            nanos /= 10;
+        }
+        MomentText::from_byte_string(&bytes).ok()
+    }
+
+    fn new_text(self) -> Option<MomentText> {
         let mut whole = String::with_capacity(32);
         MOMENT.print_timestamp(&self.0, &mut whole).ok()?;
-        let text = *whole.as_bytes().first_chunk().filter(|_| whole.len() == 30)?;
-        WRITTEN.with(|written| written[place].set((second, text)));
-        Some(text)
+        MomentText::from(&whole).ok().filter(MomentText::is_full)
     }
 }
 
 impl Serialize for Moment {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        // Before 1970 a second's part counts backwards.
-        let nanos = u32::try_from(self.0.subsec_nanosecond()).ok();
-        let (Some(second), Some(mut nanos)) = (self.second_of(), nanos) else {
-            let mut text = String::with_capacity(32);
-            MOMENT.print_timestamp(&self.0, &mut text).map_err(S::Error::custom)?;
+        if let Some(text) = self.text() {
             return serializer.serialize_str(&text);
-        };
-        let mut text = [b'Z'; 30];
-        text[..20].copy_from_slice(&second);
-        for digit in text[20..29].iter_mut().rev() {
-            *digit = b'0' + u8::try_from(nanos % 10).unwrap_or_default();
-            nanos /= 10;
         }
-        serializer.serialize_str(std::str::from_utf8(&text).map_err(S::Error::custom)?)
+        let mut text = String::with_capacity(32);
+        MOMENT.print_timestamp(&self.0, &mut text).map_err(S::Error::custom)?;
+        serializer.serialize_str(&text)
     }
 }
 
@@ -512,7 +529,7 @@ pub(super) struct VerdictPart<'a> {
 /// The answer of the policies in trial; never part of the verdict.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Trial")]
-struct TrialPart<'a> {
+pub(super) struct TrialPart<'a> {
     /// The combined answer.
     decision: Decision,
     /// At the opener.
@@ -524,7 +541,7 @@ struct TrialPart<'a> {
 /// The answer of one direction.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Side")]
-struct SidePart<'a> {
+pub(super) struct SidePart<'a> {
     /// The answer.
     #[schemars(extend("x-cardinality" = "low"))]
     decision: Decision,
@@ -565,7 +582,7 @@ struct PolicyPart<'a> {
 /// How the endpoints of a service were judged, where they differ.
 #[derive(Serialize, JsonSchema)]
 #[schemars(rename = "Mixed")]
-struct MixedPart {
+pub(super) struct MixedPart {
     /// Endpoints that the policies allow.
     allow: u32,
     /// Endpoints that they deny.
@@ -934,7 +951,7 @@ impl<'a> VerdictPart<'a> {
 }
 
 impl<'a> TrialPart<'a> {
-    fn of(trial: &'a TrialVerdict, short: &Shortening) -> Self {
+    pub(super) fn of(trial: &'a TrialVerdict, short: &Shortening) -> Self {
         Self {
             decision: trial.decision,
             egress: SidePart::of(&trial.egress, short),
@@ -944,7 +961,7 @@ impl<'a> TrialPart<'a> {
 }
 
 impl<'a> SidePart<'a> {
-    fn of(side: &'a DirectionVerdict, short: &Shortening) -> Self {
+    pub(super) fn of(side: &'a DirectionVerdict, short: &Shortening) -> Self {
         Self {
             decision: side.decision,
             basis: side.basis,
@@ -967,7 +984,7 @@ impl<'a> PolicyPart<'a> {
 }
 
 impl MixedPart {
-    fn of(mixed: &Mixed) -> Self {
+    pub(super) fn of(mixed: &Mixed) -> Self {
         let address = |(ip, port)| AddressPart { ip, port };
         Self {
             allow: mixed.allow,
@@ -1036,6 +1053,9 @@ mod tests {
             (1, 1),
             (-1, 0),
             (-1, -1),
+            (0, -5),
+            (0, 7),
+            (0, -5),
             (1_795_000_000, 123_456_789),
             (1_795_000_000, 5),
             (1_795_000_001, 5),

@@ -5,33 +5,38 @@
 //! the two against each other, byte for byte.
 
 use super::native::{
-    AttributionPart, DialedPart, EndPart, FlowPart, Head, Moment, OutcomePart, ProcessPart, VerdictPart,
+    AttributionPart, DialedPart, EndPart, FlowPart, Head, MixedPart, Moment, OutcomePart, ProcessPart,
+    SidePart, TrialPart,
 };
 use super::shorten::Shortening;
-use super::{Labelling, Run, json, text};
+use super::{Labelling, Run, json};
 use crate::model::{
     Basis, Decision, DirectionVerdict, Endpoint, Flow, Name, Party, Pod, PolicyRefs, Tier, Verdict, Whose,
 };
-use foldhash::HashMap;
+use lru::LruCache;
 use serde::Serialize;
 use serde_json::Error;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
-/// Texts of a kind that are kept, of a few hundred bytes each; one more, and all begin anew: pods and policies that went
-/// are forgotten that way.
+/// Texts of a kind that are kept, of a few hundred bytes each: those that were written last.
 const MOST: usize = 1_024;
-
-/// What verdicts have each for itself begins so.
-const SNAPSHOT: &str = r#","snapshot":"#;
 
 /// A pod's end begins so; its address follows.
 const POD: &str = r#"{"kind":"pod""#;
 
 /// What was written before. A key is an address in memory, which stays another's as long as the entry holds it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Shared {
-    pods: HashMap<usize, PodText>,
-    verdicts: HashMap<VerdictKey, VerdictText>,
+    pods: LruCache<usize, PodText>,
+    sides: LruCache<SideKey, SideText>,
+}
+
+impl Default for Shared {
+    fn default() -> Self {
+        let most = NonZeroUsize::new(MOST).unwrap_or(NonZeroUsize::MIN);
+        Self { pods: LruCache::new(most), sides: LruCache::new(most) }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -40,20 +45,14 @@ struct PodText {
     /// Whether the list of labels takes some from it.
     masked: bool,
     /// By the container that took part, where it is known, and whose that is; most pods have one or two.
-    texts: Vec<(Option<String>, Whose, Box<str>)>,
+    texts: Vec<(Option<String>, Whose, Box<[u8]>)>,
 }
 
+/// What is said of one direction.
 #[derive(Clone, Debug)]
-struct VerdictText {
-    _held: [PolicyRefs; 2],
-    text: Box<str>,
-}
-
-/// What verdicts of many snapshots have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct VerdictKey {
-    decision: Decision,
-    sides: [SideKey; 2],
+struct SideText {
+    _held: PolicyRefs,
+    text: Box<[u8]>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,23 +60,16 @@ struct SideKey {
     decision: Decision,
     basis: Basis,
     tier: Option<Tier>,
-    policies: usize,
+    /// Where their list is, unless it is empty.
+    policies: Option<usize>,
 }
 
 impl SideKey {
     /// None where the side has words of its own.
     fn of(side: &DirectionVerdict) -> Option<Self> {
-        let policies = Arc::as_ptr(&side.policies).addr();
+        let policies = (!side.policies.is_empty()).then(|| Arc::as_ptr(&side.policies).addr());
         let key = Self { decision: side.decision, basis: side.basis, tier: side.tier, policies };
         side.reason.is_none().then_some(key)
-    }
-}
-
-impl VerdictKey {
-    fn of(verdict: &Verdict) -> Option<Self> {
-        let sides = [SideKey::of(&verdict.egress)?, SideKey::of(&verdict.ingress)?];
-        let plain = verdict.mixed.is_none() && verdict.trial.is_none();
-        plain.then_some(Self { decision: verdict.decision, sides })
     }
 }
 
@@ -90,7 +82,6 @@ impl Shared {
         run: &Run,
         labelling: &Labelling,
     ) -> Result<(), Error> {
-        let start = out.len();
         let short = &Shortening::none();
         let (at_source, at_destination) = flow.containers();
         json::append(out, &Head::of("flow", flow.last, run, short))?;
@@ -121,7 +112,6 @@ impl Shared {
             append(out, br#","masked":"#, &true)?;
         }
         out.push(b'}');
-        text::escape(out, start);
         Ok(())
     }
 
@@ -148,7 +138,7 @@ impl Shared {
             append(out, br#","port":"#, port)?;
         }
         let (text, masked) = self.pod(pod, container, whose, labelling)?;
-        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(text);
         Ok(masked)
     }
 
@@ -159,12 +149,8 @@ impl Shared {
         container: Option<&str>,
         whose: &Whose,
         labelling: &Labelling,
-    ) -> Result<(&str, bool), Error> {
-        let key = Arc::as_ptr(pod).addr();
-        if self.pods.len() >= MOST && !self.pods.contains_key(&key) {
-            self.pods.clear();
-        }
-        let known = self.pods.entry(key).or_insert_with(|| {
+    ) -> Result<(&[u8], bool), Error> {
+        let known = self.pods.get_or_insert_mut(Arc::as_ptr(pod).addr(), || {
             let masked = labelling.takes(&Endpoint::Pod(Arc::clone(pod)));
             PodText { _held: Arc::clone(pod), masked, texts: Vec::new() }
         });
@@ -176,34 +162,25 @@ impl Shared {
                 let party = Party { endpoint: Endpoint::Pod(Arc::clone(pod)), ip: None, port: None };
                 let short = &Shortening::none();
                 let end = EndPart::of(&party, container, labelling, short).with_whose(whose, short);
-                let whole = serde_json::to_string(&end)?;
-                let rest = whole.strip_prefix(POD).unwrap_or_default();
+                let whole = text(&end)?;
+                let rest = whole.strip_prefix(POD.as_bytes()).unwrap_or_default();
                 known.texts.push((container.map(str::to_owned), whose.clone(), rest.into()));
                 known.texts.len() - 1
             }
         };
-        Ok((known.texts.get(place).map_or("}", |(.., text)| text), known.masked))
+        Ok((known.texts.get(place).map_or(&b"}"[..], |(.., text)| text), known.masked))
     }
 
     fn append_verdict(&mut self, out: &mut Vec<u8>, verdict: &Verdict) -> Result<(), Error> {
-        let Some(key) = VerdictKey::of(verdict) else {
-            return json::append(out, &VerdictPart::of(verdict, &Shortening::none()));
-        };
-        let known = match self.verdicts.get(&key) {
-            Some(known) => known,
-            None => {
-                if self.verdicts.len() >= MOST {
-                    self.verdicts.clear();
-                }
-                let whole = serde_json::to_string(&VerdictPart::of(verdict, &Shortening::none()))?;
-                // No text has quotes that are not escaped: it is the member itself that is found.
-                let (text, _) = whole.split_once(SNAPSHOT).unwrap_or_default();
-                let _held = [&verdict.egress, &verdict.ingress].map(|side| Arc::clone(&side.policies));
-                self.verdicts.entry(key).or_insert(VerdictText { _held, text: text.into() })
-            }
-        };
-        out.extend_from_slice(known.text.as_bytes());
-        append(out, SNAPSHOT.as_bytes(), &verdict.snapshot)?;
+        append(out, br#"{"decision":"#, &verdict.decision)?;
+        out.extend_from_slice(br#","egress":"#);
+        self.append_side(out, &verdict.egress)?;
+        out.extend_from_slice(br#","ingress":"#);
+        self.append_side(out, &verdict.ingress)?;
+        if let Some(mixed) = &verdict.mixed {
+            append(out, br#","mixed":"#, &MixedPart::of(mixed))?;
+        }
+        append(out, br#","snapshot":"#, &verdict.snapshot)?;
         append(out, br#","as_of":"#, &Moment(verdict.as_of))?;
         if let Some(since) = verdict.stale_since {
             append(out, br#","stale_since":"#, &Moment(since))?;
@@ -211,9 +188,28 @@ impl Shared {
         if verdict.settling {
             out.extend_from_slice(br#","settling":true"#);
         }
+        if let Some(trial) = &verdict.trial {
+            append(out, br#","trial":"#, &TrialPart::of(trial, &Shortening::none()))?;
+        }
         out.push(b'}');
         Ok(())
     }
+
+    fn append_side(&mut self, out: &mut Vec<u8>, side: &DirectionVerdict) -> Result<(), Error> {
+        let part = || SidePart::of(side, &Shortening::none());
+        let Some(key) = SideKey::of(side) else { return json::append(out, &part()) };
+        let known = self.sides.try_get_or_insert(key, || {
+            Ok::<_, Error>(SideText { _held: Arc::clone(&side.policies), text: text(&part())?.into() })
+        })?;
+        out.extend_from_slice(&known.text);
+        Ok(())
+    }
+}
+
+fn text<T: Serialize>(value: &T) -> Result<Vec<u8>, Error> {
+    let mut text = Vec::new();
+    json::append(&mut text, value)?;
+    Ok(text)
 }
 
 /// Append a member of the object that is being written, which has others before it.

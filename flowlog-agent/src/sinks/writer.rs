@@ -313,8 +313,9 @@ impl Writer {
         self.seq = self.seq.saturating_add(u64::try_from(lines).unwrap_or(u64::MAX));
         self.queue.lose(lost, LossCause::Refused);
         self.queue.wrote(&written, bytes.saturating_sub(refused_bytes), &self.batch);
+        let receipts = self.encoder.give_back(written);
         if let Marks::Each(ledger) = self.marks {
-            ledger.settle_written(written.into_iter().filter_map(Line::take_receipts));
+            ledger.settle_written(receipts.into_iter());
         }
     }
 

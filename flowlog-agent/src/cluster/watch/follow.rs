@@ -759,7 +759,7 @@ impl Lines {
         let mut scanned = self.start;
         loop {
             let rest = self.buffer.get(scanned..).unwrap_or_default();
-            if let Some(length) = rest.iter().position(|byte| *byte == b'\n') {
+            if let Some(length) = memchr::memchr(b'\n', rest) {
                 let (from, to) = (self.start, scanned + length);
                 self.start = to + 1;
                 let line = self.buffer.get(from..to).unwrap_or_default();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub(super) type Body = Arc<Vec<u8>>;
 
 /// Room that is kept: as many lines as a few writes take.
-const MOST_IDLE: usize = 512;
+const MOST_IDLE: usize = 256;
 
 /// Room for the longest line, and no more.
 const MOST_BYTES: usize = 8_192;

@@ -5,24 +5,21 @@ use flowlog_tests::traffic::Held;
 use flowlog_tests::traffic::process;
 use flowlog_tests::traffic::step::Seat;
 use flowlog_tests::{Outcome, Step, program, wait};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::Stdio;
 
-#[test]
-#[ignore = "kernel: root, cgroup2, BPF"]
-fn a_reader_that_leaves_ends_it_with_exit_code_0() {
-    let net = Net::new();
-    let mut stage = Stage::new(net, &small(net));
-    let _server = stage.serve_api();
+/// An agent whose standard output was read up to its first line, and is read no more.
+fn left_by_its_reader(stage: &Stage, more: &[&str]) -> Held {
     let child = process::command(&Seat::default())
         .unwrap()
         .args(["exec", "--"])
         .arg(program::flowlog().unwrap())
-        .args(stage.arguments(&["--each"]))
+        .args(stage.arguments(more))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -33,7 +30,22 @@ fn a_reader_that_leaves_ends_it_with_exit_code_0() {
     let mut stdout = BufReader::new(agent.child().stdout.take().unwrap());
     stdout.read_line(&mut line).unwrap();
     assert!(line.contains(r#""event":"start""#), "{line}");
-    drop(stdout);
+    agent
+}
+
+fn said_by(agent: &mut Held) -> String {
+    let mut said = String::new();
+    std::io::Read::read_to_string(&mut agent.child().stderr.take().unwrap(), &mut said).unwrap();
+    said
+}
+
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_reader_that_leaves_ends_it_with_exit_code_0() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let mut agent = left_by_its_reader(&stage, &["--each"]);
     let mut client = stage.actor("client");
     let mut status = None;
     wait::until("the agent ends", SOON, || {
@@ -42,10 +54,50 @@ fn a_reader_that_leaves_ends_it_with_exit_code_0() {
         Ok(status.is_some())
     })
     .unwrap();
-    let mut said = String::new();
-    std::io::Read::read_to_string(&mut agent.child().stderr.take().unwrap(), &mut said).unwrap();
+    let said = said_by(&mut agent);
     assert_eq!(status.unwrap().code(), Some(0), "{said}");
     assert!(!said.contains("panic"), "{said}");
+}
+
+/// Another output is written on, and the books of both are exact.
+#[test]
+#[ignore = "kernel: root, cgroup2, BPF"]
+fn a_reader_that_leaves_costs_its_own_output_alone() {
+    let net = Net::new();
+    let mut stage = Stage::new(net, &small(net));
+    let _server = stage.serve_api();
+    let logs = tempfile::tempdir().unwrap();
+    let file = logs.path().join("flows.json");
+    let to_file = file.to_str().unwrap();
+    let mut agent = left_by_its_reader(&stage, &["--each", "--output", "stdout", "--output", to_file]);
+    let mut client = stage.actor("client");
+    let connect = Step::connect(net.at(Family::V4, API, 8080));
+    let flows = || Ok::<_, anyhow::Error>(fs::read_to_string(&file)?.matches(r#""kind":"flow""#).count());
+    for made in 1..=30 {
+        do_step(&mut client, &connect, Outcome::Established);
+        // Each is told before the next is made: the writer has had its lines to stumble over.
+        wait::until("the file has it", SOON, || Ok(flows()? >= made)).unwrap();
+    }
+    assert!(agent.child().try_wait().unwrap().is_none(), "it goes on");
+    let pid = Pid::from_raw(i32::try_from(agent.child().id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    let status = agent.child().wait().unwrap();
+    let said = said_by(&mut agent);
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert_eq!(said.matches("the reader is gone for good").count(), 1, "{said}");
+    let lines = lines(&file);
+    check_lines(&lines);
+    let stop = lines.iter().find(|line| line["agent"]["event"] == "stop").unwrap();
+    assert_eq!(stop["agent"]["reason"], "signal", "{stop}");
+    let counters = &stop["agent"]["counters"];
+    let recorded = number(&counters["attempts"]["recorded"]);
+    assert!(recorded >= 30, "{counters}");
+    let books = |name: &str| {
+        let sink = &counters["sinks"][name];
+        ["attempts", "lost_attempts", "failures"].map(|part| number(&sink[part]))
+    };
+    assert_eq!(books(to_file), [recorded, 0, 0], "{counters}");
+    assert_eq!(books("stdout"), [0, recorded, 1], "{counters}");
 }
 
 fn lines(path: &Path) -> Vec<Value> {

@@ -147,7 +147,7 @@ pub(super) struct Args {
     log_format: LogFormat,
 }
 
-/// Run until SIGTERM or SIGINT, or until the reader of standard output has gone.
+/// Run until SIGTERM or SIGINT, or until the reader of standard output has gone where that is the only output.
 pub(super) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     telemetry::start_log(&args.log, args.log_format)?;
     let file = args.config.as_deref().map(config::load).transpose()?;

@@ -92,7 +92,7 @@ pub enum PinCondition {
 /// What the agent stops with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Stop {
-    /// Why it stops: `signal`, `output_closed`, `failure`.
+    /// Why it stops: `signal`, `output_closed` (the reader of the only output left), `failure`.
     pub reason: String,
     /// Everything that was counted.
     pub counters: Counters,

@@ -242,11 +242,23 @@ impl Sinks {
         ledger: Option<&'static Ledger>,
     ) -> Result<Self, SinkError> {
         validate(outputs, encoder.formats())?;
-        let (tell_closed, closed) = watch::channel(false);
         let opening = |(number, request)| Opening { request, run: encoder.run(), number };
         let opened = outputs.iter().enumerate().map(opening).map(|opening| opened(&opening, limits));
         // Nothing is written where one of them cannot be opened.
         let opened: Vec<Opened> = opened.collect::<Result<_, _>>()?;
+        Self::write_to(opened, outputs, encoder, ledger)
+    }
+
+    /// Start the writers of outputs that are open.
+    fn write_to(
+        opened: Vec<Opened>,
+        outputs: &[Request],
+        encoder: &Encoder,
+        ledger: Option<&'static Ledger>,
+    ) -> Result<Self, SinkError> {
+        let (tell_closed, closed) = watch::channel(false);
+        // The agent ends with its only reader; one of several outputs ends alone.
+        let tell_closed = (outputs.len() == 1).then_some(tell_closed);
         let sinks = opened.into_iter().zip(outputs).map(|(opened, request)| {
             let marks = match ledger {
                 None => Marks::None,
@@ -336,8 +348,8 @@ impl Sinks {
         }
     }
 
-    /// Ready when the reader of standard output is gone: the agent is to end, orderly and with exit code 0.
-    /// Never ready where nothing writes to standard output.
+    /// Ready when the reader of standard output is gone and that is the only output: the agent is to end, orderly and with exit
+    /// code 0. Never ready where anything else is written.
     pub async fn closed(&self) {
         let mut closed = self.closed.clone();
         if closed.wait_for(|closed| *closed).await.is_err() {
@@ -346,7 +358,7 @@ impl Sinks {
         }
     }
 
-    /// Whether the reader of standard output is gone.
+    /// Whether the only output was standard output, and its reader is gone.
     pub fn is_closed(&self) -> bool {
         *self.closed.borrow()
     }

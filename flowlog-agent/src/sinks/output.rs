@@ -115,7 +115,7 @@ pub(super) trait Output: Send {
 pub(super) enum WriteError {
     /// No room yet; nothing was written.
     NotReady,
-    /// The reader is gone for good: the agent is to end.
+    /// The reader is gone for good: the agent is to end, or this output alone.
     Closed {
         /// Bytes written before that.
         written: usize,

@@ -49,6 +49,8 @@ struct State {
     /// The destination does not take anything at present.
     broken: bool,
     ended: bool,
+    /// It has ended for good, and the agent goes on without it: what is lost is counted, and nobody is left to be told.
+    given_up: bool,
     /// The writer sleeps until so many bytes wait.
     wakes_at: usize,
     /// Somebody waits until all is written.
@@ -355,6 +357,18 @@ impl Queue {
         state.lines.is_empty() && state.losses.is_empty()
     }
 
+    /// The writer ends, and the agent goes on: what it holds, what still waits and what is to come is lost and counted. It is
+    /// not told, since nobody reads here any more; so nothing is kept for that, and no duty to tell is left to another agent.
+    pub(super) fn give_up(&self, held: &VecDeque<Line>) {
+        let mut state = self.lock();
+        state.given_up = true;
+        state.counters.failures = state.counters.failures.saturating_add(1);
+        state.losses.clear();
+        drop(state.lost.take());
+        drop(state);
+        self.end(held);
+    }
+
     /// The writer ends; what it holds and what still waits is lost.
     pub(super) fn end(&self, held: &VecDeque<Line>) {
         let mut state = self.lock();
@@ -388,7 +402,7 @@ impl State {
             Content::Loss(loss) => self.tell_again(loss),
         }
         // It is told when the loss is. Where another output has the line still, that one's word counts.
-        if let Some(receipts) = line.take_receipts() {
+        if let Some(receipts) = line.take_receipts().filter(|_| !self.given_up) {
             self.lost.add(receipts);
             self.lost.forget_passed();
         }
@@ -419,6 +433,9 @@ impl State {
     }
 
     fn tell_later(&mut self, key: LossKey, count: u64, (first, last): (Timestamp, Timestamp)) {
+        if self.given_up {
+            return;
+        }
         let entry = self.losses.entry(key).or_insert((0, first, last));
         *entry = (entry.0.saturating_add(count), entry.1.min(first), entry.2.max(last));
     }

@@ -1,5 +1,5 @@
 //! Standard output: lines for a pipe, a terminal or the container runtime. A reader that leaves ends the
-//! agent; a reader that stops reading costs lines, never capture.
+//! agent where it is the only one, and else this output alone; a reader that stops reading costs lines, never capture.
 
 use super::output::{self, Batch, Output, PIPE_BATCH_BYTES, WriteError};
 use super::probe::Step;

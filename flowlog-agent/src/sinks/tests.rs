@@ -43,7 +43,7 @@ pub(in crate::sinks) fn start(
 ) -> (Sinks, watch::Receiver<bool>) {
     let (tell, closed) = watch::channel(false);
     let queue = Arc::new(Queue::new(limits));
-    let writer = Writer::new(Arc::clone(&queue), output, encoder(), tell, Marks::None);
+    let writer = Writer::new(Arc::clone(&queue), output, encoder(), Some(tell), Marks::None);
     let sink = Sink::start(&"test".into(), Format::Flowlog, queue, writer).unwrap();
     (Sinks { sinks: vec![sink], select: false, closed: closed.clone() }, closed)
 }
@@ -231,6 +231,44 @@ fn a_reader_that_left_is_noticed_without_a_line_to_write() {
     let (sinks, _) = start(output, QueueLimits::default());
     drop(reader);
     wait_until("the writer looks around", || sinks.is_closed());
+}
+
+#[test]
+fn a_reader_that_left_ends_its_own_output_alone_where_there_are_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("flows.jsonl");
+    let (output, reader) = stdout::tests::on_pipe();
+    let to_file = Request::from(path.to_str().unwrap());
+    let encoder = encoder();
+    let to_pipe = Opened { queue: Arc::new(Queue::new(QueueLimits::default())), output, delivery: None };
+    let opening = Opening { request: &to_file, run: encoder.run(), number: 1 };
+    let both = vec![to_pipe, opened(&opening, QueueLimits::default()).unwrap()];
+    let sinks = Sinks::write_to(both, &["stdout".into(), to_file.clone()], &encoder, None).unwrap();
+    sinks.offer([flow(Class::DeniedAttempt, 2)]);
+    assert!(sinks.flush(LONG));
+    drop(reader);
+    sinks.offer([flow(Class::DeniedAttempt, 3)]);
+    wait_until("it is noticed", || sinks.counters()["stdout"].lost_attempts == 3);
+    assert!(!sinks.is_closed(), "the agent goes on");
+    for _ in 0..100 {
+        sinks.offer([flow(Class::Allowed, 1), gap(0)]);
+    }
+    assert!(sinks.flush(LONG), "nothing waits for a reader that is gone");
+    let state = &sinks.states()["stdout"];
+    assert_eq!((state.lines, state.bytes), (0, 0));
+    let lost = [
+        ((LossCause::WriteFailed, Class::Allowed), 100),
+        ((LossCause::WriteFailed, Class::DeniedAttempt), 3),
+    ];
+    assert_eq!(state.lost_attempts, BTreeMap::from(lost));
+    let counters = sinks.finish(LONG);
+    let gone = counters["stdout"];
+    assert_eq!((gone.lines, gone.attempts, gone.lost_lines, gone.lost_attempts), (1, 2, 201, 103));
+    assert_eq!(gone.failures, 1);
+    let other = counters[path.to_str().unwrap()];
+    assert_eq!((other.lines, other.attempts, other.lost_lines, other.failures), (202, 105, 0, 0));
+    let lines = read(&fs::read_to_string(&path).unwrap());
+    assert!(lines.iter().all(|line| line["kind"] != "loss"), "this output lost nothing");
 }
 
 #[test]

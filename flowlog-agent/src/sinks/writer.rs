@@ -35,7 +35,8 @@ pub(super) struct Writer {
     output: Box<dyn Output>,
     framer: Arc<dyn Framer>,
     encoder: Encoder,
-    closed: watch::Sender<bool>,
+    /// Whom it tells that the reader is gone; absent where other outputs go on without this one.
+    closed: Option<watch::Sender<bool>>,
     marks: Marks,
     mask: Mask,
     /// Number of the next line; one that was not written keeps its number.
@@ -54,6 +55,8 @@ pub(super) struct Writer {
     retry: Option<Instant>,
     /// The last time between two tries; forgotten when lines are written again.
     failing: Option<Duration>,
+    /// The reader is gone, and the agent goes on.
+    gone: bool,
 }
 
 impl Writer {
@@ -61,7 +64,7 @@ impl Writer {
         queue: Arc<Queue>,
         output: Box<dyn Output>,
         encoder: Encoder,
-        closed: watch::Sender<bool>,
+        closed: Option<watch::Sender<bool>>,
         marks: Marks,
     ) -> Self {
         Self {
@@ -82,6 +85,7 @@ impl Writer {
             end: None,
             retry: None,
             failing: None,
+            gone: false,
         }
     }
 
@@ -93,6 +97,9 @@ impl Writer {
     /// Until it is asked to end, or the reader is gone.
     pub(super) fn run(mut self) {
         while self.turn() {}
+        if self.gone {
+            return self.queue.give_up(&self.batch);
+        }
         if let Marks::Each(ledger) | Marks::Spread(ledger) = self.marks
             && !(self.batch.is_empty() && self.queue.nothing_left())
         {
@@ -347,8 +354,17 @@ impl Writer {
         self.queue.set_broken();
     }
 
-    fn is_closed(&self) -> bool {
-        self.closed.send_replace(true);
+    /// The reader is gone: either the agent ends with it, or this output alone.
+    fn is_closed(&mut self) -> bool {
+        match &self.closed {
+            Some(closed) => _ = closed.send_replace(true),
+            None => {
+                self.gone = true;
+                tracing::error!(
+                    "the reader is gone for good: what it would have had is lost, other outputs go on"
+                );
+            }
+        }
         false
     }
 }

@@ -18,7 +18,7 @@ use open::{Open, is_open};
 pub(super) use parts::id_of;
 use parts::{Attempts, DialedFields, Ending, Envelope, FlowFields, HeadFields, LossFields, Said};
 use runs::Runs;
-pub use runs::{Numbers, Seen};
+pub use runs::{Numbers, Seen, mark_of};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use split::{Split, Splitter};
@@ -94,6 +94,8 @@ struct Line<'a> {
     number: u64,
     /// Number of its run, and its own in that.
     seq: Option<(usize, u64)>,
+    /// What tells it from another of that number.
+    mark: u64,
     content: Content<'a>,
 }
 
@@ -197,11 +199,12 @@ impl Summing {
     /// Those lines that were not read before.
     fn claim<'a, 'b>(&self, lines: &'b [Line<'a>]) -> Vec<&'b Line<'a>> {
         let mut runs = lock(&self.runs);
-        let mut new = Vec::with_capacity(lines.len());
+        let (mut new, mut marks) = (Vec::with_capacity(lines.len()), Vec::new());
         for stretch in lines.chunk_by(Line::is_followed_by) {
-            let seqs =
-                stretch.first().and_then(|line| line.seq).zip(stretch.last().and_then(|line| line.seq));
-            let repeated = seqs.map(|((run, first), (_, last))| runs.claim(run, first, last));
+            marks.clear();
+            marks.extend(stretch.iter().map(|line| line.mark));
+            let seq = stretch.first().and_then(|line| line.seq);
+            let repeated = seq.map(|(run, first)| runs.claim(run, first, &marks));
             let repeated = repeated.unwrap_or_default();
             let is_new = |line: &&Line<'_>| {
                 !line.seq.is_some_and(|(_, seq)| {
@@ -223,7 +226,8 @@ impl Summing {
     fn look<'a>(&mut self, number: u64, text: &'a [u8], whole: bool) -> Result<Line<'a>, String> {
         let Self { splitter, edges, runs, .. } = self;
         if let Some((seq, split)) = splitter.as_mut().and_then(|splitter| splitter.split(text, edges, runs)) {
-            return Ok(Line { number, seq: Some(seq), content: Content::Split(split) });
+            let mark = mark_of(text);
+            return Ok(Line { number, seq: Some(seq), mark, content: Content::Split(split) });
         }
         let envelope: Envelope = serde_json::from_slice(text).map_err(|error| {
             if error.is_eof() && !whole {
@@ -253,7 +257,8 @@ impl Summing {
             let seq = head.seq;
             Some((lock(&self.runs).number(&head.whose()), seq))
         };
-        Ok(Line { number, seq, content: Content::Whole(whole) })
+        let mark = mark_of(text);
+        Ok(Line { number, seq, mark, content: Content::Whole(whole) })
     }
 
     fn line(&mut self, line: &Line<'_>) {
@@ -451,8 +456,7 @@ impl Summing {
         };
         say(
             runs.repeated,
-            "lines were given more than once (the same `run` and `seq`) and are counted once; where these are two outputs \
-             of one run, give one of them",
+            "lines were given more than once (a copy, or what two outputs of one run both have) and are counted once",
         );
         say(
             self.open.unknown(),
@@ -467,6 +471,13 @@ impl Summing {
             limits.push(
                 "lines were chosen from a log before they were read, it seems: their numbers have more gaps than are kept \
                  apart, so a line that is given twice may count twice"
+                    .to_owned(),
+            );
+        }
+        if runs.mixed && runs.unmarked {
+            limits.push(
+                "lines of several outputs of one run were read, more than can be told apart by what they tell: where two have \
+                 the same number, one may be taken for the other; give one output of a run"
                     .to_owned(),
             );
         }

@@ -10,7 +10,7 @@ pub(in crate::commands) use trail::{Item, Trail};
 
 use super::choice::Choice;
 use super::show::{Out, loss_text};
-use crate::record::read::{Numbers, Seen};
+use crate::record::read::{Numbers, Seen, mark_of};
 use crate::record::row::{AgentRow, LineHead, Row};
 use crate::record::{Wrapped, unwrap_line};
 use jiff::Timestamp;
@@ -142,7 +142,7 @@ impl Sifting<'_> {
             None => None,
         };
         self.sieve.summary.lines += 1;
-        if !self.is_new(&head) {
+        if !self.is_new(&head, text) {
             return;
         }
         self.sieve.taker.see(&head);
@@ -160,11 +160,11 @@ impl Sifting<'_> {
     }
 
     /// By its number; what is missing before it is told.
-    fn is_new(&mut self, head: &LineHead<'_>) -> bool {
+    fn is_new(&mut self, head: &LineHead<'_>, text: &[u8]) -> bool {
         let Self { sieve, trail } = self;
         let number =
             trail.run_of(head, |head| sieve.numbers.run(&head.node, head.cluster.as_deref(), &head.run));
-        let seen = sieve.numbers.see(number, head.seq);
+        let seen = sieve.numbers.see(number, head.seq, mark_of(text));
         if let Seen::First { .. } = seen {
             sieve.gaps.meet(head);
         }

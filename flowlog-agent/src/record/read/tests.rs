@@ -211,6 +211,32 @@ fn a_line_that_is_there_twice_counts_once_and_one_that_is_not_is_missing() {
     );
 }
 
+/// Each numbers its own lines: those of one say nothing of the other's.
+#[test]
+fn what_two_outputs_of_a_run_have_counts_once_and_nothing_is_lost_between_them() {
+    let flows: Vec<Flow> =
+        (1..=9).map(|id| flow_at(id, State::Dropped, i64::try_from(id).unwrap())).collect();
+    let log = |ids: &[usize]| Log::new().flows(ids.iter().map(|id| &flows[*id - 1])).text;
+    for (one, other, repeated) in [
+        (&[1, 3, 5, 7, 9][..], &[2, 4, 6, 8][..], 0),
+        (&[2, 4, 6, 8], &[1, 3, 5, 7, 9], 0),
+        (&[1, 2, 3, 4, 5, 6, 7, 8, 9], &[3, 6, 9], 3),
+        (&[3, 6, 9], &[1, 2, 3, 4, 5, 6, 7, 8, 9], 3),
+        (&[1, 2, 3, 4, 5, 6], &[1, 5, 6, 7, 8, 9], 3),
+        // Up to somewhere they have the same.
+        (&[1, 2, 3, 5, 7, 9], &[1, 2, 3, 4, 6, 8], 3),
+    ] {
+        let (one, other) = (log(one), log(other));
+        let observed = read(&[("one.json", &one), ("other.json", &other), ("one.json.copy", &one)]);
+        let edge = &observed.edges[0];
+        let counted = (observed.edges.len(), edge.count, observed.read.lines["flow"], observed.read.missing);
+        assert_eq!(counted, (1, 9, 9, 0));
+        let copied = u64::try_from(one.iter().filter(|byte| **byte == b'\n').count()).unwrap();
+        let told = format!("{} lines were given more than once", repeated + copied);
+        assert!(observed.limits.iter().any(|limit| limit.starts_with(&told)), "{:?}", observed.limits);
+    }
+}
+
 #[test]
 fn what_is_no_record_is_told_with_its_place() {
     let good = String::from_utf8(Log::new().flow(&flow()).text).unwrap();

@@ -32,11 +32,13 @@ pub(crate) struct ObserveArgs {
 }
 
 /// What is asked for, by its name in the summary.
-const CASES: [(&str, &[&str]); 5] = [
+const CASES: [(&str, &[&str]); 7] = [
     ("class", &["--class", "policy_not_enforced"]),
     ("denials", &["--only", "denials"]),
     ("namespace", &["-n", "team-03"]),
     ("nothing", &["--class", "policy_not_enforced", "-n", "nobody"]),
+    ("from_to", &["--from", "team-03", "--to", "team-04"]),
+    ("vendor", &["--vendor", "vendor 7"]),
     ("all", &[]),
 ];
 

@@ -1,6 +1,7 @@
 //! What conditions ask for, of a record that was read back.
 //!
-//! A finding has no class, verdict or outcome; who asks for one is shown flows alone.
+//! What the agent says of its own flows and findings (`selection/flow.rs`) is said here of their lines, but for what a line
+//! does not tell: that is not known.
 
 use crate::model::{Class, Decision, Direction, Origin, Protocol, Severity, State};
 use crate::record::row::{EndKindRow, EndRow, Row, Text};
@@ -34,6 +35,11 @@ impl<'a> RowFacts<'a> {
             Some(of) if !(probes && end == End::Destination) => get(of),
             _ => Said::Unknown,
         }
+    }
+
+    /// What a flow has and a finding has not of its own, nor its line.
+    fn of_flow<T>(&self, value: Option<T>) -> Said<T> {
+        if self.0.finding.is_some() { Said::Unknown } else { value.into() }
     }
 
     /// What is said of one flow, and a finding may rest on several.
@@ -82,7 +88,7 @@ impl Facts for RowFacts<'_> {
     }
 
     fn class(&self) -> Said<Class> {
-        self.0.class.into()
+        self.of_flow(self.0.class)
     }
 
     fn severity(&self) -> Said<Severity> {
@@ -90,19 +96,19 @@ impl Facts for RowFacts<'_> {
     }
 
     fn direction(&self) -> Said<Direction> {
-        self.0.flow.as_ref().map(|flow| flow.direction).into()
+        self.of_flow(self.0.flow.as_ref().map(|flow| flow.direction))
     }
 
     fn protocol(&self) -> Said<Protocol> {
-        self.0.flow.as_ref().map(|flow| flow.protocol).into()
+        self.of_flow(self.0.flow.as_ref().map(|flow| flow.protocol))
     }
 
     fn verdict(&self) -> Said<Decision> {
-        self.0.verdict.as_ref().map(|verdict| verdict.decision).into()
+        self.of_flow(self.0.verdict.as_ref().map(|verdict| verdict.decision))
     }
 
     fn outcome(&self) -> Said<State> {
-        self.0.outcome.as_ref().map(|outcome| outcome.state).into()
+        self.of_flow(self.0.outcome.as_ref().map(|outcome| outcome.state))
     }
 
     fn end_kind(&self, end: End) -> Said<EndKind> {
@@ -182,11 +188,19 @@ impl Facts for RowFacts<'_> {
     }
 
     fn ports(&self, end: End) -> [Said<u16>; 2] {
-        let count = self.0.flow.as_ref().map_or(1, |flow| flow.count);
+        let flow = self.0.flow.as_ref();
+        if flow.is_some_and(|flow| flow.protocol.is_icmp()) {
+            return [Said::Nothing; 2];
+        }
+        let count = flow.map_or(1, |flow| flow.count);
         let dialed = self.0.dialed.as_ref().filter(|_| end == End::Destination).map(|dialed| dialed.port);
         let wire = match count > 1 && (end == End::Source || self.is_probe()) {
             true => Said::Unknown,
-            false => self.of_one(end, |of| self.of_some(of.port)),
+            // An opener's port may never have been seen; whom it dialed always has one.
+            false => self.of_one(end, |of| match (of.port, end) {
+                (None, End::Source) => Said::Unknown,
+                (port, _) => self.of_some(port),
+            }),
         };
         [wire, self.of_some(dialed)]
     }

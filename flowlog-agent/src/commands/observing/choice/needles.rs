@@ -3,7 +3,9 @@
 //! A value stands in a line as it is, in quotes, unless something in it is escaped: a line with a backslash is always read. So
 //! is one of which something is not known, or was left out by its output, since that speaks for showing it.
 
-use super::ChoiceArgs;
+use super::{ChoiceArgs, who};
+use crate::model::Selector;
+use crate::model::selector::Requirement;
 use memchr::memmem::Finder;
 
 /// Of each group one must be there.
@@ -33,23 +35,24 @@ impl Needles {
     pub(super) fn of(args: &ChoiceArgs) -> Self {
         let ChoiceArgs { only, class, severity, verdict, outcome, protocol, direction, .. } = args;
         let mut groups: Vec<Vec<String>> = vec![
-            words(class),
+            of_flows(class),
             words(severity),
-            words(verdict),
-            words(outcome),
-            words(protocol),
-            words(direction),
+            of_flows(verdict),
+            of_flows(outcome),
+            of_flows(protocol),
+            of_flows(direction),
             only.iter().flat_map(|word| news(word)).collect(),
             args.kind.iter().map(|kind| format!("\"{}\"", kind.name())).collect(),
             exact(&args.namespace, &NOT_KNOWN),
         ];
-        let of_pods = [&NOT_KNOWN[..], &[OF_SERVICES]].concat();
-        let last = |names: &[String]| -> Vec<String> {
-            names.iter().map(|name| name.rsplit('/').next().unwrap_or_default().to_owned()).collect()
-        };
-        groups.push(exact(&last(&args.pod), &of_pods));
-        groups.push(exact(&last(&args.workload), &of_pods));
+        for (key, names) in [("pod", &args.pod), ("workload", &args.workload), ("labels", &args.labels)] {
+            groups.push(any(names.iter().map(|name| of_end(key, name))));
+        }
         groups.push(ports(&args.port));
+        for names in [&args.from, &args.to] {
+            let readings = names.iter().flat_map(|name| who::readings(name));
+            groups.push(any(readings.map(|(key, value)| of_end(key, value))));
+        }
         let finders = |group: Vec<String>| -> Vec<Finder<'static>> {
             group.iter().map(|needle| Finder::new(needle).into_owned()).collect()
         };
@@ -65,6 +68,53 @@ impl Needles {
 /// Words of the schema, as people may write them.
 fn words(words: &[String]) -> Vec<String> {
     words.iter().map(|word| format!("\"{}\"", word.trim().replace('-', "_").to_ascii_lowercase())).collect()
+}
+
+/// Likewise, of what a finding does not tell.
+fn of_flows(asked: &[String]) -> Vec<String> {
+    let mut words = words(asked);
+    if !words.is_empty() {
+        words.push("\"finding\"".to_owned());
+    }
+    words
+}
+
+/// What stands in a line of which one of these can hold; nothing where that is not known of one.
+fn any(groups: impl Iterator<Item = Vec<String>>) -> Vec<String> {
+    let mut all: Vec<String> = Vec::new();
+    for group in groups {
+        if group.is_empty() {
+            return Vec::new();
+        }
+        all.extend(group.into_iter().filter(|needle| !all.contains(needle)).collect::<Vec<_>>());
+    }
+    all
+}
+
+/// What an end has of which this can hold. Vendors are told in any letters, addresses in several ways, and where an end has no
+/// vendor, port or address nothing may stand in its place: of these nothing is looked for.
+fn of_end(key: &str, value: &str) -> Vec<String> {
+    let of_pods = [&NOT_KNOWN[..], &[OF_SERVICES]].concat();
+    match key {
+        "kind" => exact(&[value.trim().to_ascii_lowercase()], &NOT_KNOWN),
+        "namespace" => exact(&[value.to_owned()], &NOT_KNOWN),
+        "pod" | "workload" => exact(&[value.rsplit('/').next().unwrap_or_default().to_owned()], &of_pods),
+        "labels" => match Selector::parse(value) {
+            Ok(selector) => exact(&labels(&selector), &of_pods),
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// Keys or values of which a pod that is selected has one.
+fn labels(selector: &Selector) -> Vec<String> {
+    let asked = selector.requirements().iter().find_map(|requirement| match requirement {
+        Requirement::In(_, values) => Some(values.clone()),
+        Requirement::Exists(key) => Some(vec![key.clone()]),
+        Requirement::NotIn(..) | Requirement::DoesNotExist(_) => None,
+    });
+    asked.unwrap_or_default()
 }
 
 fn news(word: &str) -> Vec<String> {

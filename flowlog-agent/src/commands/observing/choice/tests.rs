@@ -175,13 +175,62 @@ fn what_is_not_known_is_shown() {
 #[test]
 fn a_line_is_passed_over_that_cannot_be_asked_for() {
     let line = flow().to_string();
-    for words in [&["--class", "allowed"][..], &["-n", "pay"], &["--port", "443"], &["--only", "allowed"]] {
+    for words in [
+        &["--class", "allowed"][..],
+        &["-n", "pay"],
+        &["--port", "443"],
+        &["--only", "allowed"],
+        &["--from", "pay"],
+        &["--to", "shop/web"],
+        &["--from", "pay", "--from", "shop/Deployment/web"],
+        &["--to", "kind:external"],
+        &["-l", "app in (web, api), tier!=back"],
+        &["--from", "labels:tier"],
+    ] {
         assert!(!args(words).choice().unwrap().may_pick(line.as_bytes()), "{words:?}");
     }
     // Whatever is escaped in it is read.
     let escaped = line.replacen("\"shop\"", "\"p\\u0061y\"", 1);
     let choice = args(&["-n", "pay"]).choice().unwrap();
     assert!(choice.may_pick(escaped.as_bytes()) && picks(&choice, &escaped));
+}
+
+/// Of a finding's line class, verdict, outcome, protocol and direction are not known, as they are not of the finding; nor is of a
+/// flow the opener's port where nobody saw it. Outputs write both, and they are shown.
+#[test]
+fn what_an_output_would_write_is_shown() {
+    let mut finding = flow();
+    for part in ["flow", "class", "verdict", "outcome"] {
+        finding.as_object_mut().unwrap().remove(part);
+    }
+    finding["kind"] = "finding".into();
+    finding["finding"] = json!({"id": "FL104", "title": "t", "subject": "s", "object": "o", "count": 1,
+        "first": "2026-11-30T08:00:00Z"});
+    let mut unseen = flow();
+    unseen["source"].as_object_mut().unwrap().remove("port");
+    let mut ping = unseen.clone();
+    ping["flow"]["protocol"] = "icmp".into();
+    ping["destination"].as_object_mut().unwrap().remove("port");
+    for (line, words, expected) in [
+        (&finding, &["--class", "allowed"][..], true),
+        (&finding, &["--verdict", "allow"], true),
+        (&finding, &["--outcome", "refused"], true),
+        (&finding, &["--protocol", "udp"], true),
+        (&finding, &["--direction", "ingress"], true),
+        (&finding, &["--not", "class=denied_attempt"], true),
+        (&finding, &["--class", "allowed", "-n", "pay"], false),
+        (&finding, &["--class", "allowed", "--kind", "flow"], false),
+        (&finding, &["--only", "allowed"], false),
+        (&unseen, &["--from", "port:50000"], true),
+        (&unseen, &["--not", "source.port=50000"], true),
+        (&flow(), &["--from", "port:50000"], false),
+        (&ping, &["--from", "port:50000"], false),
+        (&ping, &["--port", "443"], false),
+    ] {
+        let (choice, line) = (args(words).choice().unwrap(), line.to_string());
+        assert_eq!(picks(&choice, &line), expected, "{words:?}: {line}");
+        assert!(!expected || choice.may_pick(line.as_bytes()), "{words:?}: passed over");
+    }
 }
 
 /// A word of a schema or a name that flags may ask for.
@@ -266,7 +315,8 @@ proptest! {
         line in line(),
         flags in prop::collection::vec(
             (prop::sample::select(vec!["-n", "--pod", "--workload", "--class", "--only", "--port", "--from", "--to",
-                "--severity", "--verdict", "--outcome", "--direction", "--kind", "--not", "--vendor"]), word()),
+                "--severity", "--verdict", "--outcome", "--direction", "--kind", "--not", "--vendor", "-l", "--protocol",
+                "--from labels", "--to port", "--from port", "--to kind", "--from pod", "--to workload"]), word()),
             1..4,
         ),
     ) {
@@ -281,10 +331,23 @@ proptest! {
                 "--direction" => "ingress".to_owned(),
                 "--kind" => "finding".to_owned(),
                 "--not" => format!("namespace={}", value.replace('_', "-")),
-                "--pod" | "--workload" | "--from" | "--to" | "-n" => value.replace('_', "-"),
+                "--pod" | "--workload" | "--from" | "--to" | "-n" | "--from pod" | "--to workload" => value.replace('_', "-"),
+                "--protocol" => "udp".to_owned(),
+                "--to port" | "--from port" => "443".to_owned(),
+                "--to kind" => "External".to_owned(),
+                "-l" | "--from labels" => match value.len() % 3 {
+                    0 => format!("app={value}"),
+                    1 => format!("app in (web, {value}), tier"),
+                    _ => format!("!tier, app!={value}"),
+                },
                 _ => (*value).to_owned(),
             };
-            words.extend([(*flag).to_owned(), value]);
+            // `--from KEY` stands for `--from KEY:VALUE`.
+            let (flag, value) = match flag.split_once(' ') {
+                Some((flag, key)) => (flag, format!("{key}:{value}")),
+                None => (*flag, value),
+            };
+            words.extend([flag.to_owned(), value]);
         }
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         let choice = args(&words).choice().unwrap();

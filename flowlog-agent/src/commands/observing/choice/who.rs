@@ -34,7 +34,7 @@ pub(super) fn ways(flag: &str, end: &str, named: &[String]) -> anyhow::Result<Ve
 }
 
 /// What a name can mean.
-fn readings(name: &str) -> Vec<(&'static str, &str)> {
+pub(super) fn readings(name: &str) -> Vec<(&'static str, &str)> {
     // What begins as an address is meant as one.
     let looks_so = |text: &str| text.contains('.') && text.chars().all(|c| c.is_ascii_digit() || c == '.');
     if name.parse::<IpNet>().is_ok()

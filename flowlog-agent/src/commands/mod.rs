@@ -61,7 +61,10 @@ kubectl get -A -o yaml \\\n      \
     )]
     Check(check::Args),
     /// Take everything that `flowlog run --pin` left in the kernel out of it.
-    #[command(after_help = "Exit code: 0 nothing is left, 2 it could not be done.")]
+    #[command(
+        after_help = "Exit code: 0 nothing is left, 2 it could not be done.\n\nExamples:\n  flowlog detach\n  \
+        flowlog detach --pin /sys/fs/bpf/flowlog"
+    )]
     Detach(detach::Args),
     /// Show what was logged: filtered, nodes in one order of time, with its gaps.
     #[command(
@@ -84,6 +87,11 @@ kubectl get -A -o yaml \\\n      \
     )]
     Top(Box<top::Args>),
     /// Ask what the declared policies say: of one connection, or of whole cases.
+    #[command(
+        after_help = "Examples:\n  flowlog policy explain --manifests cluster --from shop/web-0 --to shop/db-0 --port 5432\n  \
+        flowlog policy lint --manifests cluster\n  \
+        flowlog policy suggest --logs /var/log/flowlog --manifests cluster > policies.yaml"
+    )]
     Policy(policy::Args),
     /// List whose software runs in the cluster, and why it is thought to be.
     #[command(
@@ -194,8 +202,29 @@ fn refuse(error: &anyhow::Error) -> ExitCode {
 
 #[cfg(test)]
 mod tests {
-    use super::told;
+    use super::{Arguments, told};
     use anyhow::Context as _;
+    use clap::{Command, CommandFactory as _};
+
+    /// Subcommands that help shows, by their names, which have no example of how they are called.
+    fn without_example(command: &Command) -> Vec<String> {
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        shown
+            .flat_map(|command| {
+                let has_one = command.get_after_help().is_some_and(|help| {
+                    let help = help.to_string();
+                    help.contains("Example") && help.contains(command.get_name())
+                });
+                let own = (!has_one).then(|| command.get_name().to_owned());
+                own.into_iter().chain(without_example(command)).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_subcommand_that_help_shows_has_an_example() {
+        assert_eq!(without_example(&Arguments::command()), Vec::<String>::new());
+    }
 
     #[test]
     fn a_cause_is_told_once() {

@@ -895,8 +895,8 @@ mod tests {
             ),
             (
                 "rotation that keeps nothing",
-                "outputs: [{to: a.json, rotate: {keep: 0}}]\n",
-                "`outputs.rotate.keep` is 0 (from /etc/flowlog.yaml): it must be 1 to 1000 files",
+                "outputs: [{to: a.json, rotate: {keep: 2}}]\n",
+                "`outputs.rotate.keep` is 2 (from /etc/flowlog.yaml): it must be 3 to 1000 files",
             ),
         ] {
             assert_eq!(settings(text, &Overrides::default()).unwrap_err(), expected, "{name}");

@@ -101,7 +101,7 @@ impl Rotate {
             (least..=most).contains(&value).then_some(()).ok_or_else(wrong)
         };
         range("outputs.rotate.bytes", self.bytes, (65_536, 1 << 40), "bytes")?;
-        range("outputs.rotate.keep", self.keep.into(), (1, 1_000), "files")
+        range("outputs.rotate.keep", self.keep.into(), (3, 1_000), "files")
     }
 }
 

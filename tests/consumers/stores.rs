@@ -1,4 +1,5 @@
-//! One run in three formats: what DuckDB, OpenSearch and ClickHouse count of it is what was told.
+//! One run in three formats: what DuckDB, OpenSearch and ClickHouse count of it is what was told, and every line of it is one
+//! by the definitions of ECS and OCSF.
 
 use crate::stage::{
     API, Family, NO_HOST, Net, Stage, allow_ports, do_step, end, internet, number, pod, small,
@@ -7,7 +8,9 @@ use crate::talk::{Talk, file, installed};
 use flowlog_tests::{Outcome, Step};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +24,13 @@ fn count(lines: &[Value]) -> BTreeMap<String, u64> {
         *all.entry(key).or_default() += number(&line["flow"]["count"]);
     }
     all
+}
+
+/// What the definitions of a format say against a file's lines, each with the number of its line before it.
+fn complaints(program: &mut Command, lines: &Path) -> String {
+    let said = program.stdin(File::open(lines).unwrap()).output().unwrap();
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    String::from_utf8(said.stdout).unwrap()
 }
 
 #[test]
@@ -77,5 +87,18 @@ fn stores_count_in_every_format_what_was_told() {
         "/clickhouse",
     ] {
         assert_eq!(answer.pointer(place), Some(&json!(told)), "{place}: {answer:#}");
+    }
+    let [_, (_, ecs), (_, ocsf)] = &files;
+    for (path, program) in [
+        (ecs, Command::new("node").arg(file("tests/formats/ecs.js")).arg(installed("FLOWLOG_ECS"))),
+        (ocsf, Command::new(installed("FLOWLOG_OCSF_PYTHON")).arg(file("tests/formats/ocsf.py"))),
+    ] {
+        let written = std::fs::read_to_string(path).unwrap();
+        assert_eq!(written.lines().count(), lines, "{}", path.display());
+        assert_eq!(complaints(program, path), "", "{}", path.display());
+        // They are asked for something: a line that is none is refused.
+        let wrong = folder.path().join("wrong.json");
+        std::fs::write(&wrong, written.lines().next().unwrap().replacen('{', r#"{"flows":{},"#, 1)).unwrap();
+        assert_ne!(complaints(program, &wrong), "", "{}", path.display());
     }
 }

@@ -16,6 +16,9 @@ const DEEPEST: usize = 8;
 /// What the name of a log has in it, in a folder.
 const EXTENSIONS: [&str; 4] = ["json", "jsonl", "ndjson", "log"];
 
+/// Lines of the agent's own log that are passed over to find the first record of a log, in bytes.
+const PASSED: usize = 1 << 18;
+
 /// A log.
 #[derive(Clone, Debug)]
 pub(in crate::commands) struct Input {
@@ -26,7 +29,7 @@ pub(in crate::commands) struct Input {
     pub(in crate::commands) begins: Begin,
 }
 
-/// What its first line tells, where that is a record: a node's logs are read one after the other, the oldest first.
+/// What its first record tells: a node's logs are read one after the other, the oldest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 pub(in crate::commands) struct Begin {
     #[serde(default)]
@@ -159,16 +162,41 @@ pub(in crate::commands) fn input(path: &Path) -> anyhow::Result<Input> {
     Ok(input)
 }
 
-/// What the first line tells. What is wrong with it is told when it is read.
+impl Begin {
+    fn read(record: &[u8]) -> Option<Self> {
+        let begin: Self = serde_json::from_slice(record).ok()?;
+        (begin.node.is_some() && begin.run.is_some() && begin.seq.is_some()).then_some(begin)
+    }
+}
+
+/// What the first record tells. In a container's log the agent's own may come before it; what is wrong with a line is told
+/// when it is read.
 fn beginning(reader: &mut dyn Read) -> Begin {
-    let mut line = Vec::new();
-    let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX);
-    let read = BufReader::new(reader.take(limit)).read_until(b'\n', &mut line);
-    let text = match unwrap_line(&line) {
-        Wrapped::Bare(text) | Wrapped::Whole(text) => text,
-        Wrapped::Part(_) | Wrapped::Other => b"",
-    };
-    read.ok().and_then(|_| serde_json::from_slice(text).ok()).unwrap_or_default()
+    let limit = u64::try_from(LONGEST + PASSED).unwrap_or(u64::MAX);
+    let mut reader = BufReader::new(reader.take(limit));
+    let (mut line, mut record, mut passed) = (Vec::new(), Vec::new(), 0);
+    while passed < PASSED && reader.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
+        let is_whole = match unwrap_line(&line) {
+            Wrapped::Bare(text) | Wrapped::Whole(text) => {
+                record.extend_from_slice(text);
+                true
+            }
+            Wrapped::Part(text) => {
+                record.extend_from_slice(text);
+                false
+            }
+            Wrapped::Other => false,
+        };
+        if is_whole {
+            if let Some(begin) = Begin::read(&record) {
+                return begin;
+            }
+            record.clear();
+        }
+        passed += line.len();
+        line.clear();
+    }
+    Begin::default()
 }
 
 /// What is in a file, and whether it was compressed, by its first bytes.

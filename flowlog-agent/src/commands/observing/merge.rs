@@ -2,7 +2,7 @@
 //!
 //! A log is read a block at a time, and only while it may come before what the others have: memory hangs on how many there are.
 //! Of logs that are still written one may be silent for ever; what the others have then waits for it for a moment only: while it
-//! has just been read or begun, and for what happened just now.
+//! has just been read or begun, and for what happened just now. No clock that is wrong makes it wait for longer.
 
 use super::sift::{Item, Sieve, Sifting, Trail};
 use crate::commands::logs::Step;
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 
 /// So long a log that has nothing more holds up the others, and what happened just now waits for the others.
 const HOLD: Duration = Duration::from_millis(500);
+
+/// So long after it was read an item waits for others that may go on for ever: a clock that is behind has them come late.
+const LONGEST_HOLD: Duration = Duration::from_secs(1);
 
 /// So long a log that was begun and has told nothing yet holds up the others.
 const BEGIN: Duration = Duration::from_secs(2);
@@ -37,12 +40,17 @@ pub(in crate::commands) struct Lane {
     begun: Instant,
     /// When something was read of it last.
     read: Option<Instant>,
+    /// When it was looked at last.
+    looked: Instant,
+    /// It was read to where it grew then: what comes later was written later.
+    lives: bool,
 }
 
 impl Lane {
     /// Nothing in it is before this time.
     pub(in crate::commands) fn new(source: Box<dyn Source>, begins: Timestamp) -> Self {
-        Self { source, trail: Trail::from(begins), state: Step::Read, begun: Instant::now(), read: None }
+        let (trail, begun) = (Trail::from(begins), Instant::now());
+        Self { source, trail, state: Step::Read, begun, read: None, looked: begun, lives: false }
     }
 
     /// How long it holds up the others yet, where it has nothing now.
@@ -98,6 +106,9 @@ impl Merge {
     /// Go on a bit; what is to be shown is put into `items`.
     pub(in crate::commands) fn next(&mut self, sieve: &mut Sieve, items: &mut Vec<Item>) -> Next {
         self.lanes.retain(|lane| lane.state != Step::End || !lane.trail.items.is_empty());
+        if let Some(next) = self.overdue(sieve, items) {
+            return next;
+        }
         let first = self.first();
         let before = |place| first.is_none_or(|(_, first)| place <= first);
         // Those that may have something before it.
@@ -135,16 +146,72 @@ impl Merge {
         Next::Items
     }
 
+    /// What was read long ago is shown, whatever has others come before it.
+    fn overdue(&mut self, sieve: &mut Sieve, items: &mut Vec<Item>) -> Option<Next> {
+        let now = Instant::now();
+        let is_old = |item: &Item| now.saturating_duration_since(item.read) >= LONGEST_HOLD;
+        let old = |lane: &Lane| lane.trail.items.front().is_some_and(is_old);
+        if !self.follows || !self.lanes.iter().any(old) {
+            return None;
+        }
+        let with = self.lanes.iter().enumerate().filter(|(_, lane)| old(lane));
+        let mut places: Vec<(Timestamp, usize)> = with.map(|(place, lane)| (lane.place(), place)).collect();
+        places.sort_unstable();
+        let (first, place) = places.first().copied()?;
+        let until = places.get(1).map_or(Timestamp::MAX, |(until, _)| *until);
+        let others =
+            || self.lanes.iter().enumerate().filter(|(other, lane)| *other != place && lane.place() <= first);
+        // What was there before comes in its order, however long it takes to read.
+        if others().any(|(_, lane)| !lane.lives && lane.state != Step::End) {
+            return None;
+        }
+        // Whoever shows may have kept us waiting: what was written meanwhile is looked for.
+        let mut unread = others().filter(|(_, lane)| lane.trail.items.is_empty() && lane.state != Step::End);
+        let unread = unread.find(|(_, lane)| now.saturating_duration_since(lane.looked) >= HOLD);
+        if let Some((other, _)) = unread {
+            return Some(self.read(other, sieve));
+        }
+        // It waits for a log that was begun just now.
+        if others().any(|(_, lane)| lane.read.is_none() && !lane.holds(now).is_zero()) {
+            return None;
+        }
+        let lane = self.lanes.get_mut(place)?;
+        while let Some(item) = lane.trail.items.pop_front_if(|item| item.place <= until && is_old(item)) {
+            items.push(item);
+        }
+        Some(Next::Items)
+    }
+
+    /// All that is held, in order: nobody will wait for what others may have.
+    pub(in crate::commands) fn rest(&mut self, items: &mut Vec<Item>) {
+        while let Some((place, _)) = self.first() {
+            let others = self
+                .lanes
+                .iter()
+                .enumerate()
+                .filter(|(other, lane)| *other != place && !lane.trail.items.is_empty());
+            let until = others.map(|(_, lane)| lane.place()).min().unwrap_or(Timestamp::MAX);
+            let Some(lane) = self.lanes.get_mut(place) else { return };
+            while let Some(item) = lane.trail.items.pop_front_if(|item| item.place <= until) {
+                items.push(item);
+            }
+        }
+    }
+
     fn read(&mut self, place: usize, sieve: &mut Sieve) -> Next {
         let Some(lane) = self.lanes.get_mut(place) else { return Next::Nothing };
         if lane.source.may_wait() && !std::mem::replace(&mut self.waited, true) {
             return Next::MayWait;
         }
         self.waited = false;
-        let Lane { source, trail, state, read, .. } = lane;
+        let Lane { source, trail, state, read, looked, lives, .. } = lane;
+        *looked = Instant::now();
+        trail.look(*looked);
         *state = source.step(&mut Sifting { sieve, trail });
-        if *state == Step::Read {
-            *read = Some(Instant::now());
+        match *state {
+            Step::Read => *read = Some(Instant::now()),
+            Step::Nothing => *lives = true,
+            Step::End => {}
         }
         Next::Nothing
     }

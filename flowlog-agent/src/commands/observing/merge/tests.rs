@@ -110,3 +110,47 @@ fn only_what_may_come_before_is_read() {
     }
     assert_eq!(items.len(), 1);
 }
+
+/// A log that is written to all the time.
+struct Busy(Box<dyn FnMut() -> String + Send>, bool);
+
+impl Source for Busy {
+    fn step(&mut self, into: &mut Sifting<'_>) -> Step {
+        self.1 = !self.1;
+        if !self.1 {
+            return Step::Nothing;
+        }
+        into.block((self.0)().as_bytes());
+        Step::Read
+    }
+}
+
+#[test]
+fn a_node_whose_clock_is_wrong_does_not_silence_the_others() {
+    for (name, behind) in [("an hour behind", 3_600), ("some seconds behind", 3), ("an hour ahead", -3_600)] {
+        let now = Timestamp::now().as_second() - 1_800_000_000;
+        let mut merge = Merge::new(true);
+        for (node, offset) in [(0, behind), (1, behind + 1)] {
+            let mut seq = 0;
+            let written = move || {
+                seq += 1;
+                line(node, seq, Timestamp::now().as_second() - 1_800_000_000 - offset)
+            };
+            merge.add(Lane::new(Box::new(Busy(Box::new(written), false)), Timestamp::MIN));
+        }
+        merge.add(Lane::new(Box::new(blocks(2, &[now, now], 1)), Timestamp::MIN));
+        let (mut sieve, mut items) = (sieve(), Vec::new());
+        let (begun, mut shown) = (Instant::now(), 0);
+        while shown < 2 {
+            assert!(begun.elapsed() < Duration::from_secs(5), "{name}: {shown} of 2 were shown");
+            if matches!(merge.next(&mut sieve, &mut items), Next::Wait(_)) {
+                merge.wake();
+            }
+            let lines = items.drain(..).filter_map(|item| match item.out {
+                super::super::show::Out::Line(line) => String::from_utf8(line).ok(),
+                _ => None,
+            });
+            shown += lines.filter(|line| line.contains("\"n2\"")).count();
+        }
+    }
+}

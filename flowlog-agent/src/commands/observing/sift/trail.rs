@@ -32,8 +32,8 @@ pub(in crate::commands) struct Trail {
     /// No line that comes is shown at an earlier place.
     pub(in crate::commands) place: Timestamp,
     pub(in crate::commands) items: VecDeque<Item>,
-    /// The last line's run, as it is written, and its number.
-    run: (String, String, usize),
+    /// The last line's cluster, node and run, as they are written, and the run's number.
+    run: (Option<String>, String, String, usize),
     /// The last line's time, as it is written.
     last: String,
     /// That of the last line that was at hand.
@@ -71,12 +71,13 @@ impl Trail {
         head: &LineHead<'_>,
         number: impl FnOnce(&LineHead<'_>) -> usize,
     ) -> usize {
-        let (node, run, known) = &self.run;
-        if *node == *head.node && *run == *head.run {
+        let (cluster, node, run, known) = &self.run;
+        if *node == *head.node && *run == *head.run && cluster.as_deref() == head.cluster.as_deref() {
             return *known;
         }
         let number = number(head);
-        self.run = (head.node.to_string(), head.run.to_string(), number);
+        let cluster = head.cluster.as_deref().map(str::to_owned);
+        self.run = (cluster, head.node.to_string(), head.run.to_string(), number);
         number
     }
 
@@ -85,9 +86,18 @@ impl Trail {
         self.last.push_str(head.written_time());
     }
 
+    /// When the last line was written.
+    pub(super) fn last(&self) -> Option<Timestamp> {
+        self.last.parse().ok()
+    }
+
+    /// Lines are about to be read.
+    pub(in crate::commands) fn look(&mut self, now: Instant) {
+        self.read = now;
+    }
+
     /// The lines at hand are all read.
     pub(super) fn pass(&mut self) {
-        self.read = Instant::now();
         if let Ok(time) = self.last.parse() {
             self.place = self.place.max(time);
             self.last_time = Some(time);

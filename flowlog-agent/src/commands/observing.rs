@@ -22,6 +22,7 @@ use anyhow::bail;
 use jiff::Timestamp;
 use live::{Live, LiveArgs};
 use merge::{Lane, Merge};
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -54,6 +55,8 @@ enum More {
 pub(super) struct Reading {
     merge: Merge,
     more: More,
+    /// Nodes of several clusters are among it.
+    several: bool,
 }
 
 impl InputArgs {
@@ -88,8 +91,8 @@ impl InputArgs {
         let mut paths: Vec<PathBuf> = self.paths.iter().chain(&self.logs).cloned().collect();
         let mut merge = Merge::new(follow);
         let live = self.live.is_asked_for() || called == Called::Plugin;
-        let more = if paths.is_empty() && live {
-            More::Live(Box::new(self.live.begin(follow, since)?))
+        let (more, several) = if paths.is_empty() && live {
+            (More::Live(Box::new(self.live.begin(follow, since)?)), false)
         } else {
             if paths.is_empty() {
                 if std::io::stdin().is_terminal() {
@@ -102,7 +105,7 @@ impl InputArgs {
             }
             open(paths, &mut merge, follow, tell)?
         };
-        Ok(Reading { merge, more })
+        Ok(Reading { merge, more, several })
     }
 }
 
@@ -112,7 +115,7 @@ fn open(
     merge: &mut Merge,
     follow: bool,
     tell: &mut dyn FnMut(&str),
-) -> anyhow::Result<More> {
+) -> anyhow::Result<(More, bool)> {
     let absent = if follow { files::absent(&paths) } else { Vec::new() };
     paths.retain(|path| !absent.contains(path));
     let inputs = logs::inputs(&paths)?;
@@ -120,12 +123,17 @@ fn open(
         true => More::Folders(files::Folders::new(&paths, &inputs, files::followed(&inputs))),
         false => More::Nothing,
     };
+    let clusters: BTreeSet<Option<String>> = inputs
+        .iter()
+        .filter(|input| input.begins.node.is_some())
+        .map(|input| input.begins.cluster.clone())
+        .collect();
     files::lanes(inputs, follow).into_iter().for_each(|lane| merge.add(lane));
     for path in absent {
         tell(&format!("{} is not there yet: waiting for it", path.display()));
         merge.add(files::late(&path));
     }
-    Ok(more)
+    Ok((more, clusters.len() > 1))
 }
 
 impl Reading {
@@ -136,10 +144,18 @@ impl Reading {
         items: &mut Vec<Item>,
         tell: &mut dyn FnMut(&str),
     ) -> anyhow::Result<Next> {
+        if std::mem::take(&mut self.several) {
+            sieve.of_several_clusters();
+        }
         self.more.look(tell)?.into_iter().for_each(|lane| self.merge.add(lane));
         let next = self.merge.next(sieve, items);
         sieve.summary.take_problems().iter().for_each(|line| tell(line));
         Ok(next)
+    }
+
+    /// What is held, where nobody goes on.
+    pub(super) fn rest(&mut self, items: &mut Vec<Item>) {
+        self.merge.rest(items);
     }
 
     /// Wait where there is something to wait for; false at the end.
@@ -193,3 +209,6 @@ impl More {
 fn pause(limit: Duration) {
     std::thread::sleep(limit);
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use crate::record::row::Row;
 use crate::selection::{Condition, Only, Selection};
 use anyhow::bail;
 pub(in crate::commands) use facts::RowFacts;
-use jiff::{SignedDuration, Timestamp};
+use jiff::{SignedDuration, Span, SpanRelativeTo, Timestamp};
 use needles::Needles;
 pub(in crate::commands) use who::read_pair;
 
@@ -25,8 +25,8 @@ pub(in crate::commands) struct ChoiceArgs {
     /// Only records until this time, likewise.
     #[arg(long, value_name = "TIME", value_parser = moment)]
     until: Option<Timestamp>,
-    /// Only records of the last so long (30s, 15m, 2h); with --until of so long before that.
-    #[arg(long, value_name = "DURATION")]
+    /// Only records of the last so long (30s, 15m, 2h, 7d); with --until of so long before that.
+    #[arg(long, value_name = "DURATION", value_parser = length)]
     last: Option<SignedDuration>,
     /// Kinds of records: flow, finding, loss, agent.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_enum)]
@@ -87,6 +87,14 @@ pub(in crate::commands) struct ChoiceArgs {
     deny: Vec<String>,
 }
 
+/// A length of time as people give it; a day has 24 hours.
+fn length(text: &str) -> Result<SignedDuration, String> {
+    let span = text.parse::<Span>().ok();
+    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let length = length.map(|length| length.abs());
+    length.ok_or_else(|| "no length of time (30s, 15m, 2h, 7d, 1d 12h)".to_owned())
+}
+
 /// Kinds of records.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
@@ -123,7 +131,7 @@ impl ChoiceArgs {
     /// Ready to be asked.
     pub(in crate::commands) fn choice(&self) -> anyhow::Result<Choice> {
         let since = match self.last {
-            Some(last) => Some(self.until.unwrap_or_else(Timestamp::now).checked_sub(last.abs())?),
+            Some(last) => Some(self.until.unwrap_or_else(Timestamp::now).checked_sub(last)?),
             None => self.since,
         };
         if let (Some(since), Some(until)) = (since, self.until)
@@ -224,15 +232,19 @@ impl Choice {
         self.needles.may_be_in(line)
     }
 
-    /// Whether a moment lies in the time that is asked for.
-    pub(in crate::commands) fn window_holds(&self, time: Timestamp) -> bool {
-        self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
+    /// Whether no time is asked for.
+    pub(in crate::commands) fn is_of_all_time(&self) -> bool {
+        self.since.is_none() && self.until.is_none()
+    }
+
+    /// Whether some of this time is asked for.
+    pub(in crate::commands) fn overlaps(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.since.is_none_or(|since| to >= since) && self.until.is_none_or(|until| from.min(to) <= until)
     }
 
     /// Whether a record tells of the time that is asked for.
     pub(in crate::commands) fn is_in_time(&self, row: &Row<'_>) -> bool {
-        self.since.is_none_or(|since| row.time >= since)
-            && self.until.is_none_or(|until| row.begins() <= until)
+        self.overlaps(row.begins(), row.time)
     }
 
     /// Whether it is asked for.

@@ -14,7 +14,7 @@ use crate::record::read::{Numbers, Seen, mark_of};
 use crate::record::row::{AgentRow, LineHead, Row};
 use crate::record::{Wrapped, unwrap_line};
 use jiff::Timestamp;
-use notices::Gaps;
+use notices::{Clusters, Gaps};
 use serde::de::IgnoredAny;
 
 /// Who takes what was chosen.
@@ -46,6 +46,7 @@ pub(in crate::commands) struct Sieve {
     taker: Box<dyn Taker>,
     numbers: Numbers,
     gaps: Gaps,
+    clusters: Clusters,
     pub(in crate::commands) summary: Summary,
 }
 
@@ -57,18 +58,23 @@ pub(in crate::commands) struct Sifting<'a> {
 
 impl Sieve {
     pub(in crate::commands) fn new(choice: Choice, taker: Box<dyn Taker>) -> Self {
-        let (numbers, gaps, summary) = Default::default();
-        Self { choice, taker, numbers, gaps, summary }
+        let (numbers, gaps, clusters, summary) = Default::default();
+        Self { choice, taker, numbers, gaps, clusters, summary }
     }
 
-    /// Lines that are missing between two of a run.
+    /// Nodes of several clusters are read.
+    pub(in crate::commands) fn of_several_clusters(&mut self) {
+        self.clusters.are_several();
+    }
+
+    /// Lines that are missing between two of a run, in the time that is asked for.
     pub(in crate::commands) fn missing(&self) -> u64 {
-        self.numbers.missing()
+        if self.choice.is_of_all_time() { self.numbers.missing() } else { self.summary.missing }
     }
 
     /// What is to be said at the end.
     pub(in crate::commands) fn finish(&mut self) -> Vec<String> {
-        self.summary.finish(&self.numbers)
+        self.summary.finish(self.missing(), self.numbers.repeated())
     }
 }
 
@@ -142,12 +148,13 @@ impl Sifting<'_> {
             None => None,
         };
         self.sieve.summary.lines += 1;
+        let before = if *head.kind == *"agent" { self.trail.last() } else { None };
         if !self.is_new(&head, text) {
             return;
         }
         self.sieve.taker.see(&head);
         match row {
-            Some(row) => self.row(&row, text),
+            Some(row) => self.row(&row, text, before),
             None if asked => self.sieve.taker.pass(&head, text),
             None => {}
         }
@@ -167,45 +174,59 @@ impl Sifting<'_> {
         let seen = sieve.numbers.see(number, head.seq, mark_of(text));
         if let Seen::First { .. } = seen {
             sieve.gaps.meet(head);
+            sieve.clusters.see(head.cluster.as_deref());
         }
+        let name = || sieve.clusters.name(head.cluster.as_deref(), &head.node);
+        // What is missing before it was written since the line before.
+        let time = head.time();
+        let is_in_time = |from: Option<Timestamp>| {
+            time.is_none_or(|time| sieve.choice.overlaps(from.unwrap_or(time), time))
+        };
         let told = match seen {
-            Seen::Next | Seen::Late | Seen::First { before: 0 } => None,
+            Seen::Late => {
+                if is_in_time(None) {
+                    sieve.summary.find();
+                }
+                None
+            }
+            Seen::Next | Seen::First { before: 0 } => None,
             Seen::Repeated => return false,
             // Nobody asked for what is before.
-            Seen::First { .. } if sieve.choice.since().is_some() => None,
+            Seen::First { .. } if sieve.choice.since().is_some() || !is_in_time(None) => None,
             Seen::First { before } => Some((
                 "begins",
-                format!(
-                    "{}: its log begins here, {before} lines of run {} come before",
-                    &*head.node, &*head.run
-                ),
+                format!("{}: its log begins here, {before} lines of run {} come before", name(), &*head.run),
             )),
+            Seen::Gap { .. } if !is_in_time(trail.last()) => None,
             Seen::Gap { missing } => {
+                sieve.summary.miss(missing);
                 let lines = if missing == 1 { "line is" } else { "lines are" };
                 sieve.gaps.find(number).map(|note| {
                     (
                         "gap",
                         format!(
                             "{}: {missing} {lines} missing before line {} of run {}{note}",
-                            &*head.node, head.seq, &*head.run
+                            name(),
+                            head.seq,
+                            &*head.run
                         ),
                     )
                 })
             }
         };
-        if let (Some((what, text)), Some(time)) = (told, head.time()) {
+        if let (Some((what, text)), Some(time)) = (told, time) {
             self.notice(time, what, &text);
         }
         self.trail.at_line(head);
         true
     }
 
-    fn row(&mut self, row: &Row<'_>, text: &[u8]) {
-        if let Some(loss) = &row.loss {
+    fn row(&mut self, row: &Row<'_>, text: &[u8], before: Option<Timestamp>) {
+        if let Some(loss) = row.loss.as_ref().filter(|_| self.sieve.choice.is_in_time(row)) {
             self.sieve.summary.lose(loss);
         }
         if let Some(agent) = &row.agent {
-            self.agent(row, agent);
+            self.agent(row, agent, before);
         }
         self.sieve.taker.meet(row);
         let choice = &self.sieve.choice;
@@ -215,34 +236,32 @@ impl Sifting<'_> {
                 self.trail.push(row.time, out);
             }
         } else if let Some(loss) = row.loss.as_ref().filter(|_| choice.is_in_time(row)) {
-            let text = loss_text(&row.node, loss);
+            let text = loss_text(&self.sieve.clusters.name(row.cluster.as_deref(), &row.node), loss);
             self.notice(row.time, "loss", &text);
         }
     }
 
     /// What the agent says of how complete the log is.
-    fn agent(&mut self, row: &Row<'_>, agent: &AgentRow<'_>) {
-        if let Some(gap) = &agent.gap {
+    fn agent(&mut self, row: &Row<'_>, agent: &AgentRow<'_>, before: Option<Timestamp>) {
+        let name = self.sieve.clusters.name(row.cluster.as_deref(), &row.node);
+        if let Some(gap) = agent.gap.as_ref().filter(|_| self.sieve.choice.is_in_time(row)) {
             self.sieve.summary.uncaptured += 1;
-            let text = format!(
-                "{}: nothing was captured from {} to {}: {}",
-                &*row.node, gap.from, gap.to, &*gap.reason
-            );
+            let text =
+                format!("{name}: nothing was captured from {} to {}: {}", gap.from, gap.to, &*gap.reason);
             if !self.sieve.choice.picks(row) {
                 self.notice(row.time, "gap", &text);
             }
         }
-        let cut = self.sieve.gaps.turn(row, agent);
-        if let Some(text) = cut {
+        let cut = self.sieve.gaps.turn(row, agent, (&name, before));
+        if let Some(cut) = cut.filter(|cut| self.sieve.choice.overlaps(cut.from, row.time)) {
             self.sieve.summary.cut_short += 1;
-            self.notice(row.time, "gap", &text);
+            self.notice(row.time, "gap", &cut.text);
         }
     }
 
+    /// It is of the time that is asked for.
     fn notice(&mut self, time: Timestamp, what: &str, text: &str) {
-        if self.sieve.choice.window_holds(time)
-            && let Some(out) = self.sieve.taker.notice(time, what, text)
-        {
+        if let Some(out) = self.sieve.taker.notice(time, what, text) {
             self.trail.push(time, out);
         }
     }

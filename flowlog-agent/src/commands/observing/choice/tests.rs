@@ -93,6 +93,10 @@ fn flags_choose_by_who_what_and_when() {
         (&["--until", "2026-11-30T07:59:59Z"], false),
         (&["--until", "2026-11-30T08:01:00Z", "--last", "1m"], true),
         (&["--until", "2026-11-30T08:01:00Z", "--last", "30s"], false),
+        (&["--until", "2026-12-01T08:00:00Z", "--last", "1d"], true),
+        (&["--until", "2026-12-07T08:00:00Z", "--last", "7d"], true),
+        (&["--until", "2026-12-07T08:00:00Z", "--last", "1w"], true),
+        (&["--until", "2026-12-07T08:00:00Z", "--last", "6d 12h"], false),
     ] {
         let choice = args(words).choice().unwrap();
         let line = flow().to_string();
@@ -118,6 +122,17 @@ fn what_cannot_be_meant_is_refused_by_its_flag() {
     ] {
         let error = format!("{:#}", args(words).choice().unwrap_err());
         assert!(error.contains(told), "{words:?}: {error}");
+    }
+}
+
+#[test]
+fn what_is_no_length_of_time_is_told_in_plain_words() {
+    use clap::Args as _;
+    for word in ["soon", "1month", "7", "999999999999999999d"] {
+        let command = ChoiceArgs::augment_args(clap::Command::new("observe"));
+        let error = command.try_get_matches_from(["observe", "--last", word]).unwrap_err().to_string();
+        assert!(error.contains("no length of time (30s, 15m, 2h, 7d, 1d 12h)"), "{word}: {error}");
+        assert!(!error.contains("SignedDuration"), "{word}: {error}");
     }
 }
 

@@ -1,8 +1,8 @@
 //! What is missing from the logs: told where it is missing, and summed up at the end.
 
-use crate::record::read::Numbers;
 use crate::record::row::{AgentRow, LineHead, LossRow, Row};
 use hashbrown::HashMap;
+use jiff::Timestamp;
 
 /// Gaps of a run that are told where they are. Where there are more the lines were chosen (by class, say) and not lost.
 const MOST_GAPS: u32 = 20;
@@ -11,8 +11,48 @@ const MOST_GAPS: u32 = 20;
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
     by_run: HashMap<usize, u32, foldhash::fast::RandomState>,
-    /// Of each node the run that was last told of, and whether it told its stop.
-    nodes: HashMap<String, (String, Option<String>), foldhash::fast::RandomState>,
+    /// Of each node the run that was last told of, and when that told its stop.
+    nodes: HashMap<Node, (String, Option<Timestamp>), foldhash::fast::RandomState>,
+}
+
+/// Its cluster, where that is known, and its name.
+type Node = (Option<String>, String);
+
+/// The clusters that were told of, as far as it matters: a node's name says it all where there is one.
+#[derive(Debug, Default)]
+pub(super) struct Clusters {
+    first: Option<Option<String>>,
+    several: bool,
+}
+
+impl Clusters {
+    /// A line of this one.
+    pub(super) fn see(&mut self, cluster: Option<&str>) {
+        match &self.first {
+            Some(first) => self.several |= first.as_deref() != cluster,
+            None => self.first = Some(cluster.map(str::to_owned)),
+        }
+    }
+
+    /// More than one is read.
+    pub(super) fn are_several(&mut self) {
+        self.several = true;
+    }
+
+    /// A node as people know it.
+    pub(super) fn name(&self, cluster: Option<&str>, node: &str) -> String {
+        match cluster {
+            Some(cluster) if self.several => format!("{cluster}/{node}"),
+            _ => node.to_owned(),
+        }
+    }
+}
+
+/// A time of which nothing was captured, and what is told of it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Cut {
+    pub(super) from: Timestamp,
+    pub(super) text: String,
 }
 
 impl Gaps {
@@ -29,12 +69,20 @@ impl Gaps {
 
     /// The first line of a run of a node.
     pub(super) fn meet(&mut self, head: &LineHead<'_>) {
-        self.nodes.entry(head.node.to_string()).or_insert_with(|| (head.run.to_string(), None));
+        let node = (head.cluster.as_deref().map(str::to_owned), head.node.to_string());
+        self.nodes.entry(node).or_insert_with(|| (head.run.to_string(), None));
     }
 
-    /// A run begins or ends. What nobody observed between two of a node is told.
-    pub(super) fn turn(&mut self, row: &Row<'_>, agent: &AgentRow<'_>) -> Option<String> {
-        let (node, time) = (row.node.to_string(), row.time.to_string());
+    /// A run begins or ends. What nobody observed between two of a node is told; `name` is what it is called, `last` when the
+    /// line before was written.
+    pub(super) fn turn(
+        &mut self,
+        row: &Row<'_>,
+        agent: &AgentRow<'_>,
+        (name, last): (&str, Option<Timestamp>),
+    ) -> Option<Cut> {
+        let node = (row.cluster.as_deref().map(str::to_owned), row.node.to_string());
+        let time = row.time;
         match &*agent.event {
             "stop" => {
                 self.nodes.insert(node, (row.run.to_string(), Some(time)));
@@ -47,13 +95,16 @@ impl Gaps {
                 match before {
                     (run, _) if *run == *row.run => None,
                     _ if observed_on => None,
-                    (_, Some(stop)) => {
-                        Some(format!("{}: nothing was captured from {stop} to {time}", &*row.node))
-                    }
-                    (run, None) => Some(format!(
-                        "{}: run {run} ended without its stop record; until {time} nothing was captured",
-                        &*row.node
-                    )),
+                    (_, Some(stop)) => Some(Cut {
+                        from: stop,
+                        text: format!("{name}: nothing was captured from {stop} to {time}"),
+                    }),
+                    (run, None) => Some(Cut {
+                        from: last.unwrap_or(time),
+                        text: format!(
+                            "{name}: run {run} ended without its stop record; until {time} nothing was captured"
+                        ),
+                    }),
                 }
             }
             _ => None,
@@ -74,6 +125,8 @@ pub(in crate::commands) struct Summary {
     pub(in crate::commands) refused: u64,
     first: Option<String>,
     problems: Vec<String>,
+    /// Lines that are missing in the time that is asked for.
+    pub(super) missing: u64,
     /// Attempts that the agents lost, and what else they did.
     lost: (u64, u64),
     pub(in crate::commands) uncaptured: u64,
@@ -101,6 +154,16 @@ impl Summary {
         *lost = lost.saturating_add(loss.count);
     }
 
+    /// Lines are missing in the time that is asked for.
+    pub(super) fn miss(&mut self, count: u64) {
+        self.missing = self.missing.saturating_add(count);
+    }
+
+    /// One of them came late.
+    pub(super) fn find(&mut self) {
+        self.missing = self.missing.saturating_sub(1);
+    }
+
     /// Nothing was read.
     pub(in crate::commands) fn is_empty(&self) -> bool {
         self.lines == 0 && self.own_log == 0
@@ -112,7 +175,7 @@ impl Summary {
     }
 
     /// What is to be said.
-    pub(super) fn finish(&mut self, numbers: &Numbers) -> Vec<String> {
+    pub(super) fn finish(&mut self, missing: u64, repeated: u64) -> Vec<String> {
         let mut said = self.take_problems();
         if let Some(first) = self.first.take() {
             said.push(match self.refused {
@@ -127,11 +190,7 @@ impl Summary {
             ));
         }
         for (count, one, several) in [
-            (
-                numbers.missing(),
-                "line is missing",
-                "lines are missing: lost behind flowlog, or chosen before",
-            ),
+            (missing, "line is missing", "lines are missing: lost behind flowlog, or chosen before"),
             (self.lost.0, "attempt was lost by the agents", "attempts were lost by the agents"),
             (self.lost.1, "more event was lost by the agents", "more events were lost by the agents"),
             (
@@ -145,7 +204,7 @@ impl Summary {
                 "times nothing was captured between two runs",
             ),
             (
-                numbers.repeated(),
+                repeated,
                 "line was there twice, and is shown once",
                 "lines were there more than once, and are shown once",
             ),

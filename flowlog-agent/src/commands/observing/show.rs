@@ -250,18 +250,42 @@ fn finding_text(finding: &FindingRow<'_>) -> String {
 /// `n1 lost 12 attempts (kernel, ring_full), 08:00:01 to 08:00:02`.
 pub(in crate::commands) fn loss_text(node: &str, loss: &LossRow<'_>) -> String {
     let class = loss.class.map_or_else(String::new, |class| format!(", {}", class.as_str()));
-    let plural = if loss.count == 1 { "" } else { "s" };
     let time = |time: Timestamp| time.strftime("%H:%M:%S").to_string();
     let text = format!(
-        "{node} lost {} {}{plural} ({}, {}{class}), {} to {}",
-        loss.count,
-        &*loss.what,
+        "{node} lost {} ({}, {}{class}), {} to {}",
+        lost(&loss.what, loss.count),
         &*loss.stage,
         &*loss.cause,
         time(loss.first),
         time(loss.last)
     );
     shown::line(&text).into_owned()
+}
+
+/// So many of what was lost, in words: of its kinds some are those of the kernel half's events.
+fn lost(what: &str, count: u64) -> String {
+    let (one, several) = match what {
+        "attempt" => ("attempt", "attempts"),
+        "outcome" => ("outcome", "outcomes"),
+        "flow" => ("flow", "flows"),
+        "record" => ("record", "records"),
+        "event" => ("event", "events"),
+        "cgroup" => ("cgroup", "cgroups"),
+        "established" => ("outcome (established)", "outcomes (established)"),
+        "failed" => ("outcome (failed)", "outcomes (failed)"),
+        "closed" => ("end of a connection", "ends of connections"),
+        "inbound" => ("accepted connection", "accepted connections"),
+        "syn_retransmit" => ("repeated SYN", "repeated SYNs"),
+        "drop" => ("dropped packet", "dropped packets"),
+        "error" => ("reported error", "reported errors"),
+        "sent" => ("datagram sent on a connected socket", "datagrams sent on a connected socket"),
+        "sent_to" => ("datagram sent without a connection", "datagrams sent without a connection"),
+        "received" => ("datagram that was received", "datagrams that were received"),
+        "answered" => ("datagram that answered", "datagrams that answered"),
+        "arrived" => ("packet that arrived", "packets that arrived"),
+        other => return format!("{count} × {}", other.replace('_', " ")),
+    };
+    format!("{count} {}", if count == 1 { one } else { several })
 }
 
 fn agent_text(node: &str, agent: &AgentRow<'_>) -> String {

@@ -141,3 +141,27 @@ fn who_stands_at_an_end_is_told_by_its_kind() {
     let end: EndRow<'_> = serde_json::from_str(bare).unwrap();
     assert_eq!(destination(&end, crate::model::Protocol::Tcp), "[2001:db8::1]:443");
 }
+
+#[test]
+fn what_was_lost_is_told_in_words_that_people_know() {
+    let time = "2026-11-30T08:00:00Z";
+    let told = |what: &str, count: u64| {
+        let loss = json!({"stage": "kernel", "cause": "ring_full", "what": what, "count": count, "first": time, "last": time});
+        let loss = loss.to_string();
+        loss_text("n1", &serde_json::from_str(&loss).unwrap())
+    };
+    for (what, count, expected) in [
+        ("attempt", 1, "n1 lost 1 attempt ("),
+        ("attempt", 3, "n1 lost 3 attempts ("),
+        ("sent", 1, "n1 lost 1 datagram sent on a connected socket ("),
+        ("sent_to", 3, "n1 lost 3 datagrams sent without a connection ("),
+        ("established", 2, "n1 lost 2 outcomes (established) ("),
+        ("syn_retransmit", 2, "n1 lost 2 repeated SYNs ("),
+        ("arrived", 2, "n1 lost 2 packets that arrived ("),
+        // Of a build that is newer.
+        ("tunnel_end", 2, "n1 lost 2 × tunnel end ("),
+    ] {
+        let told = told(what, count);
+        assert!(told.starts_with(expected), "{told}");
+    }
+}

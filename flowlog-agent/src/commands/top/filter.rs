@@ -69,8 +69,9 @@ impl Filter {
         if self.selection.is_everything() {
             return true;
         }
-        // What others are is not known, which speaks for showing them.
-        let Some((_, line)) = edge.lines.back().filter(|_| key.destination.is_some()) else { return true };
+        // What others are is not known, which speaks for showing them: the last record is that of one of them.
+        let is_one = names.iter().all(|name| name.is_some());
+        let Some((_, line)) = edge.lines.back().filter(|_| is_one) else { return true };
         Row::read(line).map_or(true, |row| self.wants(&row))
     }
 
@@ -136,5 +137,33 @@ mod tests {
             let filter = Filter::read(written).unwrap().unwrap();
             assert_eq!(filter.picks_flow(&row, "shop/web-1 → 192.0.2.1:443"), expected, "{written}");
         }
+    }
+
+    #[test]
+    fn what_others_are_is_asked_of_none_of_their_records() {
+        use crate::commands::top::model::{By, Limits, Model, Scope, Window};
+        use crate::commands::top::told::Told;
+        let line = |name: &str| {
+            format!(
+                r#"{{"v":1,"seq":1,"kind":"flow","time":"2026-11-30T08:00:00Z","node":"n","run":"r","flow":{{"id":"7",
+                "direction":"egress","protocol":"tcp","count":1,"first":"2026-11-30T08:00:00Z"}},"source":{{"kind":"pod",
+                "namespace":"{name}","pod":"web-1"}},"destination":{{"kind":"external","ip":"192.0.2.1","port":443}},
+                "verdict":{{"decision":"deny","egress":{{"decision":"deny","basis":"isolated"}},"ingress":{{"decision":
+                "allow","basis":"unselected"}}}},"outcome":{{"state":"dropped"}},"class":"denied_attempt"}}"#
+            )
+        };
+        let mut model = Model::new(Limits { names: 1, edges: 8, lines: 8 });
+        let mut now = None;
+        for name in ["a", "b", "c"] {
+            let line = line(name);
+            let told = Told::of(&Row::read(line.as_bytes()).unwrap(), line.as_bytes()).unwrap();
+            now = Some(told.time);
+            model.take(told, now.unwrap());
+        }
+        let filter = Filter::read("source.namespace=b").unwrap().unwrap();
+        let picks = |edge: &_| filter.picks(edge);
+        let scope = Scope { window: Window::One, now: now.unwrap(), path: &[], all: false, picks: &picks };
+        let rows: Vec<String> = model.rows(By::Source, &scope).iter().map(|row| row.key.text()).collect();
+        assert_eq!(rows, ["(others)"]);
     }
 }

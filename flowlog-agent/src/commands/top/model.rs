@@ -19,12 +19,12 @@ use ids::{Counted, Ids};
 use jiff::Timestamp;
 use series::{MOST, Series, bucket, first_of};
 
-/// What is kept apart at most.
+/// What is kept apart at most. Each rank has room of its own: what is ordinary cannot displace what is news.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
-    /// Names of one kind: sources, say.
+    /// Names of one kind, sources, say, of what is news. Half as many of what is not enforced, and of what is ordinary.
     pub(super) names: usize,
-    /// Kinds of attempts.
+    /// Kinds of attempts, likewise.
     pub(super) edges: usize,
     /// Records that can be looked at.
     pub(super) lines: usize,
@@ -35,6 +35,9 @@ impl Default for Limits {
         Self { names: 2_048, edges: 8_192, lines: 8_000 }
     }
 }
+
+/// Buckets of the log between two looks for what is idle: a minute.
+const BETWEEN_SWEEPS: i64 = 12;
 
 /// How far back is looked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -82,6 +85,40 @@ impl Window {
     }
 }
 
+/// What shares room with each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rank {
+    NotEnforced,
+    /// Denied, blocked, unknown.
+    News,
+    Ordinary,
+}
+
+impl Rank {
+    fn of(class: Class) -> Self {
+        match class {
+            Class::PolicyNotEnforced => Self::NotEnforced,
+            class if is_news(class) => Self::News,
+            _ => Self::Ordinary,
+        }
+    }
+
+    /// Of what there is room for.
+    fn share(self, of: usize) -> usize {
+        if self == Self::News { of } else { of.div_ceil(2) }
+    }
+}
+
+/// What is kept apart of a rank.
+#[derive(Clone, Debug, Default)]
+struct Kept {
+    /// Sources, destinations, vendors, policies.
+    names: [HashMap<Name, (), RandomState>; 4],
+    edges: usize,
+    /// When it was looked last for what is idle.
+    swept: Option<i64>,
+}
+
 /// Attempts of a class: in the window, and in its last minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
@@ -95,11 +132,11 @@ pub(super) struct Model {
     limits: Limits,
     edges: Vec<Edge>,
     numbers: HashMap<Key, usize, RandomState>,
-    /// Names that are kept apart: sources, destinations, vendors, policies.
-    names: [HashMap<Name, (), RandomState>; 4],
+    kept: [Kept; 3],
+    /// The bucket of the newest record: what is idle is so beside the others, also in a log that is over.
+    newest: Option<i64>,
     /// Records that are kept.
     lines: usize,
-    swept: Option<i64>,
     ids: Ids,
     /// What is counted by its class alone.
     plain: HashMap<Class, (Series, u64), RandomState>,
@@ -139,6 +176,7 @@ impl Model {
     /// Count what a record tells.
     pub(super) fn take(&mut self, told: Told, now: Timestamp) {
         let now = bucket(now);
+        self.newest = self.newest.max(Some(bucket(told.time)));
         let known = told.id.and_then(|id| self.ids.find(id));
         if told.replayed && !told.update && known.is_some() {
             return;
@@ -231,22 +269,22 @@ impl Model {
         if let Some(edge) = self.numbers.get(key) {
             return *edge;
         }
-        if self.is_crowded() && self.swept.is_none_or(|swept| swept < now) {
-            self.swept = Some(now);
-            self.sweep(now);
-        }
+        let rank = Rank::of(key.class);
+        self.make_room(rank, now);
+        let limit = rank.share(self.limits.edges);
         let mut key = key.clone();
         let parts = [&mut key.source, &mut key.destination, &mut key.vendor, &mut key.policy];
-        for (names, part) in self.names.iter().zip(parts) {
-            if !names.contains_key(part) && names.len() >= self.limits.names {
+        for (place, part) in parts.into_iter().enumerate() {
+            if !self.may_have(rank, place, part) {
                 *part = None;
             }
         }
-        if !self.numbers.contains_key(&key) && self.edges.len() >= self.limits.edges {
+        let taken = self.kept(rank).edges;
+        if !self.numbers.contains_key(&key) && taken >= limit {
             // Who opens is what a scan is known by.
             let source = key.source.take();
             key = Key { source, ..others(key.class) };
-            if !self.numbers.contains_key(&key) && self.edges.len() >= self.limits.edges / 4 * 5 {
+            if !self.numbers.contains_key(&key) && taken >= limit / 4 * 5 {
                 key.source = None;
             }
         }
@@ -256,10 +294,37 @@ impl Model {
         self.push(Edge::new(key))
     }
 
+    fn kept(&self, rank: Rank) -> &Kept {
+        let [not_enforced, news, ordinary] = &self.kept;
+        match rank {
+            Rank::NotEnforced => not_enforced,
+            Rank::News => news,
+            Rank::Ordinary => ordinary,
+        }
+    }
+
+    fn kept_mut(&mut self, rank: Rank) -> &mut Kept {
+        let [not_enforced, news, ordinary] = &mut self.kept;
+        match rank {
+            Rank::NotEnforced => not_enforced,
+            Rank::News => news,
+            Rank::Ordinary => ordinary,
+        }
+    }
+
+    /// A name is there in any rank, or its own has room for it.
+    fn may_have(&self, rank: Rank, place: usize, name: &Name) -> bool {
+        let of = |kept: &Kept| kept.names.get(place).is_some_and(|names| names.contains_key(name));
+        let count = self.kept(rank).names.get(place).map_or(0, HashMap::len);
+        count < rank.share(self.limits.names) || self.kept.iter().any(of)
+    }
+
     fn push(&mut self, edge: Edge) -> usize {
         let number = self.edges.len();
+        let kept = self.kept_mut(Rank::of(edge.key.class));
+        kept.edges += 1;
         let Key { source, destination, vendor, policy, .. } = &edge.key;
-        for (names, part) in self.names.iter_mut().zip([source, destination, vendor, policy]) {
+        for (names, part) in kept.names.iter_mut().zip([source, destination, vendor, policy]) {
             names.insert(part.clone(), ());
         }
         self.numbers.insert(edge.key.clone(), number);
@@ -267,20 +332,31 @@ impl Model {
         number
     }
 
-    fn is_crowded(&self) -> bool {
-        self.edges.len() >= self.limits.edges
-            || self.names.iter().any(|names| names.len() >= self.limits.names)
+    /// Where a rank has no room any more, what is idle of it gives way.
+    fn make_room(&mut self, rank: Rank, now: i64) {
+        let (names, edges) = (rank.share(self.limits.names), rank.share(self.limits.edges));
+        let kept = self.kept(rank);
+        let is_crowded = kept.edges >= edges || kept.names.iter().any(|kept| kept.len() >= names);
+        let newest = self.newest.map_or(now, |newest| newest.min(now));
+        if is_crowded && kept.swept.is_none_or(|swept| swept + BETWEEN_SWEEPS <= newest) {
+            self.sweep(rank, newest, now);
+            self.kept_mut(rank).swept = Some(newest);
+        }
     }
 
-    /// What no window but the longest has any more is counted with others, to make room.
-    fn sweep(&mut self, now: i64) {
+    /// What of a rank no window but the longest has any more is counted with others.
+    fn sweep(&mut self, rank: Rank, newest: i64, now: i64) {
         let edges = std::mem::take(&mut self.edges);
         self.numbers.clear();
-        self.names.iter_mut().for_each(HashMap::clear);
+        for kept in &mut self.kept {
+            *kept = Kept { swept: kept.swept, ..Kept::default() };
+        }
         let mut numbers = Vec::with_capacity(edges.len());
         let mut idle = Vec::new();
         for (old, edge) in edges.into_iter().enumerate() {
-            let is_idle = bucket(edge.last) <= now - MOST && edge.key != others(edge.key.class);
+            let is_idle = Rank::of(edge.key.class) == rank
+                && bucket(edge.last) <= newest - MOST
+                && edge.key != others(edge.key.class);
             if is_idle {
                 numbers.push(usize::MAX);
                 idle.push((old, edge));

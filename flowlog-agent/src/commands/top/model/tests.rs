@@ -152,12 +152,45 @@ fn a_scan_ends_in_others_and_its_source_stays() {
     let destinations = rows(&model, By::Destination, Window::One, 1);
     assert!(destinations.contains(&("(others)".to_owned(), [0, 984, 0, 0, 0])), "{destinations:?}");
     assert!(model.edges.len() <= 18 && model.lines <= 100, "{} {}", model.edges.len(), model.lines);
-    // What is idle gives way, and stays counted.
+    // What is idle gives way, and stays counted; what is not enforced has room of its own.
     model.take(told("scanner", "new", Class::DeniedAttempt, 2_000, 1), at(2_000));
     assert_eq!(
         rows(&model, By::Destination, Window::All, 2_000),
-        expect(&[("(others)", [1, 1_000, 0, 0, 0]), ("new", [0, 1, 0, 0, 0])])
+        expect(&[("(others)", [0, 1_000, 0, 0, 0]), ("db:5", [1, 0, 0, 0, 0]), ("new", [0, 1, 0, 0, 0])])
     );
+}
+
+#[test]
+fn what_is_ordinary_displaces_nothing_that_is_news() {
+    let mut model = Model::new(Limits { names: 16, edges: 64, lines: 100 });
+    for client in 0..300 {
+        model.take(told(&format!("client-{client}"), "web", Class::Allowed, 1, 1), at(1));
+    }
+    for client in 0..300 {
+        model.take(told(&format!("denied-{client}"), "web", Class::DeniedAttempt, 1, 1), at(1));
+    }
+    model.take(told("intruder", "db", Class::PolicyNotEnforced, 2, 1), at(2));
+    let rows = rows(&model, By::Source, Window::One, 2);
+    assert!(rows.contains(&("intruder".to_owned(), [1, 0, 0, 0, 0])), "{rows:?}");
+    let denied = rows.iter().filter(|(name, _)| name.starts_with("denied-")).count();
+    assert_eq!(denied, 16, "{rows:?}");
+    // What is ordinary has half of the room.
+    assert_eq!(rows.iter().filter(|(name, _)| name.starts_with("client-")).count(), 8, "{rows:?}");
+}
+
+#[test]
+fn in_a_log_that_is_over_nothing_is_idle_beside_its_end() {
+    let mut model = Model::new(Limits { names: 16, edges: 64, lines: 100 });
+    let week = 604_800;
+    for second in 0..40 {
+        model.take(told(&format!("s{second}"), "db", Class::DeniedAttempt, second, 1), at(week));
+    }
+    let names = rows(&model, By::Source, Window::All, week);
+    assert!(names.contains(&("s0".to_owned(), [0, 1, 0, 0, 0])), "{names:?}");
+    assert!(names.contains(&("(others)".to_owned(), [0, 24, 0, 0, 0])), "{names:?}");
+    // What was told of longest ago gives way where the log goes on for long.
+    model.take(told("later", "db", Class::DeniedAttempt, 2_000, 1), at(week));
+    assert!(rows(&model, By::Source, Window::All, week).contains(&("later".to_owned(), [0, 1, 0, 0, 0])));
 }
 
 #[test]
@@ -271,7 +304,10 @@ proptest! {
                 prop_assert_eq!(sums.iter().sum::<u64>(), expected.values().sum::<u64>(), "{:?} {:?}", by, window);
             }
         }
-        prop_assert!(model.edges.len() <= edges / 4 * 5 + 18 + edges % 4, "{} {}", model.edges.len(), edges);
+        // A rank has its share, a quarter more for sources, and others of each class.
+        let most = |edges: usize| edges / 4 * 5 + edges % 4;
+        let most = most(edges) + 2 * most(edges.div_ceil(2)) + 18;
+        prop_assert!(model.edges.len() <= most, "{} {}", model.edges.len(), edges);
         prop_assert_eq!(model.lines, model.edges.iter().map(|edge| edge.lines.len()).sum::<usize>());
     }
 }

@@ -57,13 +57,16 @@ impl App {
     /// Count what came.
     pub(super) fn take(&mut self, batch: Batch, now: Timestamp) {
         let Batch { told, plain, seen, states, notices, lost, lost_events, sums, reach, .. } = batch;
-        told.into_iter().for_each(|told| self.model.take(told, now));
+        seen.iter().for_each(|(node, time)| self.log.see(node, *time));
+        for mut told in told {
+            told.key.second = told.opener.as_deref().is_some_and(|node| self.log.nodes.contains_key(node));
+            self.model.take(told, now);
+        }
         for ((class, second), count) in plain {
             if let Ok(time) = Timestamp::from_second(second) {
                 self.model.add_plain(class, time, count, now);
             }
         }
-        seen.iter().for_each(|(node, time)| self.log.see(node, *time));
         for (node, state) in states {
             let Some(node) = self.log.node(&node) else { continue };
             match state {

@@ -10,6 +10,7 @@ mod series;
 
 pub(super) use edge::Edge;
 pub(super) use rows::{By, Row, RowKey, Scope, Step};
+pub(super) use series::Tally;
 
 use super::told::{Key, Name, Told};
 use crate::model::{Class, Decision, Direction, State};
@@ -75,6 +76,16 @@ impl Window {
         }
     }
 
+    /// The first bucket that is in it.
+    fn begins(self, now: Timestamp) -> Option<i64> {
+        self.seconds().map(|seconds| first_of(seconds, bucket(now)))
+    }
+
+    /// Whether a moment is in it.
+    pub(super) fn holds(self, time: Timestamp, now: Timestamp) -> bool {
+        Some(bucket(time)) >= self.begins(now)
+    }
+
     pub(super) fn next(self) -> Self {
         match self {
             Self::One => Self::Five,
@@ -126,6 +137,21 @@ pub(super) struct Sum {
     pub(super) minute: u64,
 }
 
+impl Sum {
+    fn add(&mut self, more: Self) {
+        self.count = self.count.saturating_add(more.count);
+        self.minute = self.minute.saturating_add(more.minute);
+    }
+
+    /// What another has as well is its.
+    fn give(&mut self, other: &mut Self) {
+        for (own, other) in [(&mut self.count, &mut other.count), (&mut self.minute, &mut other.minute)] {
+            let both = (*own).min(*other);
+            (*own, *other) = (*own - both, *other - both);
+        }
+    }
+}
+
 /// All that was counted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Model {
@@ -139,7 +165,7 @@ pub(super) struct Model {
     lines: usize,
     ids: Ids,
     /// What is counted by its class alone.
-    plain: HashMap<Class, (Series, u64), RandomState>,
+    plain: HashMap<Class, Tally, RandomState>,
     /// Records that were counted.
     pub(super) told: u64,
     /// Updates of attempts that were not read.
@@ -167,10 +193,7 @@ impl Model {
 
     /// Count attempts by their class alone.
     pub(super) fn add_plain(&mut self, class: Class, time: Timestamp, count: u64, now: Timestamp) {
-        let (series, total) = self.plain.entry(class).or_default();
-        let now = bucket(now);
-        series.add(Series::place(bucket(time), now), count, now);
-        *total = total.saturating_add(count);
+        self.plain.entry(class).or_default().add(time, count, now);
     }
 
     /// Count what a record tells.
@@ -283,7 +306,7 @@ impl Model {
         if !self.numbers.contains_key(&key) && taken >= limit {
             // Who opens is what a scan is known by.
             let source = key.source.take();
-            key = Key { source, ..others(key.class) };
+            key = Key { source, ..others(&key) };
             if !self.numbers.contains_key(&key) && taken >= limit / 4 * 5 {
                 key.source = None;
             }
@@ -356,7 +379,7 @@ impl Model {
         for (old, edge) in edges.into_iter().enumerate() {
             let is_idle = Rank::of(edge.key.class) == rank
                 && bucket(edge.last) <= newest - MOST
-                && edge.key != others(edge.key.class);
+                && edge.key != others(&edge.key);
             if is_idle {
                 numbers.push(usize::MAX);
                 idle.push((old, edge));
@@ -365,7 +388,7 @@ impl Model {
             }
         }
         for (old, edge) in idle {
-            let key = others(edge.key.class);
+            let key = others(&edge.key);
             let to = match self.numbers.get(&key) {
                 Some(to) => *to,
                 None => self.push(Edge::new(key)),
@@ -381,30 +404,28 @@ impl Model {
 
     /// Attempts of a class.
     pub(super) fn of_class(&self, class: Class, window: Window, now: Timestamp) -> Sum {
-        let now = bucket(now);
-        let plain = self.plain.get(&class).map(|(series, total)| (series, *total));
-        let edges = self.edges.iter().filter(|edge| edge.key.class == class);
         let mut sum = Sum::default();
-        for (series, total) in plain.into_iter().chain(edges.map(|edge| (&edge.series, edge.total))) {
-            let count = window.seconds().map_or(total, |seconds| series.sum(first_of(seconds, now)));
-            sum.count = sum.count.saturating_add(count);
-            sum.minute = sum.minute.saturating_add(series.sum(first_of(60, now)));
+        if let Some(plain) = self.plain.get(&class) {
+            sum = Sum { count: plain.of(window, now), minute: plain.of(Window::One, now) };
         }
+        let counted = self.counted(window.begins(now), bucket(now), |edge| edge.key.class == class);
+        counted.into_iter().for_each(|(_, more)| sum.add(more));
         sum
     }
 }
 
-/// All of a class that is not kept apart.
-fn others(class: Class) -> Key {
+/// All of a class, as one end tells it, that is not kept apart.
+fn others(of: &Key) -> Key {
     Key {
         source: None,
         destination: None,
         vendor: None,
         policy: None,
-        class,
+        class: of.class,
         state: State::Unknown,
         decision: Decision::Unknown,
         direction: Direction::Egress,
+        second: of.second,
     }
 }
 

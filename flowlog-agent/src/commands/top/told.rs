@@ -26,12 +26,16 @@ pub(super) struct Key {
     pub(super) state: State,
     pub(super) decision: Decision,
     pub(super) direction: Direction,
+    /// The listener's view of what the opener's node tells as well.
+    pub(super) second: bool,
 }
 
 /// A record of flows.
 #[derive(Clone, Debug)]
 pub(super) struct Told {
     pub(super) key: Key,
+    /// Where the listener's node tells it: the node of the pod that opens.
+    pub(super) opener: Option<Arc<str>>,
     pub(super) time: Timestamp,
     pub(super) id: Option<u128>,
     /// Attempts.
@@ -62,11 +66,15 @@ impl Told {
             state: row.outcome.as_ref()?.state,
             decision: verdict.decision,
             direction: flow.direction,
+            second: false,
         };
+        let is_pods = flow.direction == Direction::Ingress && source.kind == EndKindRow::Pod;
+        let opener = source.node.as_deref().filter(|_| is_pods).map(Arc::from);
         // What was open before the agent was there is no attempt.
         let count = if flow.existing { 0 } else { flow.count };
         Some(Self {
             key,
+            opener,
             time: row.time,
             id: flow.id.filter(|_| !flow.existing),
             count,

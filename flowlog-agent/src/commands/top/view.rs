@@ -200,6 +200,7 @@ impl View {
             }
             (_, Key::Char('?')) => self.turn_to(Level::Help),
             (_, Key::Char('n')) => self.turn_to(Level::Notices),
+            (Level::Notices, Key::Char('w')) => self.window = self.window.next(),
             (Level::Help | Level::Notices | Level::Record, Key::Up | Key::Char('k')) => {
                 self.scroll = self.scroll.saturating_sub(1);
             }
@@ -348,10 +349,14 @@ mod tests {
                 state: State::Dropped,
                 decision: Decision::Deny,
                 direction: Direction::Egress,
+                second: false,
             };
             let (update, sums, replayed, settling) = Default::default();
             let (time, line) = (Timestamp::UNIX_EPOCH, (*b"{}").into());
-            model.take(Told { key, time, id: None, count, update, sums, replayed, settling, line }, time);
+            model.take(
+                Told { key, opener: None, time, id: None, count, update, sums, replayed, settling, line },
+                time,
+            );
         }
         model
     }

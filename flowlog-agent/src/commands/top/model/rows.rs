@@ -1,8 +1,8 @@
 //! What was counted, put together to rows: by one of its names, of all or of a part.
 
 use super::super::told::{Key, Name};
-use super::{Edge, Model, Window, bucket, first_of, is_news};
-use crate::model::Class;
+use super::{Edge, Model, Sum, Window, bucket, first_of, is_news};
+use crate::model::{Class, Direction};
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
 use jiff::Timestamp;
@@ -133,7 +133,7 @@ impl Row {
 impl Scope<'_> {
     /// None is from the beginning.
     fn begins(&self) -> Option<i64> {
-        self.window.seconds().map(|seconds| first_of(seconds, bucket(self.now)))
+        self.window.begins(self.now)
     }
 
     fn holds(&self, edge: &Edge) -> bool {
@@ -151,20 +151,54 @@ impl Model {
         let mut rows: Vec<Row> = Vec::new();
         let (begins, now) = (scope.begins(), bucket(scope.now));
         let trend_begins = first_of(scope.window.seconds().unwrap_or(900), now);
-        for edge in self.edges.iter().filter(|edge| scope.holds(edge)) {
+        for (edge, Sum { count, minute }) in self.counted(begins, now, |edge| scope.holds(edge)) {
             let key = by.key(&edge.key);
             let number = *numbers.entry(key.clone()).or_insert(rows.len());
             if number == rows.len() {
                 rows.push(Row::new(key));
             }
             let Some(row) = rows.get_mut(number) else { continue };
-            row.add(edge.key.class, begins.map_or(edge.total, |begins| edge.series.sum(begins)));
-            row.minute = row.minute.saturating_add(edge.series.sum(first_of(60, now)));
+            row.add(edge.key.class, count);
+            row.minute = row.minute.saturating_add(minute);
             row.last = row.last.max(edge.last);
             row.settling |= edge.settling.is_some_and(|time| Some(bucket(time)) >= begins);
-            edge.series.spread(trend_begins, now, &mut row.trend);
+            if count > 0 {
+                edge.series.spread(trend_begins, now, &mut row.trend);
+            }
         }
         rows
+    }
+
+    /// What is counted of each that is asked for. What both ends' nodes told counts once: of what the listener's told as well,
+    /// what is beyond the opener's. They fold it each by itself, so that no line of one is a line of the other.
+    pub(super) fn counted(
+        &self,
+        begins: Option<i64>,
+        now: i64,
+        holds: impl Fn(&Edge) -> bool,
+    ) -> Vec<(&Edge, Sum)> {
+        let minute = first_of(60, now);
+        let sum = |edge: &Edge| Sum {
+            count: begins.map_or(edge.total, |begins| edge.series.sum(begins)),
+            minute: edge.series.sum(minute),
+        };
+        let mut counted: Vec<(&Edge, Sum)> =
+            self.edges.iter().filter(|edge| holds(edge)).map(|edge| (edge, sum(edge))).collect();
+        if counted.iter().any(|(edge, _)| edge.key.second) {
+            let ends = |edge: &Edge| (edge.key.source.clone(), edge.key.destination.clone(), edge.key.class);
+            let mut openers: HashMap<_, Sum, RandomState> = HashMap::default();
+            for (edge, sum) in counted.iter().filter(|(edge, _)| !edge.key.second) {
+                if edge.key.direction == Direction::Egress {
+                    openers.entry(ends(edge)).or_default().add(*sum);
+                }
+            }
+            for (edge, sum) in counted.iter_mut().filter(|(edge, _)| edge.key.second) {
+                if let Some(told) = openers.get_mut(&ends(edge)) {
+                    sum.give(told);
+                }
+            }
+        }
+        counted
     }
 
     /// The last records of a part, the newest first.

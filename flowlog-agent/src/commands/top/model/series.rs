@@ -1,5 +1,6 @@
 //! Counts over time, five seconds a bucket, for as long as the longest window is.
 
+use super::Window;
 use jiff::Timestamp;
 use std::collections::VecDeque;
 
@@ -86,6 +87,35 @@ impl Series {
                 *sum = sum.saturating_add(*count);
             }
         }
+    }
+}
+
+/// Counts of the windows, and of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(in super::super) struct Tally {
+    series: Series,
+    total: u64,
+}
+
+impl Tally {
+    pub(in super::super) fn add(&mut self, time: Timestamp, count: u64, now: Timestamp) {
+        let now = bucket(now);
+        self.series.add(Series::place(bucket(time), now), count, now);
+        self.total = self.total.saturating_add(count);
+    }
+
+    /// One that was counted at this time or later was none.
+    pub(in super::super) fn take_one(&mut self, time: Timestamp) {
+        self.total = self.total.saturating_sub(1);
+        let of = bucket(time);
+        let there = self.series.0.iter().map(|(there, _)| *there).find(|there| *there >= of);
+        if let Some(there) = there {
+            self.series.take(there, 1);
+        }
+    }
+
+    pub(in super::super) fn of(&self, window: Window, now: Timestamp) -> u64 {
+        window.begins(now).map_or(self.total, |begins| self.series.sum(begins))
     }
 }
 

@@ -16,10 +16,25 @@ fn told(source: &str, destination: &str, class: Class, second: i64, count: u64) 
         destination: name(destination),
         vendor: name("(no vendor known)"),
         policy: name("p"),
-        ..others(class)
+        class,
+        state: State::Unknown,
+        decision: Decision::Unknown,
+        direction: Direction::Egress,
+        second: false,
     };
     let (update, sums, replayed, settling) = Default::default();
-    Told { key, time: at(second), id: None, count, update, sums, replayed, settling, line: (*b"{}").into() }
+    Told {
+        key,
+        opener: None,
+        time: at(second),
+        id: None,
+        count,
+        update,
+        sums,
+        replayed,
+        settling,
+        line: (*b"{}").into(),
+    }
 }
 
 fn rows(model: &Model, by: By, window: Window, now: i64) -> Vec<(String, [u64; 5])> {
@@ -193,6 +208,69 @@ fn in_a_log_that_is_over_nothing_is_idle_beside_its_end() {
     assert!(rows(&model, By::Source, Window::All, week).contains(&("later".to_owned(), [0, 1, 0, 0, 0])));
 }
 
+/// As the listener's node tells it.
+fn seen_there(mut told: Told, second: bool) -> Told {
+    (told.key.direction, told.key.second) = (Direction::Ingress, second);
+    told
+}
+
+#[test]
+fn what_both_ends_nodes_tell_counts_once() {
+    for (name, records, expected) in [
+        (
+            "one connection, two views",
+            vec![
+                told("web", "db", Class::PolicyNotEnforced, 1, 1),
+                seen_there(told("web", "db", Class::PolicyNotEnforced, 2, 1), true),
+            ],
+            [1, 0, 0, 0, 0],
+        ),
+        (
+            "folded each in its own way, the listener's first",
+            vec![
+                seen_there(told("web", "db", Class::DeniedAttempt, 1, 5), true),
+                told("web", "db", Class::DeniedAttempt, 2, 1),
+                told("web", "db", Class::DeniedAttempt, 3, 6),
+            ],
+            [0, 7, 0, 0, 0],
+        ),
+        (
+            "the opener's node lost some",
+            vec![
+                told("web", "db", Class::DeniedAttempt, 2, 1),
+                seen_there(told("web", "db", Class::DeniedAttempt, 1, 5), true),
+            ],
+            [0, 5, 0, 0, 0],
+        ),
+        (
+            "nobody reads the opener's log",
+            vec![
+                told("web", "db", Class::DeniedAttempt, 2, 3),
+                seen_there(told("web", "db", Class::DeniedAttempt, 1, 4), false),
+            ],
+            [0, 7, 0, 0, 0],
+        ),
+        // That it got through, the listener's node alone can tell.
+        (
+            "another class",
+            vec![
+                told("web", "db", Class::DeniedAttempt, 2, 1),
+                seen_there(told("web", "db", Class::PolicyNotEnforced, 2, 1), true),
+            ],
+            [1, 1, 0, 0, 0],
+        ),
+    ] {
+        let mut model = Model::default();
+        records.into_iter().for_each(|told| model.take(told, at(5)));
+        for window in [Window::One, Window::All] {
+            assert_eq!(rows(&model, By::Source, window, 5), expect(&[("web", expected)]), "{name}");
+            let of = |class| model.of_class(class, window, at(5)).count;
+            let sums = [of(Class::PolicyNotEnforced), of(Class::DeniedAttempt)];
+            assert_eq!(sums, expected[..2], "{name}");
+        }
+    }
+}
+
 #[test]
 fn records_of_what_is_loud_do_not_displace_those_of_what_is_quiet() {
     let mut model = Model::new(Limits { lines: 60, ..Limits::default() });
@@ -306,7 +384,7 @@ proptest! {
         }
         // A rank has its share, a quarter more for sources, and others of each class.
         let most = |edges: usize| edges / 4 * 5 + edges % 4;
-        let most = most(edges) + 2 * most(edges.div_ceil(2)) + 18;
+        let most = most(edges) + 2 * most(edges.div_ceil(2)) + 36;
         prop_assert!(model.edges.len() <= most, "{} {}", model.edges.len(), edges);
         prop_assert_eq!(model.lines, model.edges.iter().map(|edge| edge.lines.len()).sum::<usize>());
     }

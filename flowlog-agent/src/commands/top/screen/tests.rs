@@ -22,10 +22,22 @@ fn told(source: &str, destination: &str, class: Class, second: i64, count: u64) 
         state: State::Dropped,
         decision: Decision::Deny,
         direction: Direction::Egress,
+        second: false,
     };
     let (update, sums, replayed) = Default::default();
     let settling = source.starts_with("batch");
-    Told { key, time: at(second), id: None, count, update, sums, replayed, settling, line: (*b"{}").into() }
+    Told {
+        key,
+        opener: None,
+        time: at(second),
+        id: None,
+        count,
+        update,
+        sums,
+        replayed,
+        settling,
+        line: (*b"{}").into(),
+    }
 }
 
 fn model() -> Model {

@@ -13,7 +13,7 @@ mod sift;
 pub(super) use choice::{Choice, ChoiceArgs, RowFacts, read_pair};
 pub(super) use interrupt::Interrupt;
 pub(super) use merge::Next;
-pub(super) use show::{Form, Look, Out, Table, ends};
+pub(super) use show::{Form, Look, Out, Table, ends, loss_text};
 pub(super) use sift::{Item, Sieve, Taker};
 
 use super::Called;

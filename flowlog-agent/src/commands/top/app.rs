@@ -56,7 +56,7 @@ impl App {
 
     /// Count what came.
     pub(super) fn take(&mut self, batch: Batch, now: Timestamp) {
-        let Batch { told, plain, seen, states, notices, lost, lost_events, sums, reach, .. } = batch;
+        let Batch { told, plain, seen, states, notices, lacks, sums, reach, .. } = batch;
         seen.iter().for_each(|(node, time)| self.log.see(node, *time));
         for mut told in told {
             told.key.second = told.opener.as_deref().is_some_and(|node| self.log.nodes.contains_key(node));
@@ -76,8 +76,7 @@ impl App {
             }
         }
         notices.into_iter().for_each(|(time, text)| self.log.note(time, text));
-        self.log.lost = self.log.lost.saturating_add(lost);
-        self.log.lost_events = self.log.lost_events.saturating_add(lost_events);
+        lacks.into_iter().for_each(|(time, what)| self.log.lack(time, what, now));
         (self.log.sums, self.log.reach) = (sums, reach);
     }
 
@@ -169,7 +168,10 @@ impl App {
             details_from: self.details_from,
             looks: self.looks,
         };
-        screen::draw(&scene, area, buffer);
+        // A text ends where its last line is seen.
+        if let Some(first) = screen::draw(&scene, area, buffer) {
+            self.view.scroll = first;
+        }
     }
 
     /// Rows as a table, to be printed.
@@ -198,4 +200,65 @@ impl App {
 
 fn is_wanted(filter: &super::filter::Filter, line: &[u8]) -> bool {
     row::Row::read(line).is_ok_and(|row| filter.picks_flow(&row, &screen::compact(&row, line)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::By;
+    use super::super::text::Letters;
+    use super::super::view::Sort;
+    use super::*;
+
+    fn app() -> App {
+        let view = View::new(By::Source, Window::Five, false, Sort::Weight);
+        App::new("log".to_owned(), view, None, Looks { colour: false, letters: Letters::Unicode })
+    }
+
+    #[test]
+    fn a_long_text_is_not_gone_beyond() {
+        let (mut app, area, now) = (app(), Rect::new(0, 0, 80, 20), Timestamp::UNIX_EPOCH);
+        let mut press = |key| {
+            app.press(key, now);
+            let mut buffer = Buffer::empty(area);
+            app.draw(area, &mut buffer, now);
+            buffer
+        };
+        let first = press(Key::Char('?'));
+        let pages: Vec<Buffer> = (0..12).map(|_| press(Key::PageDown)).collect();
+        assert!(pages[0] != first && pages[5..].iter().all(|page| *page == pages[11]));
+        // However often it was pressed at the end, the next key the other way is seen.
+        assert_ne!(press(Key::Up), pages[11]);
+    }
+
+    #[test]
+    fn whose_log_is_read_tells_once() {
+        let line = |node: &str, direction: &str, opener: &str| {
+            let deny = r#"{"decision":"deny","basis":"isolated"}"#;
+            format!(
+                r#"{{"v":1,"seq":1,"kind":"flow","time":"1970-01-01T00:00:00Z","node":"{node}","run":"r","flow":{{"id":"{node}",
+                "direction":"{direction}","protocol":"tcp","count":1,"first":"1970-01-01T00:00:00Z"}},"source":{{"kind":"pod",
+                "namespace":"shop","pod":"web-1","node":"{opener}"}},"destination":{{"kind":"pod","namespace":"shop","pod":"db-0",
+                "node":"n2","port":5432}},"verdict":{{"decision":"deny","egress":{deny},"ingress":{deny}}},
+                "outcome":{{"state":"established"}},"class":"policy_not_enforced"}}"#
+            )
+        };
+        let now = Timestamp::UNIX_EPOCH;
+        for (name, lines, expected) in [
+            ("both ends", &[("n2", "ingress", "n1"), ("n1", "egress", "n1")][..], 1),
+            ("another opener, whose log is not read", &[("n1", "egress", "n1"), ("n2", "ingress", "n3")], 2),
+            ("the listener's alone", &[("n2", "ingress", "n1")], 1),
+        ] {
+            let mut app = app();
+            let mut batch = Batch::default();
+            for (node, direction, opener) in lines {
+                let line = line(node, direction, opener);
+                let row = row::Row::read(line.as_bytes()).unwrap();
+                batch.seen.insert((*node).to_owned(), now);
+                batch.told.extend(super::super::told::Told::of(&row, line.as_bytes()));
+            }
+            app.take(batch, now);
+            let table = app.table(None, now);
+            assert!(table.contains(&format!("not enforced {expected},")), "{name}: {table}");
+        }
+    }
 }

@@ -47,9 +47,9 @@ pub(super) fn table(printed: &Printed<'_>) -> String {
         of(&[Class::Undetermined]),
         of(&[Class::Allowed, Class::Unrestricted, Class::Refused, Class::Failed])
     );
-    let _ = write!(out, "lost {}, gaps {}", log.lost.saturating_add(log.lost_events), log.sums.missing);
+    let _ = write!(out, "lost {}, gaps {}", log.lost(view.window, now), log.missing.of(view.window, now));
     for (count, what) in [
-        (log.sums.uncaptured, "times without capture"),
+        (log.uncaptured.of(view.window, now), "times without capture"),
         (log.sums.refused, "lines unreadable"),
         (model.replayed, "attempts perhaps twice"),
         (model.unmatched, "updates of attempts that were not read"),

@@ -1,5 +1,6 @@
 //! What is known of the log itself: who tells, what is missing from it, how far it was read. It is shown whatever is asked for.
 
+use super::model::{Tally, Window};
 use jiff::Timestamp;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -38,10 +39,23 @@ pub(super) struct Node {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sums {
     pub(super) lines: u64,
-    pub(super) missing: u64,
+    /// Lines that are no records; nobody knows when they were written.
     pub(super) refused: u64,
-    /// Times without capture.
-    pub(super) uncaptured: u64,
+}
+
+/// What a log does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// Attempts that an agent lost.
+    Attempts(u64),
+    /// What else it lost.
+    Events(u64),
+    /// Lines before this one.
+    Lines(u64),
+    /// A line that was missing has come.
+    Late,
+    /// A time without capture.
+    Uncaptured,
 }
 
 /// The log.
@@ -50,8 +64,12 @@ pub(super) struct Log {
     pub(super) reach: Reach,
     pub(super) sums: Sums,
     /// Attempts, and what else the agents lost.
-    pub(super) lost: u64,
-    pub(super) lost_events: u64,
+    pub(super) lost: Tally,
+    pub(super) lost_events: Tally,
+    /// Lines that are missing between two of a run.
+    pub(super) missing: Tally,
+    /// Times without capture.
+    pub(super) uncaptured: Tally,
     pub(super) nodes: BTreeMap<String, Node>,
     pub(super) newest: Option<Timestamp>,
     pub(super) notices: VecDeque<(Timestamp, String)>,
@@ -74,6 +92,22 @@ impl Log {
 
     pub(super) fn node(&mut self, node: &str) -> Option<&mut Node> {
         self.nodes.get_mut(node)
+    }
+
+    /// Something is missing, by when that was told.
+    pub(super) fn lack(&mut self, time: Timestamp, what: Lack, now: Timestamp) {
+        match what {
+            Lack::Attempts(count) => self.lost.add(time, count, now),
+            Lack::Events(count) => self.lost_events.add(time, count, now),
+            Lack::Lines(count) => self.missing.add(time, count, now),
+            Lack::Late => self.missing.take_one(time),
+            Lack::Uncaptured => self.uncaptured.add(time, 1, now),
+        }
+    }
+
+    /// All that the agents lost.
+    pub(super) fn lost(&self, window: Window, now: Timestamp) -> u64 {
+        self.lost.of(window, now).saturating_add(self.lost_events.of(window, now))
     }
 
     pub(super) fn note(&mut self, time: Timestamp, text: String) {

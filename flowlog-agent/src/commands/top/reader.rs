@@ -1,9 +1,9 @@
 //! From the log to what is counted, a bunch of records at a time. What is as it should be and was written before is counted
 //! by its class alone, and not read.
 
-use super::log::{Reach, Sums};
+use super::log::{Lack, Reach, Sums};
 use super::told::Told;
-use crate::commands::observing::{Choice, Next, Out, Reading, Sieve, Taker};
+use crate::commands::observing::{Choice, Next, Out, Reading, Sieve, Taker, loss_text};
 use crate::model::Class;
 use crate::record::row::{LineHead, Row};
 use hashbrown::HashMap;
@@ -25,8 +25,7 @@ pub(super) struct Batch {
     pub(super) seen: HashMap<String, Timestamp, foldhash::fast::RandomState>,
     pub(super) states: Vec<(String, State)>,
     pub(super) notices: Vec<(Timestamp, String)>,
-    pub(super) lost: u64,
-    pub(super) lost_events: u64,
+    pub(super) lacks: Vec<(Timestamp, Lack)>,
     pub(super) sums: Sums,
     pub(super) reach: Reach,
     lines: usize,
@@ -63,7 +62,8 @@ struct Counting {
     whole_from: Option<String>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
-    stale: HashMap<String, Option<Timestamp>, foldhash::fast::RandomState>,
+    /// Of each node what was told of its policies last, and as of when.
+    stale: HashMap<String, (Timestamp, Option<Timestamp>), foldhash::fast::RandomState>,
 }
 
 impl Counting {
@@ -71,11 +71,31 @@ impl Counting {
         self.since.is_none_or(|since| time >= since) && self.until.is_none_or(|until| time <= until)
     }
 
-    fn stale(&mut self, node: &str, since: Option<Timestamp>) {
-        if self.stale.get(node) != Some(&since) {
-            self.stale.insert(node.to_owned(), since);
-            self.batch.borrow_mut().states.push((node.to_owned(), State::Stale(since)));
+    /// What was known at some time; what is told of an earlier one changes nothing.
+    fn stale(&mut self, node: &str, time: Timestamp, since: Option<Timestamp>) {
+        match self.stale.get_mut(node) {
+            Some((known, _)) if *known > time => return,
+            Some((known, before)) if *before == since => {
+                *known = time;
+                return;
+            }
+            Some(known) => *known = (time, since),
+            None => {
+                self.stale.insert(node.to_owned(), (time, since));
+            }
         }
+        self.batch.borrow_mut().states.push((node.to_owned(), State::Stale(since)));
+    }
+
+    fn lack(&mut self, time: Timestamp, what: Lack) {
+        if self.is_in_time(time) {
+            self.batch.borrow_mut().lacks.push((time, what));
+        }
+    }
+
+    fn note(&mut self, time: Timestamp, what: &str, text: &str) {
+        let text = format!("{what}: {}", crate::report::shown::line(text));
+        self.batch.borrow_mut().notices.push((time, text));
     }
 }
 
@@ -129,19 +149,34 @@ impl Taker for Counting {
         }
     }
 
-    fn meet(&mut self, row: &Row<'_>) {
-        if let Some(verdict) = &row.verdict {
-            self.stale(&row.node, verdict.stale_since);
+    fn gap(&mut self, head: &LineHead<'_>, missing: u64) {
+        let Some(time) = head.time() else { return };
+        match missing {
+            0 => self.batch.borrow_mut().lacks.push((time, Lack::Late)),
+            missing => self.lack(time, Lack::Lines(missing)),
         }
-        if let Some(loss) = row.loss.as_ref().filter(|_| self.is_in_time(row.time)) {
+    }
+
+    fn cut(&mut self, row: &Row<'_>) {
+        self.lack(row.time, Lack::Uncaptured);
+    }
+
+    fn meet(&mut self, row: &Row<'_>) {
+        // The verdict is that of the first attempt that the line stands for.
+        if let (Some(verdict), Some(flow)) = (&row.verdict, &row.flow) {
+            self.stale(&row.node, flow.first, verdict.stale_since);
+        }
+        if let Some(loss) = &row.loss {
             let attempts = matches!(&*loss.what, "attempt" | "sent" | "sent_to" | "flow");
-            let mut batch = self.batch.borrow_mut();
-            let lost = if attempts { &mut batch.lost } else { &mut batch.lost_events };
-            *lost = lost.saturating_add(loss.count);
+            let what = if attempts { Lack::Attempts(loss.count) } else { Lack::Events(loss.count) };
+            self.lack(row.time, what);
         }
         if let Some(agent) = &row.agent {
             if let Some(snapshot) = &agent.snapshot {
-                self.stale(&row.node, snapshot.stale_since);
+                self.stale(&row.node, row.time, snapshot.stale_since);
+            }
+            if agent.gap.is_some() {
+                self.lack(row.time, Lack::Uncaptured);
             }
             let state = match &*agent.event {
                 "stop" => State::Stopped,
@@ -154,12 +189,22 @@ impl Taker for Counting {
 
     fn record(&mut self, row: &Row<'_>, line: &[u8]) -> Option<Out> {
         self.batch.borrow_mut().told.extend(Told::of(row, line));
+        // Where such records are asked for, nobody else tells what is missing.
+        if let Some(loss) = &row.loss {
+            self.note(row.time, "loss", &loss_text(&row.node, loss));
+        }
+        if let Some(gap) = row.agent.as_ref().and_then(|agent| agent.gap.as_ref()) {
+            let text = format!(
+                "{}: nothing was captured from {} to {}: {}",
+                &*row.node, gap.from, gap.to, &*gap.reason
+            );
+            self.note(row.time, "gap", &text);
+        }
         None
     }
 
     fn notice(&mut self, time: Timestamp, what: &str, text: &str) -> Option<Out> {
-        let text = format!("{what}: {}", crate::report::shown::line(text));
-        self.batch.borrow_mut().notices.push((time, text));
+        self.note(time, what, text);
         None
     }
 }
@@ -223,12 +268,7 @@ fn full(batch: &RefCell<Batch>, sieve: &Sieve, reach: Reach) -> Batch {
 
 fn sums(sieve: &Sieve) -> Sums {
     let summary = &sieve.summary;
-    Sums {
-        lines: summary.lines,
-        missing: sieve.missing(),
-        refused: summary.refused,
-        uncaptured: summary.uncaptured.saturating_add(summary.cut_short),
-    }
+    Sums { lines: summary.lines, refused: summary.refused }
 }
 
 #[cfg(test)]
@@ -279,5 +319,89 @@ mod tests {
         ] {
             assert_eq!(plain(line.as_bytes()), expected, "{name}: {line}");
         }
+    }
+
+    fn counting() -> Counting {
+        Counting {
+            batch: Rc::default(),
+            whole_from: None,
+            since: None,
+            until: None,
+            stale: HashMap::default(),
+        }
+    }
+
+    fn line(kind: &str, second: u64, rest: &str) -> String {
+        format!(
+            r#"{{"v":1,"seq":1,"kind":"{kind}","time":"2026-11-30T08:00:{second:02}Z","node":"n1","run":"r1",{rest}}}"#
+        )
+    }
+
+    #[test]
+    fn policies_are_as_was_known_last() {
+        let since = r#""stale_since":"2026-11-30T07:00:00Z""#;
+        let agent = |second, stale: &str| {
+            let snapshot = format!(r#""snapshot":{{"revision":1,"state":"in_sync"{stale}}}"#);
+            line("agent", second, &format!(r#""agent":{{"event":"snapshot",{snapshot}}}"#))
+        };
+        // The line is of its last attempt, the verdict of its first.
+        let flow = |first: u64, last: u64, stale: &str| {
+            let allow = r#"{"decision":"allow","basis":"unselected"}"#;
+            let end = r#"{"kind":"external","ip":"192.0.2.1","port":1}"#;
+            let rest = format!(
+                r#""flow":{{"id":"7","direction":"egress","protocol":"tcp","count":9,"first":"2026-11-30T08:00:{first:02}Z"}},
+                "source":{end},"destination":{end},"verdict":{{"decision":"allow","egress":{allow},"ingress":{allow}{stale}}},
+                "outcome":{{"state":"established"}},"class":"allowed""#
+            );
+            line("flow", last, &rest)
+        };
+        let since = format!(",{since}");
+        let mut counting = counting();
+        let mut told = Vec::new();
+        for line in [
+            agent(1, &since),
+            flow(2, 3, &since),
+            agent(5, ""),
+            flow(4, 8, &since),
+            flow(6, 9, ""),
+            flow(10, 11, &since),
+        ] {
+            counting.meet(&Row::read(line.as_bytes()).unwrap());
+            let states = std::mem::take(&mut counting.batch.borrow_mut().states);
+            told.push(
+                states.iter().map(|(_, state)| matches!(state, State::Stale(Some(_)))).collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(told, [vec![true], vec![], vec![false], vec![], vec![], vec![true]]);
+    }
+
+    #[test]
+    fn what_is_missing_has_a_notice_where_such_records_are_asked_for() {
+        let mut counting = counting();
+        for line in [
+            line(
+                "loss",
+                7,
+                r#""loss":{"stage":"kernel","cause":"ring_full","what":"attempt","count":7,
+                "first":"2026-11-30T08:00:01Z","last":"2026-11-30T08:00:07Z"}"#,
+            ),
+            line(
+                "agent",
+                9,
+                r#""agent":{"event":"start","gap":{"from":"2026-11-30T07:00:00Z","to":"2026-11-30T08:00:00Z",
+                "reason":"killed"}}"#,
+            ),
+        ] {
+            let row = Row::read(line.as_bytes()).unwrap();
+            counting.meet(&row);
+            assert!(counting.record(&row, line.as_bytes()).is_none());
+        }
+        let batch = counting.batch.borrow();
+        let lacks: Vec<Lack> = batch.lacks.iter().map(|(_, what)| *what).collect();
+        assert_eq!(lacks, [Lack::Attempts(7), Lack::Uncaptured]);
+        let texts: Vec<&str> = batch.notices.iter().map(|(_, text)| &**text).collect();
+        assert!(texts[0].starts_with("loss: n1 lost 7 attempts (kernel, ring_full)"), "{texts:?}");
+        assert!(texts[1].starts_with("gap: n1: nothing was captured from 2026-11-30T07"), "{texts:?}");
+        assert_eq!(texts.len(), 2);
     }
 }

@@ -144,36 +144,41 @@ const BOLD: Style = Style::new().add_modifier(Modifier::BOLD);
 const DIM: Style = Style::new().add_modifier(Modifier::DIM);
 const CHOSEN: Style = Style::new().add_modifier(Modifier::REVERSED);
 
-/// Draw all of it.
-pub(super) fn draw(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer) {
+/// Draw all of it. Of a long text the first line that is shown.
+pub(super) fn draw(scene: &Scene<'_>, area: Rect, buffer: &mut Buffer) -> Option<usize> {
     let mut pen = Pen { buffer, area, looks: scene.looks, y: area.y };
     if area.width < LEAST.0 || area.height < LEAST.1 {
-        return too_small(scene, &mut pen);
+        too_small(scene, &mut pen);
+        return None;
     }
     title(scene, &mut pen);
     sums(scene, &mut pen);
     of_the_log(scene, &mut pen);
     let page = page(area, scene.view);
-    match scene.view.level {
+    let first = match scene.view.level {
         Level::Rows => {
             tabs(scene, &mut pen);
             crumbs(scene, &mut pen);
             columns::table(scene, &mut pen, page);
+            None
         }
         Level::Flows => {
             crumbs(scene, &mut pen);
             flows(scene, &mut pen, page);
+            None
         }
         Level::Record => {
             let chosen = scene.flows.get(scene.view.place.chosen);
-            long(scene, &mut pen, chosen.map(|(_, line)| details(line)).unwrap_or_default(), page);
+            let lines = chosen.map(|(_, line)| details(line)).unwrap_or_default();
+            Some(long(scene, &mut pen, lines, page))
         }
-        Level::Notices => long(scene, &mut pen, notices(scene), page),
-        Level::Help => long(scene, &mut pen, help::lines(), page),
-    }
+        Level::Notices => Some(long(scene, &mut pen, notices(scene), page)),
+        Level::Help => Some(long(scene, &mut pen, help::lines(), page)),
+    };
     pen.y = area.bottom().saturating_sub(2);
     status(scene, &mut pen);
     keys(scene, &mut pen);
+    first
 }
 
 /// Where no table fits: what matters, and what would do.
@@ -181,7 +186,8 @@ fn too_small(scene: &Scene<'_>, pen: &mut Pen<'_>) {
     let count = |class| number(scene.model.of_class(class, scene.view.window, scene.now).count);
     pen.line(&format!("{} not enforced", count(Class::PolicyNotEnforced)), BOLD);
     pen.line(&format!("{} denied, {}", count(Class::DeniedAttempt), scene.view.window.name()), BOLD);
-    let missing = scene.log.lost.saturating_add(scene.log.sums.missing);
+    let (window, now) = (scene.view.window, scene.now);
+    let missing = scene.log.lost(window, now).saturating_add(scene.log.missing.of(window, now));
     pen.line(&format!("{} lost", number(missing)), Style::new());
     pen.line(&format!("needs {}x{}", LEAST.0, LEAST.1), Style::new());
     pen.line("q quit", DIM);
@@ -265,12 +271,14 @@ fn of_the_log(scene: &Scene<'_>, pen: &mut Pen<'_>) {
         let lead = if parts.is_empty() { " " } else { " · " };
         parts.push(Part { lead: lead.to_owned(), text, style });
     };
-    let lost = log.lost.saturating_add(log.lost_events);
+    let (window, now) = (scene.view.window, scene.now);
+    let lost = log.lost(window, now);
     add(format!("lost {}", number(lost)), if lost > 0 { alarm } else { DIM });
-    let gaps = log.sums.missing;
+    let gaps = log.missing.of(window, now);
     add(format!("gaps {}", number(gaps)), if gaps > 0 { alarm } else { DIM });
-    if log.sums.uncaptured > 0 {
-        add(format!("{}× without capture", log.sums.uncaptured), alarm);
+    let uncaptured = log.uncaptured.of(window, now);
+    if uncaptured > 0 {
+        add(format!("{uncaptured}× without capture"), alarm);
     }
     if log.sums.refused > 0 {
         add(format!("unreadable {}", number(log.sums.refused)), alarm);
@@ -397,8 +405,8 @@ fn style_of(class: Class, looks: Looks) -> Style {
     }
 }
 
-/// A text that may be longer than the screen.
-fn long(scene: &Scene<'_>, pen: &mut Pen<'_>, lines: Vec<(String, String)>, page: usize) {
+/// A text that may be longer than the screen; the first of its lines that is shown.
+fn long(scene: &Scene<'_>, pen: &mut Pen<'_>, lines: Vec<(String, String)>, page: usize) -> usize {
     let title = lines.iter().map(|(title, _)| title.width()).max().unwrap_or_default().min(24);
     let mut shown: Vec<(String, String)> = Vec::new();
     for (name, text) in lines {
@@ -420,6 +428,7 @@ fn long(scene: &Scene<'_>, pen: &mut Pen<'_>, lines: Vec<(String, String)>, page
         pen.y = pen.area.bottom().saturating_sub(2);
         pen.put(0, &format!(" {left} more lines below"), DIM);
     }
+    first
 }
 
 /// What is missing from the log, the latest first.
@@ -435,7 +444,9 @@ fn notices(scene: &Scene<'_>) -> Vec<(String, String)> {
     for (node, seconds) in log.quiet(scene.now) {
         lines.push((shown::line(node).into_owned(), format!("told nothing for {}", age(seconds))));
     }
-    let notices = log.notices.iter().rev();
+    lines.extend(sum_of_lacks(scene));
+    let is_shown = |(time, _): &&(Timestamp, String)| scene.view.window.holds(*time, scene.now);
+    let notices = log.notices.iter().rev().filter(is_shown);
     lines.extend(notices.map(|(time, text)| (time.strftime("%H:%M:%SZ").to_string(), text.clone())));
     if scene.model.unmatched > 0 {
         let text = format!(
@@ -447,7 +458,27 @@ fn notices(scene: &Scene<'_>) -> Vec<(String, String)> {
     if lines.is_empty() {
         lines.push(("log".to_owned(), "nothing is missing from what was read".to_owned()));
     }
+    let earlier = log.notices.iter().filter(|notice| !is_shown(notice)).count();
+    if earlier > 0 {
+        lines.push(("earlier".to_owned(), format!("{earlier} more notices: w, a longer window")));
+    }
     lines
+}
+
+/// What the header counts, in words: not all of it has a notice of its own.
+fn sum_of_lacks(scene: &Scene<'_>) -> Option<(String, String)> {
+    let (log, window, now) = (scene.log, scene.view.window, scene.now);
+    let texts = [
+        (log.lost.of(window, now), "attempts lost by the agents"),
+        (log.lost_events.of(window, now), "other events lost by the agents"),
+        (log.missing.of(window, now), "lines missing"),
+        (log.uncaptured.of(window, now), "times without capture"),
+        (log.sums.refused, "lines unreadable"),
+        (scene.model.replayed, "attempts perhaps twice"),
+    ];
+    let texts = texts.iter().filter(|(count, _)| *count > 0);
+    let texts: Vec<String> = texts.map(|(count, what)| format!("{} {what}", number(*count))).collect();
+    (!texts.is_empty()).then(|| (format!("in all, {}", window.name()), texts.join(", ")))
 }
 
 /// What is being written, what is wrong, or the whole name of what is chosen.

@@ -1,3 +1,4 @@
+use super::super::log::Lack;
 use super::super::model::{Limits, Scope, Window};
 use super::super::told::{Key, Told};
 use super::super::view::Sort;
@@ -105,7 +106,11 @@ impl Setting {
             looks: Looks { colour: false, letters: self.letters },
         };
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
-        terminal.draw(|frame| draw(&scene, frame.area(), frame.buffer_mut())).unwrap();
+        terminal
+            .draw(|frame| {
+                draw(&scene, frame.area(), frame.buffer_mut());
+            })
+            .unwrap();
         let buffer = terminal.backend().buffer();
         (0..height)
             .map(|y| {
@@ -168,7 +173,9 @@ fn forty_columns_hold_what_matters_most_and_say_what_is_hidden() {
 #[test]
 fn a_large_screen_has_everything_in_full() {
     let mut setting = Setting::new();
-    (setting.view.all, setting.log.lost, setting.log.sums.missing) = (true, 7, 3);
+    setting.view.all = true;
+    setting.log.lost.add(at(290), 7, at(299));
+    setting.log.missing.add(at(290), 3, at(299));
     let drawn = setting.drawn(160, 50);
     let text = drawn.join("\n");
     for part in [
@@ -224,9 +231,9 @@ fn what_is_missing_is_told_before_anything_else() {
     setting.log.see("worker-2", at(10));
     setting.log.see("worker-3", at(290));
     setting.log.node("worker-3").unwrap().stale_since = Some(at(-60));
-    setting.log.lost_events = 2;
+    setting.log.lost_events.add(at(290), 2, at(299));
     setting.log.sums.refused = 1;
-    setting.log.sums.uncaptured = 1;
+    setting.log.uncaptured.add(at(290), 1, at(299));
     let drawn = setting.drawn(120, 24);
     assert_eq!(
         drawn[2],
@@ -243,4 +250,44 @@ fn what_is_missing_is_told_before_anything_else() {
         text.contains("told nothing for 4m") && text.contains("its policies are as of 2026-11-30T07:59:00Z"),
         "{text}"
     );
+}
+
+#[test]
+fn what_is_missing_is_counted_in_the_window_and_listed_with_it() {
+    let mut setting = Setting::new();
+    for (second, what) in [
+        (-3_000, Lack::Lines(6)),
+        (-3_000, Lack::Uncaptured),
+        (100, Lack::Lines(2)),
+        (250, Lack::Attempts(7)),
+    ] {
+        setting.log.lack(at(second), what, at(299));
+    }
+    setting.log.lack(at(90), Lack::Late, at(299));
+    setting.log.note(at(-3_000), "gap: n1: 6 lines are missing".to_owned());
+    setting.log.note(at(100), "gap: n1: 2 lines are missing".to_owned());
+    for (window, header, lists, passes) in [
+        (
+            Window::Five,
+            " lost 7 · gaps 1 · 1 node",
+            &["7 attempts lost by the agents, 1 lines missing", "n1: 2 lines", "1 more notices"][..],
+            "6 lines",
+        ),
+        (Window::One, " lost 7 · gaps 0 · 1 node", &["7 attempts lost", "2 more notices"], "2 lines"),
+        (
+            Window::All,
+            " lost 7 · gaps 7 · 1× without capture",
+            &["7 lines missing, 1 times without capture", "n1: 6 lines", "n1: 2 lines"],
+            "more notices",
+        ),
+    ] {
+        (setting.view.window, setting.view.level) = (window, Level::Notices);
+        let drawn = setting.drawn(120, 24);
+        let text = drawn.join("\n");
+        assert!(drawn[2].starts_with(header), "{window:?}\n{text}");
+        for part in lists {
+            assert!(text.contains(part), "{window:?} {part}\n{text}");
+        }
+        assert!(!text.contains(passes) && !text.contains("nothing is missing"), "{window:?}\n{text}");
+    }
 }

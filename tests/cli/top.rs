@@ -242,13 +242,15 @@ fn the_terminal_comes_back_whatever_ends_it() {
     let terminal = place.terminal();
     terminal.types("echo here $((1)) before");
     terminal.sees(&["here 1 before"]);
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+    // A second one ends it at once, wherever it is.
+    let (term, int, hup) = (Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP);
+    for signals in [&[term][..], &[int], &[hup], &[term, int]] {
         terminal.top("flows.json");
         terminal.sees(&["▶ shop/web"]);
         let children = format!("/proc/{0}/task/{0}/children", terminal.shell());
         let child: i32 = fs::read_to_string(children).unwrap().trim().parse().unwrap();
-        kill(Pid::from_raw(child), signal).unwrap();
-        terminal.waits(signal, |screen| screen.contains("here 1 before") && !screen.contains("▶"));
+        signals.iter().for_each(|signal| kill(Pid::from_raw(child), *signal).unwrap());
+        terminal.waits(signals, |screen| screen.contains("here 1 before") && !screen.contains("▶"));
         terminal.types("stty -a | grep -o ' echo '; clear; echo here $((1)) before");
         terminal.sees(&["here 1 before"]);
     }
@@ -317,4 +319,33 @@ fn without_a_terminal_there_is_a_table() {
     ] {
         refused(name, &place.flowlog(args), parts);
     }
+}
+
+#[test]
+fn what_both_ends_tell_is_one_attempt_and_old_gaps_are_of_no_window() {
+    let place = Place::new();
+    let mut opener = not_enforced(1, "job", ("payments", "db-0"));
+    opener.value["source"]["node"] = "n1".into();
+    let mut listener = not_enforced(2, "job", ("payments", "db-0"));
+    (listener.value["node"], listener.value["source"]["node"]) = ("n2".into(), "n1".into());
+    listener.value["flow"]["direction"] = "ingress".into();
+    place.log(&[opener, listener]);
+    let said = place.top(&["flows.json"]);
+    assert!(said.stdout.contains("not enforced 1, "), "{said:?}");
+    // What the listener's log alone tells is no less.
+    let mut alone = not_enforced(3, "web", ("payments", "db-0"));
+    (alone.value["node"], alone.value["source"]["node"]) = ("n2".into(), "n9".into());
+    alone.value["flow"]["direction"] = "ingress".into();
+    place.write("alone.json", &alone.to_string());
+    let said = place.top(&["alone.json"]);
+    assert!(said.stdout.contains("not enforced 1, "), "{said:?}");
+    // Lost long ago, and six lines before that.
+    let (old, now) = (loss("n1", "r1", 8, 0, 7), now());
+    let lines =
+        [Line::of("n1", 1, 0).to_string(), old, denied(9, "web", ("payments", "db-0"), 1).to_string()];
+    place.write("old.json", &lines.concat());
+    let said = place.top(&["old.json", "--until", &now]);
+    assert!(said.stdout.contains("\nlost 0, gaps 0, nodes 1"), "{said:?}");
+    let said = place.top(&["old.json", "--window", "all"]);
+    assert!(said.stdout.contains("\nlost 7, gaps 6, nodes 1"), "{said:?}");
 }

@@ -57,8 +57,11 @@ pub(super) fn run(args: &Args, called: Called) -> anyhow::Result<ExitCode> {
     let choice = args.choice.choice()?;
     let reading = args.inputs.open("observe", called, (args.follow, choice.since()), &mut tell)?;
     // A pipe that says nothing is waited for, whatever comes.
-    let interrupt =
-        if args.follow && !args.inputs.has_stdin() { Interrupt::hold(false)? } else { Interrupt::default() };
+    let interrupt = if args.follow && !args.inputs.has_stdin() {
+        Interrupt::hold(false, || {})?
+    } else {
+        Interrupt::default()
+    };
     let look = args.look();
     observe(&mut Sieve::new(choice, Box::new(look)), Output::new(look), reading, &interrupt)
 }

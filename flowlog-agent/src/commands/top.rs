@@ -174,7 +174,7 @@ fn watch(
     (reading, choice, manner): (Reading, Choice, Manner),
     now: &dyn Fn() -> Timestamp,
 ) -> anyhow::Result<ExitCode> {
-    let interrupt = Interrupt::hold(true)?;
+    let interrupt = Interrupt::hold(true, terminal::give_back)?;
     let (tell, events) = sync_channel(WAITING);
     let mut screen = Screen::open()?;
     start(tell.clone(), reading, choice, manner)?;

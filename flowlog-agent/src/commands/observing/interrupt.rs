@@ -18,7 +18,8 @@ pub(in crate::commands) struct Interrupt(Arc<AtomicBool>);
 impl Interrupt {
     /// Have the first one end what is done in order; a second one ends it at once.
     /// With `hangup`, what the end of a terminal sends, too; `nohup` would have it ignored.
-    pub(in crate::commands) fn hold(hangup: bool) -> anyhow::Result<Self> {
+    /// `last` is what is to be done before that.
+    pub(in crate::commands) fn hold(hangup: bool, last: fn()) -> anyhow::Result<Self> {
         let interrupt = Self::default();
         let (came, runtime) = (Arc::clone(&interrupt.0), source::runtime()?);
         let (mut one, mut other, mut third) = {
@@ -37,6 +38,7 @@ impl Interrupt {
                             _ = third.recv(), if hangup => {}
                         }
                         if came.swap(true, Ordering::Relaxed) {
+                            last();
                             process::exit(ENDED);
                         }
                     }

@@ -13,6 +13,7 @@ use ratatui::crossterm::terminal::{
 };
 use std::io::{self, BufWriter, Stdout};
 use std::panic;
+use std::process;
 use std::sync::Once;
 use std::thread;
 
@@ -29,6 +30,9 @@ pub(super) enum Done {
     Quit,
 }
 
+/// As a program of Rust ends that panicked.
+const PANICKED: i32 = 101;
+
 type Backend = CrosstermBackend<BufWriter<Stdout>>;
 
 /// A terminal that is taken over.
@@ -43,6 +47,8 @@ impl Screen {
             panic::set_hook(Box::new(move |what| {
                 give_back();
                 before(what);
+                // Whichever thread it is: nobody is to draw on a terminal that was given back.
+                process::exit(PANICKED);
             }));
         });
         take_over()?;
@@ -92,7 +98,7 @@ fn take_over() -> anyhow::Result<()> {
 }
 
 /// Nothing can be done where that fails: the terminal may be gone.
-fn give_back() {
+pub(super) fn give_back() {
     let _ = disable_raw_mode();
     let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
 }
@@ -154,4 +160,37 @@ fn key(code: KeyCode) -> Option<Key> {
         KeyCode::Backspace => Key::Backspace,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+
+    /// Set in the process that is to panic.
+    const PANICS: &str = "FLOWLOG_TEST_PANICS";
+
+    #[test]
+    fn a_panic_of_any_thread_gives_the_terminal_back() {
+        if std::env::var_os(PANICS).is_some() {
+            let _screen = Screen::open().unwrap();
+            thread::spawn(|| panic!("as it may be")).join().unwrap_err();
+            unreachable!("the panic ends it");
+        }
+        let name = "commands::top::terminal::tests::a_panic_of_any_thread_gives_the_terminal_back";
+        let program = std::env::current_exe().unwrap();
+        let line = format!("'{}' --exact {name} --nocapture; echo code $?; stty -a", program.display());
+        let output =
+            Command::new("script").args(["-qec", &line, "/dev/null"]).env(PANICS, "1").output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let (taken, rest) = text.split_once("\u{1b}[?1049h").unwrap_or_else(|| panic!("{text:?}"));
+        let (_, given) = rest.split_once("\u{1b}[?1049l").unwrap_or_else(|| panic!("{rest:?}"));
+        assert!(!given.contains("the panic ends it"), "{text:?}");
+        assert!(!taken.contains("as it may be") && given.contains("as it may be"), "{text:?}");
+        let words: Vec<&str> = given.split_whitespace().collect();
+        assert!(
+            given.contains("code 101") && words.contains(&"icanon") && words.contains(&"echo"),
+            "{text:?}"
+        );
+    }
 }

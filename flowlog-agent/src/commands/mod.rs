@@ -81,7 +81,8 @@ kubectl get -A -o yaml \\\n      \
         after_help = "In the screen `?` tells the keys. Exit code: 0 done, 2 it could not be done.\n\nExamples:\n  \
         flowlog top /var/log/flowlog\n  \
         flowlog top --live --by policy\n  \
-        kubectl logs -f -n flowlog -l app.kubernetes.io/name=flowlog | flowlog top --window 1m\n  \
+        kubectl logs -f -n flowlog -l app.kubernetes.io/name=flowlog --tail=-1 \\\n      \
+        --max-log-requests=1000 | flowlog top --window 1m\n  \
         flowlog top recorded.json.zst --window all --from monitoring\n  \
         flowlog top --batch --rows 10 --window 15m /var/log/flowlog"
     )]

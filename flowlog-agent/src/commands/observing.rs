@@ -24,7 +24,7 @@ use live::{Live, LiveArgs};
 use merge::{Lane, Merge};
 use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// A followed file is looked at so often.
@@ -60,12 +60,6 @@ pub(super) struct Reading {
 }
 
 impl InputArgs {
-    /// Standard input is among it.
-    pub(super) fn has_stdin(&self) -> bool {
-        let mut paths = self.paths.iter().chain(&self.logs).peekable();
-        paths.peek().is_none() && !self.live.is_asked_for() || paths.any(|path| path == Path::new("-"))
-    }
-
     /// What is read, in words.
     pub(super) fn name(&self, called: Called) -> String {
         let paths: Vec<String> =

@@ -108,6 +108,18 @@ impl Blocks {
         self.held = 0;
     }
 
+    /// Give back the room that is not in use.
+    pub(in crate::commands) fn give_back(&mut self) {
+        self.buffer.truncate(self.held);
+        self.buffer.shrink_to_fit();
+    }
+
+    /// Bytes that it takes.
+    #[cfg(test)]
+    pub(in crate::commands) fn room(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     /// Forget what is left: it goes on otherwise than it began.
     pub(in crate::commands) fn forget(&mut self) {
         (self.held, self.passing) = (0, false);

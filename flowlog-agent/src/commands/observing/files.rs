@@ -2,18 +2,20 @@
 
 mod folders;
 mod followed;
+mod piped;
 
 pub(super) use folders::{Folders, late};
 
 use super::merge::{Lane, Source};
-use super::sift::Sifting;
+use super::sift::{Sifting, Trail};
 use crate::commands::logs::{self, Blocks, Form, Input, Lines as _, Step};
 use anyhow::Context as _;
-use followed::Followed;
+use followed::{Followed, Identity, identity};
 use jiff::Timestamp;
+use piped::Piped;
 use std::collections::{BTreeSet, VecDeque};
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// The logs of one node, in the order in which they were written.
@@ -22,17 +24,44 @@ pub(super) struct Files {
     /// The last of them is followed.
     follows: bool,
     now: Option<Now>,
+    /// Where the file in hand was found.
+    path: PathBuf,
     blocks: Blocks,
     /// Those before it, of which one may grow all the same: where a clock was set back, the last is not the newest.
     before: Vec<Before>,
 }
 
-/// A file that was read to its end, and stays open.
+/// A file that was read to its end. It is open while it is known to grow; others are looked at by their names.
 struct Before {
     name: String,
+    path: PathBuf,
+    identity: Identity,
+    /// Bytes and lines of it that were read.
+    at: u64,
     lines: u64,
-    file: File,
+    file: Option<File>,
     blocks: Blocks,
+}
+
+impl Before {
+    fn new(path: PathBuf, mut file: File, trail: &Trail, mut blocks: Blocks) -> io::Result<Self> {
+        let (identity, at) = (identity(&file.metadata()?), file.stream_position()?);
+        blocks.give_back();
+        let (name, lines) = (trail.file.clone(), trail.line);
+        Ok(Self { name, path, identity, at, lines, file: None, blocks })
+    }
+
+    /// Open where it has grown.
+    fn open(&self) -> Option<File> {
+        let there = std::fs::metadata(&self.path).ok()?;
+        if identity(&there) != self.identity || there.len() <= self.at {
+            return None;
+        }
+        let mut file = File::open(&self.path).ok()?;
+        let is_it = identity(&file.metadata().ok()?) == self.identity;
+        file.seek(SeekFrom::Start(self.at)).ok()?;
+        is_it.then_some(file)
+    }
 }
 
 /// The file in hand.
@@ -68,11 +97,28 @@ impl Files {
             let file = open(&input);
             (input, file)
         });
-        Self { left: left.collect(), follows, now: None, blocks: Blocks::default(), before: Vec::new() }
+        Self {
+            left: left.collect(),
+            follows,
+            now: None,
+            path: PathBuf::new(),
+            blocks: Blocks::default(),
+            before: Vec::new(),
+        }
     }
 
     fn open(&self, input: &Input, file: Option<File>) -> anyhow::Result<Now> {
         let told = || format!("read {}", input.name);
+        if self.follows && input.form == Form::Stream {
+            let piped = match input.name == "-" {
+                true => Piped::new(|| Ok(io::stdin()))?,
+                false => {
+                    let path = input.path.clone();
+                    Piped::new(move || File::open(path))?
+                }
+            };
+            return Ok(Now::Read { reader: Reader::Other(Box::new(piped)), packed: false, waits: false });
+        }
         if input.name == "-" {
             let (reader, packed) = logs::open(io::stdin()).context("read standard input")?;
             return Ok(Now::Read { reader: Reader::Other(reader), packed, waits: true });
@@ -101,7 +147,7 @@ impl Files {
         let Some((input, file)) = self.left.pop_front() else { return Step::End };
         into.trail.begin(&input.name);
         match self.open(&input, file) {
-            Ok(now) => self.now = Some(now),
+            Ok(now) => (self.now, self.path) = (Some(now), input.path),
             Err(error) => into.problem(&crate::commands::told(&error)),
         }
         Step::Read
@@ -112,8 +158,11 @@ impl Files {
         let mut blocks = std::mem::take(&mut self.blocks);
         match self.now.take() {
             Some(Now::Read { reader: Reader::Plain(file), .. }) if self.follows => {
-                let (name, lines) = (into.trail.file.clone(), into.trail.line);
-                self.before.push(Before { name, lines, file, blocks });
+                let path = std::mem::take(&mut self.path);
+                match Before::new(path, file, into.trail, blocks) {
+                    Ok(before) => self.before.push(before),
+                    Err(error) => into.problem(&format!("cannot be looked at again: {error}")),
+                }
             }
             _ => blocks.end(into),
         }
@@ -123,9 +172,13 @@ impl Files {
     fn look_back(&mut self, into: &mut Sifting<'_>) -> Step {
         let mut found = Step::Nothing;
         for before in &mut self.before {
+            if before.file.is_none() {
+                before.file = before.open();
+            }
+            let Some(file) = &mut before.file else { continue };
             let here = (std::mem::take(&mut into.trail.file), into.trail.line);
             (into.trail.file, into.trail.line) = (before.name.clone(), before.lines);
-            if before.blocks.step(&mut before.file, false, into) == Step::Read {
+            if before.blocks.step(file, false, into) == Step::Read {
                 found = Step::Read;
             }
             before.lines = into.trail.line;
@@ -157,7 +210,7 @@ impl Source for Files {
         match &self.now {
             Some(Now::Read { waits, .. }) => *waits,
             Some(Now::Grows(_)) => false,
-            None => self.left.front().is_some_and(|(input, _)| input.form == Form::Stream),
+            None => !self.follows && self.left.front().is_some_and(|(input, _)| input.form == Form::Stream),
         }
     }
 }
@@ -198,4 +251,42 @@ pub(super) fn followed(inputs: &[Input]) -> BTreeSet<PathBuf> {
 pub(super) fn absent(paths: &[PathBuf]) -> Vec<PathBuf> {
     let is_absent = |path: &&PathBuf| **path != Path::new("-") && !path.exists();
     paths.iter().filter(is_absent).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::choice::ChoiceArgs;
+    use super::super::show::{Form as Shown, Look};
+    use super::super::sift::Sieve;
+    use super::*;
+    use std::io::Write as _;
+
+    fn line(seq: u64) -> String {
+        format!(
+            r#"{{"v":1,"seq":{seq},"kind":"agent","time":"2026-11-30T08:00:00Z","node":"n","run":"r","agent":{{"event":"config"}}}}"#
+        ) + "\n"
+    }
+
+    #[test]
+    fn a_file_that_was_read_gives_back_what_it_took_and_is_read_on_where_it_grows() {
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = ["flows.json.1", "flows.json"].map(|name| folder.path().join(name));
+        std::fs::write(&old, line(1) + &line(2)[..40]).unwrap();
+        std::fs::write(&new, line(3)).unwrap();
+        let inputs = logs::inputs(&[folder.path().to_owned()]).unwrap();
+        let look = Look { form: Shown::Json, colour: false, terminal: false };
+        let mut sieve = Sieve::new(ChoiceArgs::default().choice().unwrap(), Box::new(look));
+        let (mut trail, mut files) = (Trail::from(Timestamp::MIN), Files::new(inputs, true));
+        let mut read = |files: &mut Files| {
+            while files.step(&mut Sifting { sieve: &mut sieve, trail: &mut trail }) != Step::Nothing {}
+            (trail.items.len(), sieve.missing())
+        };
+        // Two lines, and what is told of the gap.
+        assert_eq!(read(&mut files), (3, 1));
+        let before = &files.before[0];
+        assert!(before.file.is_none() && before.blocks.room() <= 40, "{} bytes", before.blocks.room());
+        let mut old = File::options().append(true).open(old).unwrap();
+        old.write_all(&line(2).as_bytes()[40..]).unwrap();
+        assert_eq!(read(&mut files), (4, 0));
+    }
 }

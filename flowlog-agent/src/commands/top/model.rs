@@ -27,7 +27,7 @@ pub(super) struct Limits {
     pub(super) names: usize,
     /// Kinds of attempts, likewise.
     pub(super) edges: usize,
-    /// Records that can be looked at.
+    /// Records that can be looked at beside the last of each kind of attempts.
     pub(super) lines: usize,
 }
 
@@ -268,9 +268,14 @@ impl Model {
         if let Some(edge) = self.edges.get_mut(edge) {
             self.lines = self.lines.saturating_add_signed(edge.show(told));
         }
-        if self.lines > self.limits.lines {
+        if self.more_lines() > self.limits.lines {
             self.forget_lines();
         }
+    }
+
+    /// Records beside the last of each kind of attempts, which stays.
+    fn more_lines(&self) -> usize {
+        self.lines.saturating_sub(self.edges.len())
     }
 
     /// Of what was told of longest ago the last record alone is kept, until a quarter is free again.
@@ -278,7 +283,7 @@ impl Model {
         let mut order: Vec<usize> = (0..self.edges.len()).collect();
         order.sort_by_key(|edge| self.edges.get(*edge).map(|edge| edge.last));
         for edge in order {
-            if self.lines <= self.limits.lines / 4 * 3 {
+            if self.more_lines() <= self.limits.lines / 4 * 3 {
                 break;
             }
             if let Some(edge) = self.edges.get_mut(edge) {

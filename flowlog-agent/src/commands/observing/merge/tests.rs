@@ -154,3 +154,20 @@ fn a_node_whose_clock_is_wrong_does_not_silence_the_others() {
         }
     }
 }
+
+#[test]
+fn what_is_held_is_given_at_the_end_in_order() {
+    let mut merge = Merge::new(true);
+    let now = Timestamp::now().as_second() - 1_800_000_000;
+    for (node, seconds) in [(0, [now - 3, now]), (1, [now - 2, now - 1])] {
+        merge.add(Lane::new(Box::new(blocks(node, &seconds, 2)), Timestamp::MIN));
+    }
+    // It has not told anything yet, and holds up the others.
+    merge.add(Lane::new(Box::new(Script([None, None].into())), Timestamp::MIN));
+    let (mut sieve, mut items) = (sieve(), Vec::new());
+    while !matches!(merge.next(&mut sieve, &mut items), Next::Wait(_)) {}
+    assert!(items.is_empty());
+    merge.rest(&mut items);
+    let times: Vec<i64> = items.iter().map(|item| item.time.as_second() - 1_800_000_000 - now).collect();
+    assert_eq!(times, [-3, -2, -1, 0]);
+}

@@ -284,10 +284,21 @@ fn records_of_what_is_loud_do_not_displace_those_of_what_is_quiet() {
     let scope = Scope { window: Window::Fifteen, now: at(400), path: &[], all: false, picks: &|_| true };
     let lines = model.lines(&scope);
     assert!(
-        lines.len() <= 60 && lines.last().unwrap().0 == at(1) && lines[0].0 == at(399),
+        lines.len() <= 60 + model.edges.len() && lines.last().unwrap().0 == at(1) && lines[0].0 == at(399),
         "{}",
         lines.len()
     );
+}
+
+/// Each kind keeps its last record, so that room comes of the others alone: where there was none, each record sorted all kinds.
+#[test]
+fn records_are_kept_where_there_are_more_kinds_than_records() {
+    let mut model = Model::new(Limits { lines: 60, ..Limits::default() });
+    for second in 0..1_000 {
+        model.take(told("web", &format!("db:{}", second % 200), Class::DeniedAttempt, second, 1), at(second));
+        let most = model.edges.len() + 60;
+        assert!((second < 260 || model.lines > model.edges.len() + 40) && model.lines <= most, "{second}");
+    }
 }
 
 /// A record, as random as it may come.

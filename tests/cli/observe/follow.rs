@@ -218,6 +218,84 @@ fn what_was_read_is_summed_up_when_it_is_ended() {
     assert_eq!(code, Some(Some(0)));
 }
 
+impl Observing {
+    /// Waits until it has ended, and how.
+    #[track_caller]
+    fn ends(&mut self) -> Option<i32> {
+        let mut status = None;
+        let ended = wait::until("it ends", SOON, || {
+            status = self.child.try_wait()?;
+            Ok(status.is_some())
+        });
+        ended.unwrap_or_else(|error| panic!("{error}: {:?}", self.told()));
+        status.unwrap().code()
+    }
+
+    fn interrupt(&self) {
+        kill(Pid::from_raw(self.child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+    }
+}
+
+#[test]
+fn a_pipe_that_says_nothing_does_not_keep_it_from_summing_up() {
+    let place = Place::new();
+    let (read, write) = nix::unistd::pipe().unwrap();
+    let mut observing = Observing::start(&place, &["-f", "-", "-o", "json"], Stdio::from(read));
+    let mut write = File::from(write);
+    write.write_all((line(1) + &line(4)).as_bytes()).unwrap();
+    observing.shows(&[1, 4]);
+    observing.interrupt();
+    assert_eq!(observing.ends(), Some(0));
+    observing.tells("2 lines are missing: lost behind flowlog");
+}
+
+#[test]
+fn what_is_held_is_shown_before_it_is_summed_up() {
+    let place = Place::new();
+    place.write("n1.json", &line(1));
+    let mut observing = Observing::start(&place, &["-f", ".", "-o", "json"], Stdio::null());
+    observing.shows(&[1]);
+    // The other node's clock is an hour behind, and it goes on writing.
+    let mut behind = append(&place, "n2.json");
+    let mut seq = 0;
+    let mut write_behind = || {
+        seq += 1;
+        behind.write_all(Line::of("n2", 1_000 + seq, 0).to_string().as_bytes()).unwrap();
+    };
+    write_behind();
+    let shown = || observing.said.lock().unwrap().0.clone();
+    let has = |seq: u64| shown().iter().any(|line| line.contains(&format!("\"seq\":{seq},")));
+    wait::until("the other node is read", SOON, || Ok(has(1_001))).unwrap();
+    append(&place, "n1.json").write_all(line(2).as_bytes()).unwrap();
+    let found = wait::until("it is shown whatever the other does", SOON, || {
+        write_behind();
+        Ok(has(2))
+    });
+    found.unwrap();
+    observing.interrupt();
+    assert_eq!(observing.ends(), Some(0));
+}
+
+#[test]
+fn it_ends_when_the_time_has_passed_until_which_records_are_asked_for() {
+    let place = Place::new();
+    let ago = |seconds: u64| jiff::Timestamp::now() - Duration::from_secs(seconds);
+    let line = |seq: u64| Line::of("n1", seq, 0).at(&ago(60).to_string()).to_string();
+    place.write("flows.json", &line(1));
+    let start = |until: jiff::Timestamp| {
+        let until = until.to_string();
+        Observing::start(&place, &["-f", "flows.json", "-o", "json", "--until", &until], Stdio::null())
+    };
+    let mut observing = start(ago(1));
+    assert_eq!(observing.ends(), Some(0));
+    observing.shows(&[1]);
+    let mut observing = start(jiff::Timestamp::now() + Duration::from_secs(4));
+    observing.shows(&[1]);
+    append(&place, "flows.json").write_all(line(2).as_bytes()).unwrap();
+    observing.shows(&[1, 2]);
+    assert_eq!(observing.ends(), Some(0));
+}
+
 #[test]
 fn a_reader_that_left_is_no_failure() {
     let place = Place::new();

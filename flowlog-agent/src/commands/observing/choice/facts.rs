@@ -1,7 +1,8 @@
 //! What conditions ask for, of a record that was read back.
 //!
 //! What the agent says of its own flows and findings (`selection/flow.rs`) is said here of their lines, but for what a line
-//! does not tell: that is not known.
+//! does not tell: that is not known. A finding has no class, verdict, outcome, protocol or direction of its own: who asks for
+//! one is shown flows alone, while an output, which would have nobody see the finding, keeps it.
 
 use crate::model::{Class, Decision, Direction, Origin, Protocol, Severity, State};
 use crate::record::row::{EndKindRow, EndRow, Row, Text};
@@ -35,11 +36,6 @@ impl<'a> RowFacts<'a> {
             Some(of) if !(probes && end == End::Destination) => get(of),
             _ => Said::Unknown,
         }
-    }
-
-    /// What a flow has and a finding has not of its own, nor its line.
-    fn of_flow<T>(&self, value: Option<T>) -> Said<T> {
-        if self.0.finding.is_some() { Said::Unknown } else { value.into() }
     }
 
     /// What is said of one flow, and a finding may rest on several.
@@ -88,7 +84,7 @@ impl Facts for RowFacts<'_> {
     }
 
     fn class(&self) -> Said<Class> {
-        self.of_flow(self.0.class)
+        self.0.class.into()
     }
 
     fn severity(&self) -> Said<Severity> {
@@ -96,19 +92,19 @@ impl Facts for RowFacts<'_> {
     }
 
     fn direction(&self) -> Said<Direction> {
-        self.of_flow(self.0.flow.as_ref().map(|flow| flow.direction))
+        self.0.flow.as_ref().map(|flow| flow.direction).into()
     }
 
     fn protocol(&self) -> Said<Protocol> {
-        self.of_flow(self.0.flow.as_ref().map(|flow| flow.protocol))
+        self.0.flow.as_ref().map(|flow| flow.protocol).into()
     }
 
     fn verdict(&self) -> Said<Decision> {
-        self.of_flow(self.0.verdict.as_ref().map(|verdict| verdict.decision))
+        self.0.verdict.as_ref().map(|verdict| verdict.decision).into()
     }
 
     fn outcome(&self) -> Said<State> {
-        self.of_flow(self.0.outcome.as_ref().map(|outcome| outcome.state))
+        self.0.outcome.as_ref().map(|outcome| outcome.state).into()
     }
 
     fn end_kind(&self, end: End) -> Said<EndKind> {

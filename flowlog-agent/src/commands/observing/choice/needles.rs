@@ -35,12 +35,12 @@ impl Needles {
     pub(super) fn of(args: &ChoiceArgs) -> Self {
         let ChoiceArgs { only, class, severity, verdict, outcome, protocol, direction, .. } = args;
         let mut groups: Vec<Vec<String>> = vec![
-            of_flows(class),
+            words(class),
             words(severity),
-            of_flows(verdict),
-            of_flows(outcome),
-            of_flows(protocol),
-            of_flows(direction),
+            words(verdict),
+            words(outcome),
+            words(protocol),
+            words(direction),
             only.iter().flat_map(|word| news(word)).collect(),
             args.kind.iter().map(|kind| format!("\"{}\"", kind.name())).collect(),
             exact(&args.namespace, &NOT_KNOWN),
@@ -68,15 +68,6 @@ impl Needles {
 /// Words of the schema, as people may write them.
 fn words(words: &[String]) -> Vec<String> {
     words.iter().map(|word| format!("\"{}\"", word.trim().replace('-', "_").to_ascii_lowercase())).collect()
-}
-
-/// Likewise, of what a finding does not tell.
-fn of_flows(asked: &[String]) -> Vec<String> {
-    let mut words = words(asked);
-    if !words.is_empty() {
-        words.push("\"finding\"".to_owned());
-    }
-    words
 }
 
 /// What stands in a line of which one of these can hold; nothing where that is not known of one.

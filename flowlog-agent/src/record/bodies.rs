@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// What follows a line's beginning; copies of a line share it.
 pub(super) type Body = Arc<Vec<u8>>;
 
-/// Room that is kept: as many lines as a few writes take.
+/// Room that waits to be used again: as many lines as the spine hands over at once. An encoder takes all of it when it has none.
 const MOST_IDLE: usize = 256;
 
 /// Room for the longest line, and no more.

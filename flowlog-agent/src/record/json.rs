@@ -43,10 +43,7 @@ impl<'a> Members<'a> {
 
     /// Begin a member of a struct.
     #[inline(always)]
-    #[expect(
-        clippy::inline_always,
-        reason = "where its key is known it is one copy of a constant, half the time of a line"
-    )]
+    #[expect(clippy::inline_always, reason = "where its key is known it is one copy of a constant")]
     fn key(&mut self, key: &'static str) {
         let mut piece = [b'"'; MOST_KEY + 4];
         let end = key.len() + 2;
